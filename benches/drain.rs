@@ -1,0 +1,4 @@
+//! To come.
+
+/// Prints its figures, one a line.
+pub(crate) fn run() {}

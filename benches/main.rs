@@ -1,0 +1,18 @@
+//! `make bench`: walbridge measured beside `pg_recvlogical` on the same server in the same run, and its parts alone.
+
+mod decode;
+mod drain;
+mod latency;
+mod log;
+
+fn main() {
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let chosen = |name: &str| wanted.is_empty() || wanted.iter().any(|wish| wish == name);
+    let benches: [(&str, fn()); 4] =
+        [("decode", decode::run), ("log", log::run), ("drain", drain::run), ("latency", latency::run)];
+    for (name, run) in benches {
+        if chosen(name) {
+            run();
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The demo: `make demo`.
+
+fn main() {}

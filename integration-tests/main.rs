@@ -1,0 +1,16 @@
+//! Every integration test, in one binary: real PostgreSQL, real Redis, and the `walbridge` binary itself.
+
+mod capture_connect;
+mod capture_resume;
+mod capture_snapshot;
+mod cli;
+mod config_errors;
+mod config_examples;
+mod decode_golden;
+mod log_recovery;
+mod log_retention;
+mod pipeline;
+mod pipeline_kill;
+mod sink_contract;
+mod support;
+mod tidy;

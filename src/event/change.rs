@@ -1,0 +1,167 @@
+//! One change of the source, and the transaction it belongs to.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Lsn, Position, Relation, Row, Timestamp};
+
+/// What happened, in the words of the `op` field of `log dump --json`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Op {
+    /// `INSERT`
+    Insert,
+    /// `UPDATE`
+    Update,
+    /// `DELETE`
+    Delete,
+    /// `TRUNCATE`
+    Truncate,
+    /// A row that a snapshot read.
+    Read,
+    /// `pg_logical_emit_message`
+    Message,
+}
+
+impl Op {
+    /// The public word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Op::Insert => "insert",
+            Op::Update => "update",
+            Op::Delete => "delete",
+            Op::Truncate => "truncate",
+            Op::Read => "read",
+            Op::Message => "message",
+        }
+    }
+}
+
+/// The unit in which the log is written and read: a committed transaction, or one snapshot chunk placed between two.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transaction {
+    /// See [`Position::epoch`].
+    pub epoch: u32,
+    /// The top-level transaction id; 0 for a snapshot chunk. 32 bits wrap around: equal or not, never earlier or later.
+    pub xid: u32,
+    /// Start of the commit record. For a chunk: that of the transaction it was placed after.
+    pub commit_lsn: Lsn,
+    /// The source's clock at commit. For a chunk: when its snapshot was taken.
+    pub commit_time: Timestamp,
+    /// The ordinal of the unit's first event: 0 for a transaction.
+    pub first_ordinal: u64,
+}
+
+/// The old row, as far as PostgreSQL logged it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OldRow {
+    /// Only the replica identity's columns hold values; every other cell says NULL and means "not sent".
+    Key(Row),
+    /// The whole old row ([`super::ReplicaIdentity::Full`]).
+    Full(Row),
+}
+
+impl OldRow {
+    /// The row, of which only the key may be trusted unless it is `Full`.
+    #[must_use]
+    pub fn row(&self) -> &Row {
+        match self {
+            OldRow::Key(row) | OldRow::Full(row) => row,
+        }
+    }
+}
+
+/// A change with the version of the table it was made to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A new row.
+    Insert {
+        /// The table.
+        relation: Arc<Relation>,
+        /// The row.
+        new: Row,
+    },
+    /// A changed row.
+    Update {
+        /// The table.
+        relation: Arc<Relation>,
+        /// The old row: under the default identity only there if the key changed.
+        old: Option<OldRow>,
+        /// The new row; unchanged TOAST columns are missing from it ([`Row::lacks_values`]).
+        new: Row,
+    },
+    /// A removed row.
+    Delete {
+        /// The table.
+        relation: Arc<Relation>,
+        /// What was logged of it: at least its key.
+        old: OldRow,
+    },
+    /// Emptied tables. One statement may empty several; each gets an event of its own.
+    Truncate {
+        /// The table.
+        relation: Arc<Relation>,
+    },
+    /// A row as a snapshot saw it.
+    Read {
+        /// The table.
+        relation: Arc<Relation>,
+        /// The row.
+        row: Row,
+    },
+    /// A logical message.
+    Message {
+        /// The caller's prefix.
+        prefix: String,
+        /// The caller's bytes.
+        content: Bytes,
+    },
+}
+
+impl Change {
+    /// What happened.
+    #[must_use]
+    pub const fn op(&self) -> Op {
+        match self {
+            Change::Insert { .. } => Op::Insert,
+            Change::Update { .. } => Op::Update,
+            Change::Delete { .. } => Op::Delete,
+            Change::Truncate { .. } => Op::Truncate,
+            Change::Read { .. } => Op::Read,
+            Change::Message { .. } => Op::Message,
+        }
+    }
+
+    /// The table it happened to; a message has none.
+    #[must_use]
+    pub const fn relation(&self) -> Option<&Arc<Relation>> {
+        match self {
+            Change::Insert { relation, .. }
+            | Change::Update { relation, .. }
+            | Change::Delete { relation, .. }
+            | Change::Truncate { relation }
+            | Change::Read { relation, .. } => Some(relation),
+            Change::Message { .. } => None,
+        }
+    }
+}
+
+/// A change at its place: what the log holds and sinks are fed with. Cloning copies no row data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The transaction or chunk it belongs to.
+    pub transaction: Arc<Transaction>,
+    /// Counts the events of the transaction; see [`Position::ordinal`].
+    pub ordinal: u64,
+    /// What happened.
+    pub change: Change,
+}
+
+impl Event {
+    /// Its place in the source's history.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        Position { epoch: self.transaction.epoch, commit_lsn: self.transaction.commit_lsn, ordinal: self.ordinal }
+    }
+}

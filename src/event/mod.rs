@@ -1,0 +1,20 @@
+//! The vocabulary of the log: what changed, where it stands in the source's history, and how its bytes are to be read.
+//!
+//! Nothing here does I/O, and nothing here imports another part of walbridge: every stage speaks these types.
+//! Rows stay the bytes PostgreSQL sent; a value is decoded where a sink needs it, and only if it does.
+
+mod change;
+mod lsn;
+mod position;
+mod relation;
+mod row;
+mod shape;
+mod time;
+
+pub use change::{Change, Event, OldRow, Op, Transaction};
+pub use lsn::{Lsn, ParseLsnError};
+pub use position::{Offset, Position};
+pub use relation::{Column, Relation, ReplicaIdentity, TableName};
+pub use row::{Cell, Cells, Row, RowBuilder};
+pub use shape::{Scalar, Shape};
+pub use time::Timestamp;

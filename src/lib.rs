@@ -1,0 +1,15 @@
+//! walbridge: PostgreSQL's write-ahead log into one durable log, and from it caches and search indexes.
+//!
+//! The folders are the stages, and their order is the data's path: `capture` → `decode` → `event` → `log` → `project` →
+//! `sink`. ARCHITECTURE.md has the map, the invariants and the reasons.
+
+pub mod admin;
+pub mod capture;
+pub mod cli;
+pub mod config;
+pub mod decode;
+pub mod event;
+pub mod log;
+pub mod project;
+pub mod sink;
+pub mod status;

@@ -1,0 +1,1 @@
+//! The embedded log: append-only segments on local disk.

@@ -1,0 +1,147 @@
+//! The one durable, ordered log of a source: what `ingest` appends and every `deliver` loop reads.
+//!
+//! Invariants, for every implementation:
+//! - an event becomes visible to readers only with its transaction's [`Entry::Commit`], and only once that is durable;
+//! - [`Durable::end_lsn`] never exceeds what a crash, a power cut included, leaves behind: it is what may be confirmed to
+//!   PostgreSQL;
+//! - Positions rise strictly.
+
+pub mod embedded;
+mod error;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+pub use error::LogError;
+
+use crate::event::{Event, Lsn, Offset, Op, Position, Relation, TableName, Timestamp, Transaction};
+
+/// Names a log for as long as it exists. A checkpoint of another log is never mistaken for one of this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LogId(pub u128);
+
+impl std::fmt::Display for LogId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// The stretch of history a source is in: which cluster, which timeline, which slot. Positions of two epochs are never
+/// compared by LSN.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Epoch {
+    /// Counts from 1.
+    pub number: u32,
+    /// `IDENTIFY_SYSTEM`'s `systemid`.
+    pub system_identifier: u64,
+    /// `IDENTIFY_SYSTEM`'s `timeline`.
+    pub timeline: u32,
+    /// The replication slot.
+    pub slot: String,
+    /// The slot's consistent point: the epoch holds every change committed after it.
+    pub start_lsn: Lsn,
+}
+
+/// How far the copy of a table's existing rows has come. The log keeps it, so a restart goes on with the next chunk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableSnapshot {
+    /// `pg_class.oid`; a table dropped and made again under the same name is another table.
+    pub oid: u32,
+    /// Its name, for people.
+    pub name: TableName,
+    /// Rows copied so far.
+    pub rows: u64,
+    /// Where the next chunk begins; `None` before the first.
+    pub resume_after: Option<Bytes>,
+    /// Every row has been copied.
+    pub done: bool,
+}
+
+/// What is appended, in order. Between `Begin` and `Commit` stand the changes of one transaction and nothing of another.
+#[derive(Clone, Copy, Debug)]
+pub enum Entry<'a> {
+    /// A new stretch of history begins. Outside any transaction.
+    Epoch(&'a Epoch),
+    /// Opens a transaction or a snapshot chunk.
+    Begin(&'a Transaction),
+    /// One change. `body` is what follows the relation's OID in pgoutput's message: for an insert `N` and a tuple, for an
+    /// update `K` or `O` and a tuple if there is one, then `N` and a tuple, for a delete `K` or `O` and a tuple; for a
+    /// snapshot row as for an insert; for a truncate nothing. Already checked against the relation.
+    Change {
+        /// What happened; never [`Op::Message`].
+        op: Op,
+        /// The table's version.
+        relation: &'a Arc<Relation>,
+        /// See above.
+        body: &'a [u8],
+    },
+    /// A logical message.
+    Message {
+        /// The caller's prefix.
+        prefix: &'a str,
+        /// The caller's bytes.
+        content: &'a [u8],
+    },
+    /// How far a table's snapshot has come; inside the chunk that brought it there, and durable only with it.
+    Snapshot(&'a TableSnapshot),
+    /// Closes what `Begin` opened. `end_lsn` is the first byte after the commit record, and may be confirmed once durable.
+    Commit {
+        /// For a snapshot chunk: the LSN that was confirmable already.
+        end_lsn: Lsn,
+    },
+    /// Drops what `Begin` opened: the connection was lost inside the transaction, and the server will send it again.
+    Abort,
+    /// The source has nothing for us before this LSN. Outside any transaction.
+    Progress(Lsn),
+}
+
+/// What is safely on disk, published after each fsync. Every field only rises.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Durable {
+    /// How many events: where the next one will stand.
+    pub offset: Offset,
+    /// How many bytes the log has had since its beginning, removed segments included.
+    pub bytes: u64,
+    /// The last event's Position; `None` in an empty log.
+    pub position: Option<Position>,
+    /// The last transaction's commit time.
+    pub commit_time: Option<Timestamp>,
+    /// Everything the source committed before this LSN is in the log: what may be confirmed.
+    pub end_lsn: Lsn,
+}
+
+/// What an opened log says of its past: where to resume, and what had been going on.
+#[derive(Clone, Debug, Default)]
+pub struct Recovered {
+    /// The current epoch; `None` in a new log.
+    pub epoch: Option<Epoch>,
+    /// What is durable.
+    pub durable: Durable,
+    /// Snapshot progress by table OID.
+    pub snapshots: Vec<TableSnapshot>,
+    /// Bytes of an unfinished write that were cut off the end.
+    pub truncated_bytes: u64,
+}
+
+/// How much a reader may return at once. A batch ends at whichever comes first, but holds at least one event.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
+    /// Events.
+    pub events: usize,
+    /// Bytes of rows.
+    pub bytes: usize,
+}
+
+/// A run of events, in order. Holds whole transactions unless the last one is larger than the limit.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// The events.
+    pub events: Vec<Event>,
+    /// The offset after them.
+    pub next: Offset,
+    /// [`Durable::bytes`] after them.
+    pub bytes: u64,
+    /// Whether the last event ends its transaction. If not, the next batch goes on with it.
+    pub ends_transaction: bool,
+}

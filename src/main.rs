@@ -1,0 +1,3 @@
+//! The `walbridge` program: everything is in the library.
+
+fn main() {}

@@ -1,0 +1,97 @@
+//! What can go wrong with a target, by consequence.
+
+use crate::project::mutation::Mutation;
+use crate::status::{Code, Disposition};
+
+/// A mutation that the target can never take.
+#[derive(Clone, Debug)]
+pub struct Rejection {
+    /// The mutation.
+    pub mutation: Mutation,
+    /// Why, in the target's words and ours.
+    pub reason: String,
+}
+
+/// An error of a target as a whole.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    /// It cannot be reached, is starting, or went away. Tried again for ever.
+    #[error("{target} is unavailable: {detail}")]
+    Unavailable {
+        /// Its address, without secrets.
+        target: String,
+        /// The error.
+        detail: String,
+    },
+    /// It is there but asks for patience: out of memory, read-only, too many requests. Tried again for ever.
+    #[error("{target} cannot take writes now: {detail}")]
+    Throttled {
+        /// Its address, without secrets.
+        target: String,
+        /// The error.
+        detail: String,
+    },
+    /// It lost what it had: emptied, restored, failed over to a replica that was behind. The loop reads the checkpoint
+    /// again and goes on from there.
+    #[error("{target} is not where it was left: {detail}")]
+    Regressed {
+        /// Its address, without secrets.
+        target: String,
+        /// What was found.
+        detail: String,
+    },
+    /// Somebody else moves this sink's checkpoint.
+    #[error(
+        "{target} is being written by another walbridge: {detail}. Stop one of them, or give one sink another name"
+    )]
+    Fenced {
+        /// Its address, without secrets.
+        target: String,
+        /// What was found.
+        detail: String,
+    },
+    /// Credentials refused.
+    #[error("{target} refused the credentials: {detail}")]
+    Auth {
+        /// Its address, without secrets.
+        target: String,
+        /// The error.
+        detail: String,
+    },
+    /// It is not what the configuration says, and will not become so by waiting.
+    #[error("{target}: {detail}. {remedy}")]
+    Unusable {
+        /// Its address, without secrets.
+        target: String,
+        /// What is wrong.
+        detail: String,
+        /// What to do.
+        remedy: String,
+    },
+}
+
+impl SinkError {
+    /// The public code.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        match self {
+            SinkError::Unavailable { .. } => Code::SinkUnavailable,
+            SinkError::Throttled { .. } => Code::SinkThrottled,
+            SinkError::Regressed { .. } => Code::SinkRegressed,
+            SinkError::Fenced { .. } => Code::SinkFenced,
+            SinkError::Auth { .. } => Code::SecurityAuth,
+            SinkError::Unusable { .. } => Code::SinkRejected,
+        }
+    }
+
+    /// What it calls for.
+    #[must_use]
+    pub const fn disposition(&self) -> Disposition {
+        match self {
+            SinkError::Unavailable { .. } | SinkError::Throttled { .. } | SinkError::Regressed { .. } => {
+                Disposition::Retry
+            }
+            SinkError::Fenced { .. } | SinkError::Auth { .. } | SinkError::Unusable { .. } => Disposition::Stop,
+        }
+    }
+}

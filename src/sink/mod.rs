@@ -1,0 +1,65 @@
+//! Where mutations go: the targets, all behind one small trait and all in files of the same order: config, connect, apply,
+//! classify errors, read back.
+
+mod error;
+
+use std::future::Future;
+
+pub use error::{Rejection, SinkError};
+
+use crate::event::{Offset, Position};
+use crate::log::LogId;
+use crate::project::mutation::Mutation;
+
+/// How far a target has come, kept in the target with the data it describes wherever the target can do that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Whose offsets these are.
+    pub log: LogId,
+    /// The first event not applied yet. Always between two transactions.
+    pub offset: Offset,
+    /// The Position of the last event before it; `None` if there is none.
+    pub position: Option<Position>,
+}
+
+/// A target. The loop stages mutations in order and commits them; on any error it calls [`Sink::resume`] and goes on from
+/// the checkpoint that the target itself tells, so that nothing has to be remembered across a failure.
+///
+/// `stage`* then `commit`: what was staged becomes visible no later than the commit; a target with transactions makes it
+/// visible only then, together with the checkpoint.
+pub trait Sink: Send {
+    /// Connects if need be, forgets what was staged, and reads the target's checkpoint; `None` in an empty target.
+    ///
+    /// # Errors
+    /// The target cannot be reached, or is not what the configuration says.
+    fn resume(&mut self) -> impl Future<Output = Result<Option<Checkpoint>, SinkError>> + Send;
+
+    /// Takes a run of mutations, in order. Returns those that the target can never take, and those whose document lacks
+    /// values that the target does not have either ([`Staged::incomplete`]); all others are staged.
+    ///
+    /// # Errors
+    /// The whole run is in doubt: call `resume`.
+    fn stage(&mut self, mutations: &[Mutation]) -> impl Future<Output = Result<Staged, SinkError>> + Send;
+
+    /// Makes what was staged, and the checkpoint, durable in the target's own sense.
+    ///
+    /// # Errors
+    /// It may or may not have happened: call `resume`.
+    fn commit(&mut self, upto: Checkpoint) -> impl Future<Output = Result<(), SinkError>> + Send;
+
+    /// While nothing is to be done: is the target still there, and still where we left it?
+    ///
+    /// # Errors
+    /// It is not.
+    fn probe(&mut self) -> impl Future<Output = Result<(), SinkError>> + Send;
+}
+
+/// What became of a run of mutations.
+#[derive(Debug, Default)]
+pub struct Staged {
+    /// Refused for good.
+    pub rejected: Vec<Rejection>,
+    /// Indexes of mutations that were *not* staged because their document lacks values. The loop completes the rows and
+    /// stages them again.
+    pub incomplete: Vec<usize>,
+}

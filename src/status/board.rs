@@ -1,0 +1,154 @@
+//! The board: what each loop says of itself, and what the admin port, `status` and the metrics read.
+//!
+//! Positions shown here are durable ones. A loop writes under a short lock and never waits on a reader.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Code, State};
+use crate::event::{Lsn, Offset, Position, Timestamp};
+
+/// What a source says of itself.
+#[derive(Clone, Debug, Default)]
+pub struct SourceStatus {
+    /// What it is doing.
+    pub state: State,
+    /// Why, unless all is well.
+    pub code: Option<Code>,
+    /// The same for people: cause and remedy.
+    pub message: Option<String>,
+    /// Its replication slot.
+    pub slot: String,
+    /// The last LSN read from the connection.
+    pub received_lsn: Lsn,
+    /// Everything committed before it is in the log.
+    pub durable_lsn: Lsn,
+    /// What PostgreSQL has been told.
+    pub confirmed_flush_lsn: Lsn,
+    /// The server's own end of WAL, as last asked.
+    pub server_lsn: Lsn,
+    /// The oldest WAL the slot keeps on the server.
+    pub restart_lsn: Lsn,
+    /// `pg_replication_slots.wal_status`.
+    pub wal_status: Option<String>,
+    /// Events taken into the log since the process started.
+    pub events: u64,
+    /// Tables whose existing rows are being or have been copied.
+    pub tables: BTreeMap<String, TableStatus>,
+}
+
+impl SourceStatus {
+    /// WAL the server has that is not yet durable here.
+    #[must_use]
+    pub fn lag_bytes(&self) -> u64 {
+        self.server_lsn.max(self.received_lsn).bytes_since(self.durable_lsn)
+    }
+
+    /// WAL the server keeps for the slot.
+    #[must_use]
+    pub fn retained_bytes(&self) -> u64 {
+        if self.restart_lsn == Lsn::ZERO { 0 } else { self.server_lsn.bytes_since(self.restart_lsn) }
+    }
+}
+
+/// How far the copy of a table has come.
+#[derive(Clone, Debug, Default)]
+pub struct TableStatus {
+    /// All its rows are in the log.
+    pub done: bool,
+    /// Rows copied so far.
+    pub rows: u64,
+    /// Rows there may be in all, by the planner's estimate (`pg_class.reltuples`).
+    pub rows_estimate: Option<u64>,
+}
+
+/// What a sink says of itself.
+#[derive(Clone, Debug, Default)]
+pub struct SinkStatus {
+    /// What it is doing.
+    pub state: State,
+    /// Why, unless all is well.
+    pub code: Option<Code>,
+    /// The same for people: cause and remedy.
+    pub message: Option<String>,
+    /// `redis`, `tantivy`, `file`.
+    pub kind: &'static str,
+    /// Whose log it reads.
+    pub source: String,
+    /// The first event it has not applied yet, as stored in the target.
+    pub checkpoint: Option<Offset>,
+    /// The Position of the last event it has applied.
+    pub position: Option<Position>,
+    /// Events not applied yet.
+    pub lag_events: u64,
+    /// Bytes of log not applied yet.
+    pub lag_bytes: u64,
+    /// Commit time of the last transaction applied, while there is more to apply; `None` when up to date.
+    pub behind_since: Option<Timestamp>,
+    /// Mutations applied since the process started.
+    pub applied: u64,
+    /// Mutations the target refused since the process started.
+    pub rejected: u64,
+    /// Failed attempts since the last success.
+    pub attempts: u32,
+}
+
+impl SinkStatus {
+    /// Age of the oldest event not applied; 0 when up to date.
+    #[must_use]
+    pub fn lag_seconds(&self, now: Timestamp) -> f64 {
+        self.behind_since.map_or(0.0, |since| since.seconds_until(now))
+    }
+}
+
+/// The whole board at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    /// By name.
+    pub sources: BTreeMap<String, SourceStatus>,
+    /// By name.
+    pub sinks: BTreeMap<String, SinkStatus>,
+}
+
+impl Status {
+    /// Whether everything does what it is for: sources streaming (or copying, with the stream running), no sink held up.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        let source_ready = |state| matches!(state, State::Streaming | State::Snapshotting | State::CatchingUp);
+        self.sources.values().all(|source| source_ready(source.state))
+            && self
+                .sinks
+                .values()
+                .all(|sink| matches!(sink.state, State::Streaming | State::CatchingUp | State::Degraded))
+    }
+}
+
+/// The board. Cloning it gives another handle on the same one.
+#[derive(Clone, Debug, Default)]
+pub struct Board(Arc<Mutex<Status>>);
+
+impl Board {
+    /// Changes what a source says.
+    pub fn source(&self, name: &str, change: impl FnOnce(&mut SourceStatus)) {
+        let mut status = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match status.sources.get_mut(name) {
+            Some(source) => change(source),
+            None => change(status.sources.entry(name.to_owned()).or_default()),
+        }
+    }
+
+    /// Changes what a sink says.
+    pub fn sink(&self, name: &str, change: impl FnOnce(&mut SinkStatus)) {
+        let mut status = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match status.sinks.get_mut(name) {
+            Some(sink) => change(sink),
+            None => change(status.sinks.entry(name.to_owned()).or_default()),
+        }
+    }
+
+    /// The whole board, copied.
+    #[must_use]
+    pub fn read(&self) -> Status {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

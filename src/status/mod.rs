@@ -1,0 +1,9 @@
+//! The words walbridge has for how it is doing, and the board on which the loops write them.
+//!
+//! States, codes and exit codes are a public vocabulary: operators' alerts and outside programs rely on them.
+
+mod board;
+mod code;
+
+pub use board::{Board, SinkStatus, SourceStatus, Status, TableStatus};
+pub use code::{Code, Disposition, ExitCode, State};

@@ -1,1 +1,4 @@
-//! To come.
+//! The source's side: the connection, the slot, the stream, the snapshot. What comes out is appended to the log by
+//! `ingest`; nothing here knows a log or a sink.
+
+pub mod address;

@@ -2,3 +2,12 @@
 //! `ingest`; nothing here knows a log or a sink.
 
 pub mod address;
+mod authenticate;
+mod buffer;
+pub mod connection;
+mod error;
+mod password;
+mod tls;
+mod transport;
+
+pub use error::{CaptureError, ServerError};

@@ -1,7 +1,9 @@
 //! The start of a connection: proving who we are, and, with SCRAM, that the server knows the password too.
 
 use postgres_protocol::authentication::md5_hash;
-use postgres_protocol::authentication::sasl::{ChannelBinding as Binding, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramSha256};
+use postgres_protocol::authentication::sasl::{
+    ChannelBinding as Binding, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramSha256,
+};
 use postgres_protocol::message::frontend;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -89,7 +91,8 @@ impl Login<'_> {
             return Ok(());
         }
         Err(self.refuse(
-            "the server asks for the password in clear text; use scram-sha-256 in pg_hba.conf, or sslmode=verify-full".to_owned(),
+            "the server asks for the password in clear text; use scram-sha-256 in pg_hba.conf, or sslmode=verify-full"
+                .to_owned(),
         ))
     }
 
@@ -98,7 +101,8 @@ impl Login<'_> {
             return Ok(());
         }
         Err(self.refuse(
-            "the server asks for an md5 password over an open network; use scram-sha-256 in pg_hba.conf, or TLS".to_owned(),
+            "the server asks for an md5 password over an open network; use scram-sha-256 in pg_hba.conf, or TLS"
+                .to_owned(),
         ))
     }
 
@@ -116,7 +120,9 @@ impl Login<'_> {
         if kind != 11 {
             return Err(unexpected(b'R'));
         }
-        scram.update(&challenge).map_err(|error| self.refuse(format!("the server's SCRAM challenge is wrong: {error}")))?;
+        scram
+            .update(&challenge)
+            .map_err(|error| self.refuse(format!("the server's SCRAM challenge is wrong: {error}")))?;
         connection.compose(|outbox| frontend::sasl_response(scram.message(), outbox))?;
         connection.send().await?;
 

@@ -324,7 +324,7 @@ impl ServerError {
 pub struct DataRow<'a>(&'a [u8]);
 
 impl<'a> DataRow<'a> {
-    fn new(body: &'a [u8]) -> Result<Self, CaptureError> {
+    pub(super) fn new(body: &'a [u8]) -> Result<Self, CaptureError> {
         let row = DataRow(body);
         let claimed = body.first_chunk::<2>().map(|count| usize::from(u16::from_be_bytes(*count)));
         if claimed == Some(row.values().count()) {
@@ -356,7 +356,9 @@ mod tests {
 
     #[test]
     fn versions_are_read_as_numbers() {
-        for (text, number) in [("15.18 (Debian 15.18-0+deb12u1)", 150_018), ("18beta1", 180_001), ("17.0", 170_000), ("", 0)] {
+        for (text, number) in
+            [("15.18 (Debian 15.18-0+deb12u1)", 150_018), ("18beta1", 180_001), ("17.0", 170_000), ("", 0)]
+        {
             assert_eq!(parse_version(text.as_bytes()), number, "{text}");
         }
     }

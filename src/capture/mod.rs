@@ -5,8 +5,13 @@ pub mod address;
 mod authenticate;
 mod buffer;
 pub mod connection;
+pub mod continuity;
 mod error;
+pub mod feedback;
+pub mod pace;
 mod password;
+pub mod slot;
+pub mod stream;
 mod tls;
 mod transport;
 

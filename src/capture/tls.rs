@@ -26,7 +26,8 @@ pub(super) fn client_config(address: &Address) -> Result<Arc<ClientConfig>, Stri
         .with_custom_certificate_verifier(verifier(address, provider)?);
     let config = match (&address.ssl_cert, &address.ssl_key) {
         (Some(cert), Some(key)) => {
-            let key = PrivateKeyDer::from_pem_file(key).map_err(|error| format!("sslkey {}: {error}", key.display()))?;
+            let key =
+                PrivateKeyDer::from_pem_file(key).map_err(|error| format!("sslkey {}: {error}", key.display()))?;
             builder.with_client_auth_cert(read_certificates(cert)?, key).map_err(|error| format!("sslcert: {error}"))?
         }
         (None, None) => builder.with_no_client_auth(),
@@ -37,8 +38,8 @@ pub(super) fn client_config(address: &Address) -> Result<Arc<ClientConfig>, Stri
 
 fn verifier(address: &Address, provider: Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, String> {
     // libpq: `require` with a root certificate verifies the chain, for compatibility with old versions.
-    let verify_chain =
-        address.ssl_mode >= SslMode::VerifyCa || address.ssl_mode == SslMode::Require && address.ssl_root_cert.is_some();
+    let verify_chain = address.ssl_mode >= SslMode::VerifyCa
+        || address.ssl_mode == SslMode::Require && address.ssl_root_cert.is_some();
     if !verify_chain {
         return Ok(Arc::new(Verifier { chain: None, check_name: false, provider }));
     }
@@ -126,9 +127,9 @@ pub(super) fn explain(error: &std::io::Error) -> String {
         Some(rustls::Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
         )) => "the certificate is for another host; connect by a name that stands in it, or have it reissued",
-        Some(rustls::Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. })) => {
-            "the certificate has expired; renew it on the server"
-        }
+        Some(rustls::Error::InvalidCertificate(
+            CertificateError::Expired | CertificateError::ExpiredContext { .. },
+        )) => "the certificate has expired; renew it on the server",
         Some(rustls::Error::InvalidCertificate(CertificateError::Other(_))) => {
             "a server certificate must not be an authority itself; make it with basicConstraints=CA:FALSE"
         }

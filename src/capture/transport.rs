@@ -26,7 +26,8 @@ const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xD2, 0x16, 0x2F];
 impl Transport {
     /// Connects to one host, with TLS as the address asks. The caller sets the time limit.
     pub(super) async fn connect(host: &Host, address: &Address) -> Result<Self, CaptureError> {
-        let unreachable = |error: io::Error| CaptureError::Unreachable { address: host.to_string(), detail: error.to_string() };
+        let unreachable =
+            |error: io::Error| CaptureError::Unreachable { address: host.to_string(), detail: error.to_string() };
         match host {
             Host::Unix(directory, port) => {
                 let path = directory.join(format!(".s.PGSQL.{port}"));
@@ -56,11 +57,17 @@ impl Transport {
     }
 }
 
-async fn negotiate_tls(mut stream: TcpStream, name: &str, host: &Host, address: &Address) -> Result<Transport, CaptureError> {
+async fn negotiate_tls(
+    mut stream: TcpStream,
+    name: &str,
+    host: &Host,
+    address: &Address,
+) -> Result<Transport, CaptureError> {
     if address.ssl_mode == SslMode::Disable {
         return Ok(Transport::Tcp(stream));
     }
-    let unreachable = |error: io::Error| CaptureError::Unreachable { address: host.to_string(), detail: error.to_string() };
+    let unreachable =
+        |error: io::Error| CaptureError::Unreachable { address: host.to_string(), detail: error.to_string() };
     let refuse = |detail: String| CaptureError::Tls { address: host.to_string(), detail };
     stream.write_all(&SSL_REQUEST).await.map_err(unreachable)?;
     // One byte and no more: anything that follows the answer in plain text was injected (CVE-2021-23222).

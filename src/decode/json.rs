@@ -16,11 +16,14 @@ pub fn write_row(relation: &Relation, row: &Row, out: &mut Vec<u8>) {
     object.end();
 }
 
-/// As [`write_row`], with only the columns at these indexes, in this order.
-pub fn write_columns(relation: &Relation, row: &Row, indexes: &[usize], out: &mut Vec<u8>) {
+/// Writes an object of the key's columns. One that `row` lacks as unchanged TOAST is taken from `older`: PostgreSQL logs the
+/// old key for just this case (`ExtractReplicaIdentity`), whether or not the key changed.
+pub fn write_key(relation: &Relation, row: &Row, older: Option<&Row>, out: &mut Vec<u8>) {
     let mut object = Object::begin(out);
-    for &index in indexes {
-        if let (Some(column), Some(cell)) = (relation.columns.get(index), row.cell(index)) {
+    for &index in &relation.key {
+        let newest = row.cell(index).filter(|cell| *cell != Cell::Unchanged);
+        let cell = newest.or_else(|| older.and_then(|older| older.cell(index)));
+        if let (Some(column), Some(cell)) = (relation.columns.get(index), cell) {
             object.member(&column.name, column.shape, cell);
         }
     }

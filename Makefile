@@ -41,7 +41,7 @@ doc: ## the API documentation, warnings are errors
 	$(say) 'documentation'
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
 
-deny: ## licences, banned and doubled crates (needs cargo-deny)
+deny: ## licences and banned crates (needs cargo-deny)
 	$(say) 'dependencies'
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --locked check bans licenses sources; \
 	else echo 'cargo-deny is not installed, so this is left out: cargo install --locked cargo-deny'; fi

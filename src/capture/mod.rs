@@ -4,12 +4,14 @@
 pub mod address;
 mod authenticate;
 mod buffer;
+pub mod catalog;
 pub mod connection;
 pub mod continuity;
 mod error;
 pub mod feedback;
 pub mod pace;
 mod password;
+pub mod publication;
 pub mod slot;
 pub mod stream;
 mod tls;

@@ -48,6 +48,11 @@ impl Batch {
         *self = Batch::new(self.limits);
     }
 
+    /// How many mutations are staged.
+    pub(super) fn mutations(&self) -> usize {
+        self.mutations
+    }
+
     /// Nothing waits for a commit.
     pub(super) fn is_empty(&self) -> bool {
         self.since.is_none()

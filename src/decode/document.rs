@@ -173,3 +173,152 @@ impl<'a> Scanner<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn json(text: &[u8]) -> Option<String> {
+        let mut out = Vec::new();
+        write(text, &mut out)?;
+        Some(String::from_utf8(out).expect("JSON is UTF-8"))
+    }
+
+    #[test]
+    fn valid_values_are_embedded_as_they_are() {
+        for text in [
+            "0",
+            "-0",
+            "-1.5e+300",
+            "1E400",
+            "123456789012345678901234567890",
+            "true",
+            "false",
+            "null",
+            "\"\"",
+            "[]",
+            "{}",
+            "[ ]",
+            "{ }",
+            r#"{"a": 1, "a": 2}"#,
+            r#"[[], {}, [{"a": []}]]"#,
+            r#""\u0000\ud83e\udd80\"\\\/\b\f\n\r\t""#,
+            "\"é\u{2028}\"",
+        ] {
+            assert_eq!(json(text.as_bytes()).as_deref(), Some(text));
+        }
+    }
+
+    /// `json` keeps the text it was given, line breaks included. Embedded as they are they would end the event's line.
+    #[test]
+    fn line_breaks_between_tokens_are_dropped() {
+        assert_eq!(json(b"\n{\n\t\"a\\n\" :\r\n [1,\n2]\n}\n").as_deref(), Some(r#"{"a\n" : [1,2]}"#));
+    }
+
+    #[test]
+    fn invalid_values_are_declined() {
+        for text in [
+            "",
+            " ",
+            "tru",
+            "truex",
+            "nul",
+            "01",
+            "1.",
+            ".5",
+            "1e",
+            "-",
+            "+1",
+            "1 2",
+            "[1 2]",
+            "[1,]",
+            "[,1]",
+            "{,}",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{\"a\" 1}",
+            "{\"a\":1,}",
+            "{a:1}",
+            "{1:1}",
+            "[}",
+            "{]",
+            "[",
+            "{",
+            "]",
+            "}",
+            "[1",
+            "\"",
+            "\"\\",
+            "\"\\x\"",
+            "\"\\u12\"",
+            "\"\\u12g4\"",
+            "\"\n\"",
+            "\"\u{1}\"",
+            "[1]]",
+            "'a'",
+            "NaN",
+            "[1]x",
+            "\u{feff}1",
+        ] {
+            assert_eq!(json(text.as_bytes()), None, "{text:?}");
+        }
+        assert_eq!(json(b"\"\xFF\""), None, "not UTF-8");
+    }
+
+    /// `json` accepts `"\ud800"`, most parsers do not: one such cell and the reader loses the whole event.
+    #[test]
+    fn unpaired_surrogates_are_declined() {
+        for text in [r#""\ud800""#, r#""\udc00""#, r#""\ud800\ud800""#, r#""\ud800x""#, r#"{"\uDBFF\n": 1}"#] {
+            assert_eq!(json(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    /// A recursive check would overflow its stack long before PostgreSQL's own limit.
+    #[test]
+    fn deep_nesting_is_declined_beyond_the_limit_without_recursion() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(json(nested(100).as_bytes()).is_some());
+        assert!(json(nested(101).as_bytes()).is_none());
+        assert!(json(nested(10_000_000).as_bytes()).is_none());
+        let objects = |depth: usize| format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth));
+        assert!(json(objects(100).as_bytes()).is_some());
+        assert!(json(objects(101).as_bytes()).is_none());
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(5, 64, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                prop::collection::vec((any::<String>(), inner), 0..6)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn every_value_survives_compact_or_pretty(value in value(), pretty: bool) {
+            let text = if pretty { serde_json::to_vec_pretty(&value) } else { serde_json::to_vec(&value) }.expect("JSON");
+            let written = json(&text).expect("valid JSON");
+            prop_assert!(!written.contains('\n'));
+            prop_assert_eq!(serde_json::from_str::<Value>(&written).expect("JSON"), value);
+        }
+
+        #[test]
+        fn what_is_embedded_is_json_and_what_is_json_is_embedded(
+            text in "[]\\[{}\",:\\\\ntrufalse019.eE+ ud8cD\n-]{0,24}",
+        ) {
+            prop_assert_eq!(json(text.as_bytes()).is_some(), serde_json::from_str::<Value>(&text).is_ok());
+        }
+    }
+}

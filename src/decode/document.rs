@@ -15,9 +15,9 @@ const DEPTH_MAX: u32 = 100;
 pub(super) fn write(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
     std::str::from_utf8(text).ok()?;
     Scanner { rest: text, depth: 0, objects: 0 }.document()?;
-    // In a valid value these stand between tokens only, where they mean nothing and would break the line.
+    // In a valid value these stand between tokens only, where they mean nothing and a line break would end the line.
     let breaks = |&byte: &u8| matches!(byte, b'\n' | b'\r' | b'\t');
-    text.split(breaks).for_each(|run| out.extend_from_slice(run));
+    text.trim_ascii().split(breaks).for_each(|run| out.extend_from_slice(run));
     Some(())
 }
 

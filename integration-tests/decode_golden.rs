@@ -1,6 +1,8 @@
 //! What PostgreSQL really sends, recorded (`fixtures/README.md`), decoded and rendered: every built-in type, every replica
 //! identity, unchanged TOAST, changed keys, truncates, origins, logical messages, streamed and prepared transactions.
 
+#![expect(clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -46,6 +48,28 @@ fn no_recorded_message_survives_a_cut() {
     {
         for end in 0..bytes.len() {
             parse(&bytes[..end], context).expect_err("cut short");
+        }
+    }
+}
+
+/// A byte changed on the way is either harmless or refused: a row that is accepted holds the cells it claims.
+#[test]
+fn a_recorded_message_with_a_changed_byte_is_refused_or_well_formed() {
+    for (context, bytes) in [include_str!("fixtures/types.pgoutput"), include_str!("fixtures/statements.pgoutput")]
+        .iter()
+        .flat_map(|recording| messages(recording))
+    {
+        let mut damaged = bytes.to_vec();
+        for at in 0..damaged.len() {
+            let original = damaged[at];
+            for changed in [0, 1, 0x7F, 0xFF, original ^ 1, original.wrapping_add(1), b'n', b't'] {
+                damaged[at] = changed;
+                if let Ok(Message::Insert(insert)) = parse(&damaged, context) {
+                    let row = Row::from_tuple_data(Bytes::copy_from_slice(insert.new));
+                    assert_eq!(tuple::count(insert.new), Some(row.cells().count()), "byte {at} as {changed}");
+                }
+            }
+            damaged[at] = original;
         }
     }
 }

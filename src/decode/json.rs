@@ -203,8 +203,9 @@ impl<'o> Object<'o> {
         if !std::mem::replace(&mut self.empty, false) {
             self.out.push(b',');
         }
-        write_string(name.as_bytes(), self.out);
-        self.out.push(b':');
+        self.out.push(b'"');
+        write_escaped(name.as_bytes(), self.out);
+        self.out.extend_from_slice(b"\":");
         match cell {
             Cell::Null | Cell::Unchanged => self.out.extend_from_slice(b"null"),
             Cell::Text(text) => write_cell(shape, text, self.out),

@@ -1,0 +1,138 @@
+//! What can go wrong with a source, by consequence.
+
+use crate::decode::DecodeError;
+use crate::status::{Code, Disposition};
+
+/// An `ErrorResponse` of the server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
+#[error("{message} (SQLSTATE {sqlstate}){}", if detail.is_empty() { String::new() } else { format!("; {detail}") })]
+pub struct ServerError {
+    /// Five characters; the only part programs may rely on.
+    pub sqlstate: String,
+    /// The primary message, in the server's language.
+    pub message: String,
+    /// Detail and hint, if any.
+    pub detail: String,
+}
+
+impl ServerError {
+    /// The public code. Class 28 is authorization, 57P0x a server going down or coming up, 42501 a missing privilege.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self.sqlstate.as_str() {
+            "28000" | "28P01" => Code::SourceAuth,
+            "42501" => Code::SourcePrivilege,
+            "55006" => Code::SourceSlotActive,
+            "08P01" => Code::SourceProtocol,
+            _ => Code::SourceUnreachable,
+        }
+    }
+
+    /// Whether trying again may help. Unknown means no: going on would be a guess.
+    #[must_use]
+    pub fn disposition(&self) -> Disposition {
+        let class = self.sqlstate.get(..2).unwrap_or_default();
+        match (class, self.sqlstate.as_str()) {
+            // Connection trouble, too many connections or slots, shutdown, start-up, cancel, lock and I/O trouble, the slot
+            // being in use, serialization failures: all pass by themselves or by another's hand.
+            ("08" | "53" | "57" | "58" | "40", _) | (_, "55006" | "55P03" | "25006") => Disposition::Retry,
+            _ => Disposition::Stop,
+        }
+    }
+}
+
+/// An error of a source.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    /// No connection, or it broke, or nothing was heard for too long.
+    #[error("{address}: {detail}")]
+    Unreachable {
+        /// Where, without secrets.
+        address: String,
+        /// What happened.
+        detail: String,
+    },
+    /// The server answered with an error.
+    #[error("while {doing}: {source}")]
+    Server {
+        /// What was asked for.
+        doing: &'static str,
+        /// The answer.
+        source: ServerError,
+    },
+    /// The TLS settings, or the certificate, do not fit.
+    #[error("TLS with {address} failed: {detail}")]
+    Tls {
+        /// Where.
+        address: String,
+        /// What is wrong, and what to do.
+        detail: String,
+    },
+    /// The credentials, or the way the server wants them.
+    #[error("{address}: {detail}")]
+    Auth {
+        /// Where.
+        address: String,
+        /// What is wrong, and what to do.
+        detail: String,
+    },
+    /// The server said something that the protocol does not allow.
+    #[error("the server broke the protocol: {0}. Nothing of it was kept; report this with the server's version")]
+    Protocol(String),
+    /// A message that cannot be decoded.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// What was found at the source does not allow going on, or not yet.
+    #[error("{detail}. {remedy}")]
+    Refused {
+        /// The public code.
+        code: Code,
+        /// Whether it may pass by itself.
+        disposition: Disposition,
+        /// What was found, with both positions where there are two.
+        detail: String,
+        /// What to do.
+        remedy: String,
+    },
+}
+
+impl CaptureError {
+    /// The public code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            CaptureError::Unreachable { .. } => Code::SourceUnreachable,
+            CaptureError::Server { source, .. } => source.code(),
+            CaptureError::Tls { .. } => Code::SecurityTls,
+            CaptureError::Auth { .. } => Code::SourceAuth,
+            CaptureError::Protocol(_) | CaptureError::Decode(_) => Code::SourceProtocol,
+            CaptureError::Refused { code, .. } => *code,
+        }
+    }
+
+    /// What it calls for.
+    #[must_use]
+    pub fn disposition(&self) -> Disposition {
+        match self {
+            CaptureError::Unreachable { .. } => Disposition::Retry,
+            CaptureError::Server { source, .. } => source.disposition(),
+            CaptureError::Tls { .. }
+            | CaptureError::Auth { .. }
+            | CaptureError::Protocol(_)
+            | CaptureError::Decode(_) => Disposition::Stop,
+            CaptureError::Refused { disposition, .. } => *disposition,
+        }
+    }
+
+    /// An operator is needed.
+    pub(crate) fn halt(code: Code, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
+        let (detail, remedy) = (detail.into(), remedy.into());
+        CaptureError::Refused { code, disposition: Disposition::Stop, detail, remedy }
+    }
+
+    /// It may pass by itself.
+    pub(crate) fn wait(code: Code, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
+        let (detail, remedy) = (detail.into(), remedy.into());
+        CaptureError::Refused { code, disposition: Disposition::Retry, detail, remedy }
+    }
+}

@@ -1,0 +1,178 @@
+//! The replication stream: `START_REPLICATION`, `XLogData` and keepalives in, status updates out.
+
+use std::time::{Duration, Instant};
+
+use bytes::BufMut;
+use postgres_protocol::escape::{escape_identifier, escape_literal};
+
+use super::connection::{Connection, unexpected};
+use super::error::{CaptureError, ServerError};
+use super::feedback::StatusUpdate;
+use super::pace::Pace;
+use crate::event::{Lsn, Timestamp};
+
+/// A running stream.
+pub struct Stream {
+    connection: Connection,
+    pace: Pace,
+    last_heard: Instant,
+}
+
+/// What the server sends. Lies in the read buffer until the next call.
+#[derive(Clone, Copy, Debug)]
+pub enum Frame<'a> {
+    /// One pgoutput message.
+    Data {
+        /// Where in the WAL it was read from; zero for some kinds. Not in order, never a place to resume at.
+        wal_start: Lsn,
+        /// The message.
+        message: &'a [u8],
+    },
+    /// Nothing for us before `wal_end`, unless a transaction is open.
+    Keepalive {
+        /// How far the server has decoded.
+        wal_end: Lsn,
+        /// It wants an answer at once.
+        reply_requested: bool,
+    },
+}
+
+/// A server that has been asked and stays silent for so long is taken for gone.
+const SILENCE: Duration = Duration::from_secs(30);
+/// On TCP, how long a busy socket is left to fill. A Unix socket's buffer is counted against the sender and fills within
+/// fewer rows, so there the gulps are shorter.
+const NAP_TCP: Duration = Duration::from_millis(1);
+const NAP_UNIX: Duration = Duration::ZERO;
+
+impl Stream {
+    /// Starts streaming after `from`.
+    ///
+    /// # Errors
+    /// The server refuses: the slot is in use, the publication is missing…
+    pub async fn start(
+        mut connection: Connection,
+        slot: &str,
+        publication: &str,
+        from: Lsn,
+    ) -> Result<Self, CaptureError> {
+        let names = escape_literal(&escape_identifier(publication));
+        let sql = format!(
+            "START_REPLICATION SLOT {} LOGICAL {from} (proto_version '1', publication_names {names})",
+            escape_identifier(slot)
+        );
+        connection.start_query(&sql).await?;
+        match connection.next_message().await? {
+            (b'W', _) => {}
+            (b'E', body) => {
+                let source = ServerError::parse(body);
+                return Err(CaptureError::Server { doing: "starting replication", source });
+            }
+            (tag, _) => return Err(unexpected(tag)),
+        }
+        let now = Instant::now();
+        let nap = if connection.is_unix() { NAP_UNIX } else { NAP_TCP };
+        Ok(Stream { connection, pace: Pace::new(nap, now), last_heard: now })
+    }
+
+    /// The next frame that has been read already.
+    ///
+    /// # Errors
+    /// The server ended the stream, or broke the protocol.
+    #[inline]
+    pub fn buffered(&mut self) -> Result<Option<Frame<'_>>, CaptureError> {
+        match self.connection.buffered_message()? {
+            None => Ok(None),
+            Some((b'd', body)) => parse_frame(body).map(Some),
+            Some((b'E', body)) => Err(CaptureError::Server { doing: "streaming", source: ServerError::parse(body) }),
+            Some((b'c' | b'C', _)) => {
+                let detail = "the server ended the stream; it is shutting down".to_owned();
+                Err(CaptureError::Unreachable { address: "replication stream".to_owned(), detail })
+            }
+            Some((tag, _)) => Err(unexpected(tag)),
+        }
+    }
+
+    /// Reads more from the socket, first letting it fill under backlog. Cancel-safe.
+    ///
+    /// # Errors
+    /// The connection broke, or has been silent for too long.
+    pub async fn fill(&mut self) -> Result<(), CaptureError> {
+        let nap = self.pace.nap();
+        if !nap.is_zero() {
+            tokio::time::sleep(nap).await;
+        }
+        let deadline = (self.last_heard + SILENCE).into();
+        let count = match tokio::time::timeout_at(deadline, self.connection.fill()).await {
+            Ok(count) => count?,
+            Err(_) => return Err(self.connection.broken(format!("nothing heard for {} s", SILENCE.as_secs()))),
+        };
+        self.last_heard = Instant::now();
+        self.pace.read(count, self.last_heard);
+        Ok(())
+    }
+
+    /// Whether much is coming, so that more will be here in a moment.
+    #[must_use]
+    pub fn busy(&self) -> bool {
+        self.pace.busy()
+    }
+
+    /// Tells the server how far we are.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub async fn send_status(&mut self, update: StatusUpdate) -> Result<(), CaptureError> {
+        // The server reports the first byte not yet needed, as libpq's clients do: end LSNs, not last bytes.
+        self.connection.compose(|outbox| {
+            outbox.put_u8(b'd');
+            outbox.put_i32(4 + 34);
+            outbox.put_u8(b'r');
+            outbox.put_u64(update.received.get());
+            outbox.put_u64(update.durable.get());
+            outbox.put_u64(update.durable.get());
+            outbox.put_i64(Timestamp::now().to_postgres());
+            outbox.put_u8(u8::from(update.reply_requested));
+            Ok(())
+        })?;
+        self.connection.send().await
+    }
+
+    /// Ends the connection.
+    pub async fn close(self) {
+        self.connection.close().await;
+    }
+}
+
+#[inline]
+fn parse_frame(body: &[u8]) -> Result<Frame<'_>, CaptureError> {
+    let short = || CaptureError::Protocol("a replication message is cut short".to_owned());
+    let (&kind, rest) = body.split_first().ok_or_else(short)?;
+    let (first, rest) = rest.split_first_chunk::<8>().ok_or_else(short)?;
+    let first = Lsn::new(u64::from_be_bytes(*first));
+    match kind {
+        // XLogData: start, end (the same for logical decoding), the server's clock, data.
+        b'w' => Ok(Frame::Data { wal_start: first, message: rest.get(16..).ok_or_else(short)? }),
+        // Primary keepalive: end, the server's clock, whether to reply.
+        b'k' => Ok(Frame::Keepalive { wal_end: first, reply_requested: *rest.get(8).ok_or_else(short)? != 0 }),
+        other => Err(CaptureError::Protocol(format!("a replication message of type `{}`", other.escape_ascii()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_cut_anywhere_is_refused_not_misread() {
+        let data = [&b"w"[..], &1u64.to_be_bytes(), &2u64.to_be_bytes(), &3u64.to_be_bytes()].concat();
+        assert!(matches!(parse_frame(&data), Ok(Frame::Data { message: [], .. })));
+        let keepalive = [&b"k"[..], &9u64.to_be_bytes(), &3u64.to_be_bytes(), &[1]].concat();
+        assert!(matches!(parse_frame(&keepalive), Ok(Frame::Keepalive { reply_requested: true, .. })));
+        for frame in [data, keepalive] {
+            for end in 0..frame.len() {
+                assert!(parse_frame(&frame[..end]).is_err(), "{end}");
+            }
+        }
+        assert!(parse_frame(b"z00000000000000000000000").is_err());
+    }
+}

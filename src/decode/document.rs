@@ -2,9 +2,9 @@
 //!
 //! PostgreSQL has checked its own values, but it takes more than many readers do, and one cell must not spoil a whole line.
 //! So a value is embedded only if any parser can read it: valid by the grammar (RFC 8259), nested at most [`DEPTH_MAX`]
-//! deep (PostgreSQL allows thousands; common parsers stop at 128 and lose the line), and without an unpaired surrogate
-//! escape, which `json` lets pass (`"\ud800"`). Any other value is left to be written as a string. The check does not
-//! recurse and allocates nothing.
+//! deep (PostgreSQL allows thousands; common parsers stop at 128), no number beyond a double's range (`1e400`), and no
+//! unpaired surrogate escape, which `json` lets pass (`"\ud800"`). Any other value is left to be written as a string.
+//! The check does not recurse and allocates nothing.
 
 use super::json::{number_length, plain_length};
 
@@ -77,11 +77,16 @@ impl<'a> Scanner<'a> {
             b't' => self.literal(b"true"),
             b'f' => self.literal(b"false"),
             b'n' => self.literal(b"null"),
-            _ => {
-                self.rest = self.rest.get(number_length(self.rest)?..)?;
-                Some(())
-            }
+            _ => self.number(),
         }
+    }
+
+    fn number(&mut self) -> Option<()> {
+        let (number, rest) = self.rest.split_at_checked(number_length(self.rest)?)?;
+        self.rest = rest;
+        // The largest double has 309 digits, so most numbers need no closer look.
+        let moderate = number.len() < 309 && !number.iter().any(|byte| matches!(byte, b'e' | b'E'));
+        (moderate || std::str::from_utf8(number).ok()?.parse::<f64>().ok()?.is_finite()).then_some(())
     }
 
     fn literal(&mut self, rest: &[u8]) -> Option<()> {
@@ -193,7 +198,7 @@ mod tests {
             "0",
             "-0",
             "-1.5e+300",
-            "1E400",
+            "1E-400",
             "123456789012345678901234567890",
             "true",
             "false",
@@ -276,6 +281,18 @@ mod tests {
         }
     }
 
+    /// Many parsers refuse a number that no double holds, and with it the line.
+    #[test]
+    fn numbers_beyond_a_double_are_declined() {
+        let digits = |count: usize| format!("[{}]", "9".repeat(count));
+        for text in ["1e400", "-1e309", "[1, 2E+308]", &digits(309), &digits(100_000)] {
+            assert_eq!(json(text.as_bytes()), None, "{text}");
+        }
+        for text in ["1e308", "0e400", "1e-400", &digits(308), &format!("0.{}", "9".repeat(100_000))] {
+            assert_eq!(json(text.as_bytes()).as_deref(), Some(text));
+        }
+    }
+
     /// A recursive check would overflow its stack long before PostgreSQL's own limit.
     #[test]
     fn deep_nesting_is_declined_beyond_the_limit_without_recursion() {
@@ -305,6 +322,16 @@ mod tests {
         })
     }
 
+    /// All its numbers are in a double's range.
+    fn is_moderate(value: &Value) -> bool {
+        match value {
+            Value::Number(number) => number.as_f64().is_some(),
+            Value::Array(elements) => elements.iter().all(is_moderate),
+            Value::Object(members) => members.values().all(is_moderate),
+            Value::Null | Value::Bool(_) | Value::String(_) => true,
+        }
+    }
+
     proptest! {
         #[test]
         fn every_value_survives_compact_or_pretty(value in value(), pretty: bool) {
@@ -318,7 +345,8 @@ mod tests {
         fn what_is_embedded_is_json_and_what_is_json_is_embedded(
             text in "[]\\[{}\",:\\\\ntrufalse019.eE+ ud8cD\n-]{0,24}",
         ) {
-            prop_assert_eq!(json(text.as_bytes()).is_some(), serde_json::from_str::<Value>(&text).is_ok());
+            let parsed = serde_json::from_str::<Value>(&text);
+            prop_assert_eq!(json(text.as_bytes()).is_some(), parsed.is_ok_and(|value| is_moderate(&value)));
         }
     }
 }

@@ -10,10 +10,11 @@
 //! | `op` | `insert`, `update`, `delete`, `truncate`, `read` (a snapshot's row), `message` |
 //! | `schema`, `table` | when the change was made |
 //! | `key` | the key's columns: the new row's, or a deleted row's; `null` if there is no row |
-//! | `before` | the old row as far as it was logged: all of it under `REPLICA IDENTITY FULL`, otherwise its key, on an update only if that changed |
+//! | `before` | the old row as far as it was logged: whole under `REPLICA IDENTITY FULL`, else its key if need be |
 //! | `after` | the new row |
-//! | `unchanged` | columns missing from `after` because they are large, stored out of line and untouched; never the same as `null` |
+//! | `unchanged` | columns missing from `after`: large, stored out of line, untouched; not the same as `null` |
 //!
+//! Under the default identity an update has its old key only if that changed, or is itself stored out of line.
 //! A `message` also has `prefix`, `content` and `content_encoding`, which is `utf-8`, or `hex` (`\x…`) for other bytes.
 
 use std::io::Write;

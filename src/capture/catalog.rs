@@ -25,6 +25,8 @@ pub struct Table {
     pub primary_key: Vec<String>,
     /// The columns of the index that the identity uses; empty unless the identity is an index.
     pub identity_index: Vec<String>,
+    /// It has partitions, and no rows of its own.
+    pub partitioned: bool,
     /// Changes are written to the WAL: it is not unlogged.
     pub logged: bool,
     /// Row-level security hides rows from this role.
@@ -59,7 +61,7 @@ const KEY_OF_INDEX: &str = "(SELECT to_json(array_agg(a.attname ORDER BY k.place
 pub async fn tables(connection: &mut Connection) -> Result<Vec<Table>, CaptureError> {
     let sql = format!(
         "SELECT c.oid, n.nspname, c.relname, c.relreplident, {KEY_OF_INDEX} i.indisprimary), {KEY_OF_INDEX} i.indisreplident), \
-         c.relpersistence = 'p', row_security_active(c.oid), has_table_privilege(c.oid, 'SELECT'), c.reltuples::int8 \
+         c.relpersistence = 'p', row_security_active(c.oid), has_table_privilege(c.oid, 'SELECT'), c.reltuples::int8, c.relkind = 'p' \
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
          WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't' \
          AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema' ORDER BY 2, 3"
@@ -76,6 +78,7 @@ fn read_table(row: &TextRow) -> Option<Table> {
         identity: ReplicaIdentity::from_letter(*text(row, 3)?.as_bytes().first()?)?,
         primary_key: names(row, 4)?,
         identity_index: names(row, 5)?,
+        partitioned: is(10),
         logged: is(6),
         hides_rows: is(7),
         readable: is(8),

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::IngestError;
+use super::{IngestError, TableFilter};
 use crate::capture::CaptureError;
 use crate::capture::snapshot::window::Window;
 use crate::decode::message::{Begin, Commit, Message, Relation as Announced, Truncate};
@@ -26,7 +26,7 @@ pub(super) struct Assembler {
     /// The last event in the log, or just before the first possible one.
     last: Position,
     relations: HashMap<u32, Option<Arc<Relation>>>,
-    wanted: Box<dyn Fn(&TableName) -> bool + Send>,
+    wanted: TableFilter,
     open: Option<Open>,
 }
 
@@ -59,7 +59,7 @@ pub(super) enum Step {
 
 impl Assembler {
     /// A stream that goes on behind `last`. Before an epoch's first event that is a Position just before its start.
-    pub(super) fn new(epoch: u32, last: Position, wanted: Box<dyn Fn(&TableName) -> bool + Send>) -> Self {
+    pub(super) fn new(epoch: u32, last: Position, wanted: TableFilter) -> Self {
         Assembler { epoch, last, relations: HashMap::new(), wanted, open: None }
     }
 
@@ -91,7 +91,8 @@ impl Assembler {
         window: &mut Window,
         out: &mut impl Append,
     ) -> Result<Step, IngestError> {
-        let message = decode::pgoutput::parse(bytes, decode::pgoutput::Context::default()).map_err(CaptureError::from)?;
+        let message =
+            decode::pgoutput::parse(bytes, decode::pgoutput::Context::default()).map_err(CaptureError::from)?;
         match message {
             Message::Insert(insert) => {
                 let Some(relation) = self.relation(insert.relation_oid)? else { return Ok(Step::Done) };
@@ -224,7 +225,8 @@ impl Assembler {
         };
         open.progress = Progress::Written(events + 1);
         window.change(open.begin.xid, op, relation, body)?;
-        out.append(Entry::Change { op, relation, body })
+        out.append(Entry::Change { op, relation, body })?;
+        Ok(Step::Done)
     }
 }
 

@@ -55,7 +55,9 @@ mod tests {
     #[test]
     fn committed_before_the_snapshot_is_seen_running_or_later_is_not() {
         let snapshot = Visibility::parse("10:20:12,15").expect("a snapshot");
-        for (xid, seen) in [(9, true), (10, true), (12, false), (13, true), (15, false), (19, true), (20, false), (99, false)] {
+        for (xid, seen) in
+            [(9, true), (10, true), (12, false), (13, true), (15, false), (19, true), (20, false), (99, false)]
+        {
             assert_eq!(snapshot.sees(xid), seen, "{xid}");
         }
         assert!(snapshot.always_seen(9) && !snapshot.always_seen(10));

@@ -73,14 +73,7 @@ impl Window {
     /// Opens the window on a table. Call it before the chunk's snapshot is taken.
     pub fn open(&mut self, oid: u32) {
         let before = self.decoded.clone();
-        self.open = Some(Open {
-            oid,
-            before,
-            touched: HashMap::new(),
-            truncated: None,
-            bytes: 0,
-            overflown: false,
-        });
+        self.open = Some(Open { oid, before, touched: HashMap::new(), truncated: None, bytes: 0, overflown: false });
     }
 
     /// Closes it.
@@ -288,7 +281,10 @@ mod tests {
         let bytes = [body(b'K', &key_only), body(b'N', &moved)].concat();
         let unseen = window(&[(100, Op::Update, bytes)]);
         assert_eq!(unseen.judge(&snapshot(), &relation(), &text("1", "s", "BIG")), Verdict::Drop);
-        assert_eq!(unseen.judge(&snapshot(), &relation(), &text("2", "s", "X")), Verdict::Complete(text("2", "s", "X")));
+        assert_eq!(
+            unseen.judge(&snapshot(), &relation(), &text("2", "s", "X")),
+            Verdict::Complete(text("2", "s", "X"))
+        );
     }
 
     #[test]

@@ -32,7 +32,9 @@ impl Stage {
         let postgres = Postgres::start(PgOptions { fsync: true, ..PgOptions::default() });
         say(&format!("PostgreSQL runs on 127.0.0.1:{}, in {}", postgres.port, postgres.directory().display()));
         SQL.iter().for_each(|sql| drop(postgres.psql(sql)));
-        let rows = postgres.psql("SELECT sum(n_live_tup) FROM pg_stat_user_tables WHERE schemaname = 'public'");
+        let rows =
+            "SELECT sum(reltuples)::bigint FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace";
+        let rows = postgres.psql(rows);
         say(&format!("a small social network is in it: {rows} rows in 6 tables"));
         let redis = Redis::start(&[]);
         say(&format!("Redis runs on 127.0.0.1:{}", redis.port));

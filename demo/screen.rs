@@ -121,7 +121,7 @@ fn pipeline(scene: &Scene) -> Vec<String> {
         (format!("{} in all", grouped(scene.changes)), source.state.clone()),
     ];
     let rows = boxes.len().max(scene.kinds.len());
-    let keys = scene.cache_keys.map(|keys| format!(", {} keys", grouped(keys))).unwrap_or_default();
+    let keys = scene.cache_keys.map(|keys| format!("     Redis: {} keys", grouped(keys))).unwrap_or_default();
     let mut lines = vec![format!(" {DIM}┌──────────────────┐   ┌──────────────────────┐{PLAIN}")];
     for row in 0..rows {
         let (left, middle) = boxes.get(row).cloned().unwrap_or_default();
@@ -142,7 +142,7 @@ fn pipeline(scene: &Scene) -> Vec<String> {
             into = first.1,
         ));
     }
-    lines.push(format!(" {DIM}└──────────────────┘   └──────────────────────┘{keys:>0$}{PLAIN}", keys.len() + 5));
+    lines.push(format!(" {DIM}└──────────────────┘   └──────────────────────┘{keys}{PLAIN}"));
     lines
 }
 

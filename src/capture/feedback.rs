@@ -16,6 +16,7 @@ pub struct Feedback {
     confirmed: Lsn,
     last_sent: Instant,
     reply_wanted: bool,
+    question: bool,
 }
 
 /// A `Standby status update` to be sent.
@@ -38,7 +39,14 @@ impl Feedback {
     /// A stream that starts at `start`, which the log has.
     #[must_use]
     pub fn new(start: Lsn, now: Instant) -> Self {
-        Feedback { received: start, durable: start, confirmed: Lsn::ZERO, last_sent: now, reply_wanted: true }
+        Feedback {
+            received: start,
+            durable: start,
+            confirmed: Lsn::ZERO,
+            last_sent: now,
+            reply_wanted: true,
+            question: false,
+        }
     }
 
     /// The stream has come this far.
@@ -57,6 +65,19 @@ impl Feedback {
         self.reply_wanted = true;
     }
 
+    /// Ask the server at once how far it is: it answers with a keepalive.
+    pub fn ask(&mut self) {
+        self.reply_wanted = true;
+        self.question = true;
+    }
+
+    /// As [`Feedback::ask`], unless something was sent less than `interval` ago.
+    pub fn ask_again_after(&mut self, interval: Duration, now: Instant) {
+        if now.saturating_duration_since(self.last_sent) >= interval {
+            self.ask();
+        }
+    }
+
     /// What to send now, if anything.
     pub fn due(&mut self, now: Instant) -> Option<StatusUpdate> {
         let since = now.saturating_duration_since(self.last_sent);
@@ -68,7 +89,8 @@ impl Feedback {
         self.last_sent = now;
         self.reply_wanted = false;
         self.confirmed = self.durable;
-        Some(StatusUpdate { received: self.received, durable: self.durable, reply_requested: idle })
+        let reply_requested = idle || std::mem::take(&mut self.question);
+        Some(StatusUpdate { received: self.received, durable: self.durable, reply_requested })
     }
 
     /// When [`Feedback::due`] will next have something to say without anything happening.

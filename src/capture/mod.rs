@@ -4,13 +4,17 @@
 pub mod address;
 mod authenticate;
 mod buffer;
+pub mod catalog;
 pub mod connection;
 pub mod continuity;
 mod error;
 pub mod feedback;
 pub mod pace;
 mod password;
+pub mod publication;
+pub mod readback;
 pub mod slot;
+pub mod snapshot;
 pub mod stream;
 mod tls;
 mod transport;

@@ -35,6 +35,12 @@ impl Pace {
         }
     }
 
+    /// Whether much is coming.
+    #[must_use]
+    pub fn busy(&self) -> bool {
+        self.busy
+    }
+
     /// How long to wait before the next read.
     #[must_use]
     pub fn nap(&self) -> Duration {

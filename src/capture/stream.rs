@@ -111,6 +111,12 @@ impl Stream {
         Ok(())
     }
 
+    /// Whether much is coming, so that more will be here in a moment.
+    #[must_use]
+    pub fn busy(&self) -> bool {
+        self.pace.busy()
+    }
+
     /// Tells the server how far we are.
     ///
     /// # Errors

@@ -3,12 +3,10 @@
 use crate::status::{Code, Disposition};
 
 /// Bytes that are not what the protocol says. The stream cannot be followed past them: skipping one message would lose a
-/// change, so there is nothing to try again and nothing to set aside.
+/// change, so there is nothing to try again and nothing to set aside. The text names the cause only, because the same bytes
+/// may have come from a server ([`DecodeError::remedy`]) or from a damaged log, which calls for something else.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a pgoutput {message} is malformed at byte {at}: {fault}. Look for a proxy or a pooler between walbridge and \
-     PostgreSQL, which must be connected directly; if there is none, report this with the server's version"
-)]
+#[error("{message} is malformed at byte {at}: {fault}")]
 pub struct DecodeError {
     /// What was being read, in the words of the PostgreSQL manual: `Insert`, `Relation`, `TupleData`…
     pub message: &'static str,
@@ -60,6 +58,13 @@ impl DecodeError {
     #[must_use]
     pub const fn disposition(&self) -> Disposition {
         Disposition::Stop
+    }
+
+    /// What to do if a server sent it.
+    #[must_use]
+    pub const fn remedy(&self) -> &'static str {
+        "Connect walbridge to PostgreSQL directly, without a pooler or proxy that may alter the stream; if it already is, \
+         report this together with the server's version"
     }
 
     /// The same fault, found while reading a part of `message` that begins at byte `start` of it.

@@ -20,14 +20,8 @@ pub enum OldKind {
     Full,
 }
 
-/// The tuples of a body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Images<'a> {
-    /// The old row, if it was sent.
-    pub old: Option<(OldKind, &'a [u8])>,
-    /// The new row, if there is one.
-    pub new: Option<&'a [u8]>,
-}
+/// An old row's tuple and what it holds.
+pub type Old<'a> = (OldKind, &'a [u8]);
 
 /// Checks that `bytes` begin with a tuple of `columns` columns, and tells how many bytes it takes.
 ///
@@ -69,48 +63,89 @@ fn skip_value(bytes: &[u8]) -> Option<&[u8]> {
     rest.get(usize::try_from(u32::from_be_bytes(*length)).ok()?..)
 }
 
-/// Takes a body apart. The tuples are well formed; that their column counts are the relation's is left to the caller
-/// ([`count`]), who may not know the relation yet.
+/// Checks that a well-formed tuple has the relation's number of columns.
 ///
 /// # Errors
-/// The body is not what the operation has: a wrong letter, a tuple too few or too many, a malformed tuple. `at` counts
-/// from the body's first byte.
-pub fn images(op: Op, body: &[u8]) -> Result<Images<'_>, DecodeError> {
-    let message = name(op);
-    let error = |at, fault| DecodeError { message, at, fault };
-    let (old, start) = match (op, body.first()) {
-        (Op::Update | Op::Delete, Some(b'K')) => first_tuple(message, body, OldKind::Key)?,
-        (Op::Update | Op::Delete, Some(b'O')) => first_tuple(message, body, OldKind::Full)?,
-        (Op::Delete, Some(&letter)) => return Err(error(0, Fault::Unknown(letter))),
-        (Op::Delete, None) => return Err(error(0, Fault::Truncated)),
-        (Op::Message, _) => return Err(error(0, Fault::NotAChange)),
-        (Op::Insert | Op::Update | Op::Truncate | Op::Read, _) => (None, 0),
-    };
-    let rest = body.get(start..).unwrap_or_default();
-    match (op, rest.split_first()) {
-        (Op::Delete | Op::Truncate | Op::Message, None) => Ok(Images { old, new: None }),
-        (Op::Delete | Op::Truncate | Op::Message, Some(_)) => Err(error(start, Fault::Trailing)),
-        (Op::Insert | Op::Update | Op::Read, Some((b'N', new))) => {
-            let length = walk(new).map_err(|e| e.inside(message, start.saturating_add(1)))?;
-            if length != new.len() {
-                return Err(error(start.saturating_add(1).saturating_add(length), Fault::Trailing));
-            }
-            Ok(Images { old, new: Some(new) })
+/// It has more or fewer.
+#[inline]
+pub fn expect_columns(message: &'static str, tuple: &[u8], columns: usize) -> Result<(), DecodeError> {
+    match count(tuple) {
+        Some(found) if found == columns => Ok(()),
+        found => {
+            let fault = Fault::Columns { expected: columns, found: found.unwrap_or_default() };
+            Err(DecodeError { message, at: 0, fault })
         }
-        (Op::Insert | Op::Update | Op::Read, Some((&letter, _))) => Err(error(start, Fault::Unknown(letter))),
-        (Op::Insert | Op::Update | Op::Read, None) => Err(error(start, Fault::Truncated)),
     }
 }
 
-/// The old row's tuple at the front of a body, and where the rest begins.
-fn first_tuple<'a>(
-    message: &'static str,
-    body: &'a [u8],
-    kind: OldKind,
-) -> Result<(Option<(OldKind, &'a [u8])>, usize), DecodeError> {
-    let bytes = body.get(1..).unwrap_or_default();
-    let length = walk(bytes).map_err(|e| e.inside(message, 1))?;
-    Ok((Some((kind, bytes.get(..length).unwrap_or_default())), length.saturating_add(1)))
+/// The new row of an `Insert`'s body, or of a snapshot row's.
+///
+/// # Errors
+/// It is not exactly `N` and a tuple. As in the other two, the tuple's number of columns is left to [`expect_columns`],
+/// because the relation may not be known yet, and `at` counts from the body's first byte.
+#[inline]
+pub fn insert_body(body: &[u8]) -> Result<&[u8], DecodeError> {
+    new_row("Insert", body, body)
+}
+
+/// The rows of an `Update`'s body.
+///
+/// # Errors
+/// It is not exactly `N` and a tuple, after `K` or `O` and a tuple if there is an old row.
+#[inline]
+pub fn update_body(body: &[u8]) -> Result<(Option<Old<'_>>, &[u8]), DecodeError> {
+    if body.first() == Some(&b'N') {
+        return Ok((None, new_row("Update", body, body)?));
+    }
+    let (old, rest) = old_row("Update", body)?;
+    Ok((Some(old), new_row("Update", body, rest)?))
+}
+
+/// The old row of a `Delete`'s body.
+///
+/// # Errors
+/// It is not exactly `K` or `O` and a tuple.
+#[inline]
+pub fn delete_body(body: &[u8]) -> Result<Old<'_>, DecodeError> {
+    let (old, rest) = old_row("Delete", body)?;
+    nothing_left("Delete", body, rest)?;
+    Ok(old)
+}
+
+/// The old row at the front of a body, and the rest.
+#[inline]
+fn old_row<'a>(message: &'static str, body: &'a [u8]) -> Result<(Old<'a>, &'a [u8]), DecodeError> {
+    let error = |fault| DecodeError { message, at: 0, fault };
+    let (&letter, bytes) = body.split_first().ok_or_else(|| error(Fault::Truncated))?;
+    let kind = match letter {
+        b'K' => OldKind::Key,
+        b'O' => OldKind::Full,
+        unknown => return Err(error(Fault::Unknown(unknown))),
+    };
+    let length = walk(bytes).map_err(|error| error.inside(message, 1))?;
+    let (tuple, rest) = bytes.split_at_checked(length).ok_or_else(|| error(Fault::Truncated))?;
+    Ok(((kind, tuple), rest))
+}
+
+/// The new row that `rest`, the end of `body`, must be.
+#[inline]
+fn new_row<'a>(message: &'static str, body: &[u8], rest: &'a [u8]) -> Result<&'a [u8], DecodeError> {
+    let start = body.len().saturating_sub(rest.len());
+    let error = |fault| DecodeError { message, at: start, fault };
+    let (&letter, tuple) = rest.split_first().ok_or_else(|| error(Fault::Truncated))?;
+    if letter != b'N' {
+        return Err(error(Fault::Unknown(letter)));
+    }
+    let length = walk(tuple).map_err(|error| error.inside(message, start.saturating_add(1)))?;
+    nothing_left(message, body, tuple.get(length..).unwrap_or_default())?;
+    Ok(tuple)
+}
+
+/// Checks that `rest`, the end of `body`, is empty.
+#[inline]
+fn nothing_left(message: &'static str, body: &[u8], rest: &[u8]) -> Result<(), DecodeError> {
+    let at = body.len().saturating_sub(rest.len());
+    if rest.is_empty() { Ok(()) } else { Err(DecodeError { message, at, fault: Fault::Trailing }) }
 }
 
 /// Turns a stored body back into the change it was. The rows share `body`'s memory.
@@ -118,42 +153,33 @@ fn first_tuple<'a>(
 /// # Errors
 /// The body is not one of this operation, or its rows are not of this relation.
 pub fn change(op: Op, relation: &Arc<Relation>, body: &Bytes) -> Result<Change, DecodeError> {
-    let images = images(op, body)?;
-    let message = name(op);
-    let row = |tuple: &[u8]| {
-        let (expected, found) = (relation.columns.len(), count(tuple).unwrap_or_default());
-        match expected == found {
-            true => Ok(Row::from_tuple_data(body.slice_ref(tuple))),
-            false => Err(DecodeError { message, at: 0, fault: Fault::Columns { expected, found } }),
+    let row = |message, tuple: &[u8]| {
+        expect_columns(message, tuple, relation.columns.len())?;
+        Ok(Row::from_tuple_data(body.slice_ref(tuple)))
+    };
+    let old_row = |message, (kind, tuple): Old<'_>| {
+        let row = row(message, tuple)?;
+        Ok(match kind {
+            OldKind::Key => OldRow::Key(row),
+            OldKind::Full => OldRow::Full(row),
+        })
+    };
+    let shared = Arc::clone(relation);
+    Ok(match op {
+        Op::Insert => Change::Insert { relation: shared, new: row("Insert", insert_body(body)?)? },
+        Op::Read => Change::Read { relation: shared, row: row("snapshot row", insert_body(body)?)? },
+        Op::Update => {
+            let (old, new) = update_body(body)?;
+            let old = old.map(|old| old_row("Update", old)).transpose()?;
+            Change::Update { relation: shared, old, new: row("Update", new)? }
         }
-    };
-    let old = match images.old {
-        Some((OldKind::Key, tuple)) => Some(OldRow::Key(row(tuple)?)),
-        Some((OldKind::Full, tuple)) => Some(OldRow::Full(row(tuple)?)),
-        None => None,
-    };
-    let new = images.new.map(row).transpose()?;
-    let relation = Arc::clone(relation);
-    match (op, old, new) {
-        (Op::Insert, None, Some(new)) => Ok(Change::Insert { relation, new }),
-        (Op::Update, old, Some(new)) => Ok(Change::Update { relation, old, new }),
-        (Op::Delete, Some(old), None) => Ok(Change::Delete { relation, old }),
-        (Op::Truncate, None, None) => Ok(Change::Truncate { relation }),
-        (Op::Read, None, Some(row)) => Ok(Change::Read { relation, row }),
-        _ => Err(DecodeError { message, at: 0, fault: Fault::NotAChange }),
-    }
-}
-
-/// The name of the message that carries the operation.
-const fn name(op: Op) -> &'static str {
-    match op {
-        Op::Insert => "Insert",
-        Op::Update => "Update",
-        Op::Delete => "Delete",
-        Op::Truncate => "Truncate",
-        Op::Read => "snapshot row",
-        Op::Message => "Message",
-    }
+        Op::Delete => Change::Delete { relation: shared, old: old_row("Delete", delete_body(body)?)? },
+        Op::Truncate => {
+            nothing_left("Truncate", body, body)?;
+            Change::Truncate { relation: shared }
+        }
+        Op::Message => return Err(DecodeError { message: "Message", at: 0, fault: Fault::NotAChange }),
+    })
 }
 
 /// A fault in a tuple, `at` bytes into it.

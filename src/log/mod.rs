@@ -9,13 +9,16 @@
 pub mod embedded;
 mod error;
 
+use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::watch;
 
 pub use error::LogError;
 
 use crate::event::{Event, Lsn, Offset, Op, Position, Relation, TableName, Timestamp, Transaction};
+use crate::status::LogEnd;
 
 /// Names a log for as long as it exists. A checkpoint of another log is never mistaken for one of this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -111,6 +114,14 @@ pub struct Durable {
     pub end_lsn: Lsn,
 }
 
+impl Durable {
+    /// As the board wants it.
+    #[must_use]
+    pub fn log_end(&self) -> LogEnd {
+        LogEnd { offset: self.offset, bytes: self.bytes, commit_time: self.commit_time }
+    }
+}
+
 /// What an opened log says of its past: where to resume, and what had been going on.
 #[derive(Clone, Debug, Default)]
 pub struct Recovered {
@@ -144,4 +155,73 @@ pub struct Batch {
     pub bytes: u64,
     /// Whether the last event ends its transaction. If not, the next batch goes on with it.
     pub ends_transaction: bool,
+}
+
+/// The appending side. There is one.
+pub trait LogWriter: Send {
+    /// Takes an entry into the buffer. Copies; never waits.
+    ///
+    /// # Errors
+    /// Out of order (a bug), or the log has failed.
+    fn append(&mut self, entry: Entry<'_>) -> Result<(), LogError>;
+
+    /// Whether a unit has been begun and neither committed nor aborted.
+    fn in_transaction(&self) -> bool;
+
+    /// Bytes appended and not handed to the disk yet.
+    fn pending_bytes(&self) -> usize;
+
+    /// Whether [`LogWriter::flush`] would not wait.
+    fn can_flush(&self) -> bool;
+
+    /// Hands what was appended to the disk, and waits only while the hand-over before is still being written. Cancel-safe.
+    ///
+    /// # Errors
+    /// The disk failed, now or earlier.
+    fn flush(&mut self) -> impl Future<Output = Result<(), LogError>> + Send;
+
+    /// Waits until everything appended is durable.
+    ///
+    /// # Errors
+    /// The disk failed, now or earlier.
+    fn sync(&mut self) -> impl Future<Output = Result<Durable, LogError>> + Send;
+
+    /// What is durable, as it changes.
+    fn durable(&self) -> watch::Receiver<Durable>;
+}
+
+/// The reading side. Each sink has its own.
+pub trait LogReader: Send {
+    /// The next events, waiting for some if there are none. Cancel-safe.
+    ///
+    /// # Errors
+    /// The log is damaged, or retention has passed this reader.
+    fn next(&mut self, limit: Limit) -> impl Future<Output = Result<Batch, LogError>> + Send;
+}
+
+/// An open log, as the deliver loops see it.
+pub trait Log: Clone + Send + Sync + 'static {
+    /// Its readers.
+    type Reader: LogReader + 'static;
+
+    /// Its name.
+    fn id(&self) -> LogId;
+
+    /// The oldest event there is.
+    fn start(&self) -> Offset;
+
+    /// What is durable, as it changes.
+    fn durable(&self) -> watch::Receiver<Durable>;
+
+    /// A reader that begins with the event at this offset.
+    ///
+    /// # Errors
+    /// The offset is no longer, or not yet, in the log.
+    fn reader(&self, from: Offset) -> Result<Self::Reader, LogError>;
+
+    /// [`Durable::bytes`] as it was at this offset, so that a lag can be told in bytes.
+    ///
+    /// # Errors
+    /// As [`Log::reader`].
+    fn bytes_at(&self, offset: Offset) -> Result<u64, LogError>;
 }

@@ -22,6 +22,7 @@ mod record;
 mod recovery;
 mod relations;
 mod retention;
+mod roles;
 mod scan;
 mod shared;
 mod verify;

@@ -1,0 +1,225 @@
+//! What the catalog says of tables and types. Asked when a table is first seen and for snapshots, never to decode a row:
+//! rows are read with the relation they were written with.
+
+use std::collections::{HashMap, HashSet};
+
+use postgres_protocol::escape::escape_literal;
+
+use super::connection::{Connection, TextRow};
+use super::error::CaptureError;
+use super::slot::{parsed, text};
+use crate::decode::shape;
+use crate::event::{Column, Relation, ReplicaIdentity, Scalar, Shape, TableName};
+use crate::status::Code;
+
+/// A table that could be captured.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// `pg_class.oid`.
+    pub oid: u32,
+    /// Its name.
+    pub name: TableName,
+    /// What PostgreSQL logs of old rows.
+    pub identity: ReplicaIdentity,
+    /// The primary key's columns; empty if there is none.
+    pub primary_key: Vec<String>,
+    /// The columns of the index that the identity uses; empty unless the identity is an index.
+    pub identity_index: Vec<String>,
+    /// It has partitions, and no rows of its own.
+    pub partitioned: bool,
+    /// Changes are written to the WAL: it is not unlogged.
+    pub logged: bool,
+    /// Row-level security hides rows from this role.
+    pub hides_rows: bool,
+    /// This role may read it.
+    pub readable: bool,
+    /// The planner's estimate of its rows, if it has one.
+    pub rows_estimate: Option<u64>,
+}
+
+impl Table {
+    /// The columns that name a row in the stream and in the sinks; empty if nothing does.
+    #[must_use]
+    pub fn key(&self) -> &[String] {
+        match self.identity {
+            ReplicaIdentity::Default | ReplicaIdentity::Full => &self.primary_key,
+            ReplicaIdentity::Index => &self.identity_index,
+            ReplicaIdentity::Nothing => &[],
+        }
+    }
+}
+
+const KEY_OF_INDEX: &str = "(SELECT to_json(array_agg(a.attname ORDER BY k.place)) FROM pg_index i \
+     CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, place) \
+     JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum \
+     WHERE i.indrelid = c.oid AND k.place <= i.indnkeyatts AND ";
+
+/// Every table of the database that could be captured: plain and partitioned ones, partitions only through their root.
+///
+/// # Errors
+/// The query failed.
+pub async fn tables(connection: &mut Connection) -> Result<Vec<Table>, CaptureError> {
+    let sql = format!(
+        "SELECT c.oid, n.nspname, c.relname, c.relreplident, {KEY_OF_INDEX} i.indisprimary), {KEY_OF_INDEX} i.indisreplident), \
+         c.relpersistence = 'p', row_security_active(c.oid), has_table_privilege(c.oid, 'SELECT'), c.reltuples::int8, c.relkind = 'p' \
+         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't' \
+         AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema' ORDER BY 2, 3"
+    );
+    let rows = connection.query("listing the tables", &sql).await?;
+    rows.iter().map(|row| read_table(row).ok_or_else(incomplete)).collect()
+}
+
+fn read_table(row: &TextRow) -> Option<Table> {
+    let is = |index| text(row, index).as_deref() == Some("t");
+    Some(Table {
+        oid: parsed(row, 0)?,
+        name: TableName { schema: text(row, 1)?, table: text(row, 2)? },
+        identity: ReplicaIdentity::from_letter(*text(row, 3)?.as_bytes().first()?)?,
+        primary_key: names(row, 4)?,
+        identity_index: names(row, 5)?,
+        partitioned: is(10),
+        logged: is(6),
+        hides_rows: is(7),
+        readable: is(8),
+        // -1: never analysed.
+        rows_estimate: parsed::<i64>(row, 9).and_then(|estimate| u64::try_from(estimate).ok()),
+    })
+}
+
+/// A JSON array of names; NULL is none.
+pub(super) fn names(row: &TextRow, index: usize) -> Option<Vec<String>> {
+    text(row, index).map_or(Some(Vec::new()), |json| serde_json::from_str(&json).ok())
+}
+
+fn incomplete() -> CaptureError {
+    CaptureError::Protocol("the catalog gave an answer that cannot be read".to_owned())
+}
+
+/// A table as a snapshot reads it: the columns that the publication sends, and the filter it sends rows by.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// As the stream would announce it.
+    pub relation: Relation,
+    /// The publication's row filter, as an SQL expression.
+    pub row_filter: Option<String>,
+}
+
+/// Describes a table as published. Call it with a lock on the table, so that what follows reads the same columns.
+///
+/// # Errors
+/// The query failed, or the table is not, or no longer, in the publication.
+pub async fn describe(
+    connection: &mut Connection,
+    table: &Table,
+    publication: &str,
+) -> Result<Published, CaptureError> {
+    let (schema, name) = (escape_literal(&table.name.schema), escape_literal(&table.name.table));
+    let sql = format!(
+        "SELECT to_json(attnames), rowfilter FROM pg_publication_tables \
+         WHERE pubname = {} AND schemaname = {schema} AND tablename = {name}",
+        escape_literal(publication)
+    );
+    let rows = connection.query("looking at the publication", &sql).await?;
+    let row = rows.first().ok_or_else(|| {
+        CaptureError::wait(
+            Code::SourcePublication,
+            format!("table {} is not in publication \"{publication}\"", table.name),
+            "Add it, or take it out of `tables`",
+        )
+    })?;
+    let published: HashSet<String> = names(row, 0).ok_or_else(incomplete)?.into_iter().collect();
+    let row_filter = text(row, 1);
+    let sql = format!(
+        "SELECT attname, atttypid, atttypmod FROM pg_attribute \
+         WHERE attrelid = {} AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attnum",
+        table.oid
+    );
+    let rows = connection.query("looking at the columns", &sql).await?;
+    let mut columns = Vec::new();
+    for row in &rows {
+        let name = text(row, 0).ok_or_else(incomplete)?;
+        if published.contains(&name) {
+            let type_oid = parsed(row, 1).ok_or_else(incomplete)?;
+            let type_modifier = parsed(row, 2).ok_or_else(incomplete)?;
+            columns.push(Column { name, type_oid, type_modifier, shape: Shape::TEXT });
+        }
+    }
+    let mut relation =
+        Relation { oid: table.oid, name: table.name.clone(), identity: table.identity, columns, key: Vec::new() };
+    relation.key = table.key().iter().filter_map(|name| relation.column_index(name)).collect();
+    resolve_shapes(connection, &mut HashMap::new(), &mut relation).await?;
+    Ok(Published { relation, row_filter })
+}
+
+/// The primary key's columns now, for a relation whose identity is the whole row.
+///
+/// # Errors
+/// The query failed.
+pub async fn primary_key(connection: &mut Connection, oid: u32) -> Result<Vec<String>, CaptureError> {
+    let sql = format!("SELECT {KEY_OF_INDEX} i.indisprimary) FROM pg_class c WHERE c.oid = {oid}");
+    let rows = connection.query("looking for the primary key", &sql).await?;
+    Ok(rows.first().and_then(|row| names(row, 0)).unwrap_or_default())
+}
+
+/// Fills in how each column's text is to be read. Types that come with PostgreSQL are known; domains and arrays of others
+/// are looked up, once each; a type that has been dropped since stays text.
+///
+/// # Errors
+/// The query failed.
+pub async fn resolve_shapes(
+    connection: &mut Connection,
+    known: &mut HashMap<u32, Shape>,
+    relation: &mut Relation,
+) -> Result<(), CaptureError> {
+    let unknown: HashSet<u32> = relation
+        .columns
+        .iter()
+        .map(|column| column.type_oid)
+        .filter(|oid| shape::builtin(*oid).is_none() && !known.contains_key(oid))
+        .collect();
+    if !unknown.is_empty() {
+        look_up_types(connection, known, &unknown).await?;
+    }
+    for column in &mut relation.columns {
+        let found = shape::builtin(column.type_oid).or_else(|| known.get(&column.type_oid).copied());
+        column.shape = found.unwrap_or(Shape::TEXT);
+    }
+    Ok(())
+}
+
+/// Follows domains to their base types, and arrays to their elements (and those through domains).
+async fn look_up_types(
+    connection: &mut Connection,
+    known: &mut HashMap<u32, Shape>,
+    unknown: &HashSet<u32>,
+) -> Result<(), CaptureError> {
+    let list = unknown.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    let sql = format!(
+        "WITH RECURSIVE chain(root, oid, is_array, delimiter) AS (\
+           SELECT oid, oid, false, ',' FROM pg_type WHERE oid IN ({list}) \
+           UNION ALL \
+           SELECT root, CASE WHEN typtype = 'd' THEN typbasetype ELSE typelem END, is_array OR typtype <> 'd', \
+                  CASE WHEN typtype = 'd' THEN chain.delimiter ELSE typdelim::text END \
+           FROM chain JOIN pg_type t ON t.oid = chain.oid \
+           WHERE typtype = 'd' OR (typcategory = 'A' AND typelem <> 0 AND NOT is_array)) \
+         SELECT root, oid, is_array, delimiter FROM chain"
+    );
+    known.extend(unknown.iter().map(|oid| (*oid, Shape::TEXT)));
+    for row in connection.query("looking at types", &sql).await? {
+        let (Some(root), Some(oid)) = (parsed::<u32>(&row, 0), parsed::<u32>(&row, 1)) else { continue };
+        let is_array = text(&row, 2).as_deref() == Some("t");
+        let delimiter = text(&row, 3).and_then(|text| text.bytes().next()).unwrap_or(b',');
+        let shape = match (is_array, shape::builtin(oid)) {
+            (false, Some(shape)) => shape,
+            (true, Some(Shape::Scalar(element))) => Shape::Array { element, delimiter },
+            // An array of enums, composites and the like: text elements.
+            (true, None) => Shape::Array { element: Scalar::Text, delimiter },
+            // A domain over an array; nested arrays do not exist.
+            (true, Some(array)) => array,
+            (false, None) => continue,
+        };
+        known.insert(root, shape);
+    }
+    Ok(())
+}

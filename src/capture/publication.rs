@@ -1,0 +1,85 @@
+//! The publication: made for the configured tables and nothing else, or adopted and checked.
+
+use postgres_protocol::escape::{escape_identifier, escape_literal};
+
+use super::connection::Connection;
+use super::error::CaptureError;
+use super::slot::text;
+use crate::event::TableName;
+use crate::status::Code;
+
+/// `"schema"."table"`, quoted for SQL.
+#[must_use]
+pub fn quoted(name: &TableName) -> String {
+    format!("{}.{}", escape_identifier(&name.schema), escape_identifier(&name.table))
+}
+
+/// Makes sure that the publication is there and sends these tables. It may send more; those are passed over.
+///
+/// # Errors
+/// It is missing, or lacks tables, and this role may not change that: the error holds the SQL for one who may.
+pub async fn ensure(connection: &mut Connection, publication: &str, tables: &[TableName]) -> Result<(), CaptureError> {
+    let literal = escape_literal(publication);
+    let sql = format!(
+        "SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate FROM pg_publication WHERE pubname = {literal}"
+    );
+    let rows = connection.query("looking for the publication", &sql).await?;
+    let list = tables.iter().map(quoted).collect::<Vec<_>>().join(", ");
+    let identifier = escape_identifier(publication);
+    match rows.first() {
+        None => {
+            let sql =
+                format!("CREATE PUBLICATION {identifier} FOR TABLE {list} WITH (publish_via_partition_root = true)");
+            return change(connection, publication, "does not exist", &sql).await;
+        }
+        Some(row) if text(row, 0).as_deref() != Some("t") => {
+            return Err(CaptureError::halt(
+                Code::SourcePublication,
+                format!("publication \"{publication}\" leaves out some kinds of changes"),
+                format!("Run ALTER PUBLICATION {identifier} SET (publish = 'insert, update, delete, truncate');"),
+            ));
+        }
+        Some(_) => {}
+    }
+    let missing = missing_tables(connection, publication, tables).await?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let lacks = format!("lacks {}", missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
+    let list = missing.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
+    change(connection, publication, &lacks, &format!("ALTER PUBLICATION {identifier} ADD TABLE {list}")).await
+}
+
+/// Those of the tables that the publication does not send.
+///
+/// # Errors
+/// The query failed.
+pub async fn missing_tables<'a>(
+    connection: &mut Connection,
+    publication: &str,
+    tables: &'a [TableName],
+) -> Result<Vec<&'a TableName>, CaptureError> {
+    let sql = format!(
+        "SELECT schemaname, tablename FROM pg_publication_tables WHERE pubname = {}",
+        escape_literal(publication)
+    );
+    let rows = connection.query("listing the publication's tables", &sql).await?;
+    let published: std::collections::HashSet<TableName> =
+        rows.iter().filter_map(|row| Some(TableName { schema: text(row, 0)?, table: text(row, 1)? })).collect();
+    Ok(tables.iter().filter(|name| !published.contains(name)).collect())
+}
+
+async fn change(connection: &mut Connection, publication: &str, state: &str, sql: &str) -> Result<(), CaptureError> {
+    match connection.query("changing the publication", sql).await {
+        Ok(_) => {
+            tracing::info!(publication, sql, "publication changed");
+            Ok(())
+        }
+        Err(CaptureError::Server { source, .. }) => Err(CaptureError::halt(
+            Code::SourcePublication,
+            format!("publication \"{publication}\" {state}, and this role cannot change that: {source}"),
+            format!("Let the tables' owner run: {sql};"),
+        )),
+        Err(error) => Err(error),
+    }
+}

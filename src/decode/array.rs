@@ -1,0 +1,86 @@
+//! PostgreSQL's array text (manual: "Array Input and Output Syntax") as JSON arrays.
+//!
+//! `{1,NULL,"a \"b\""}`, nested by dimension. An array whose bounds do not begin at 1 is written with a prefix, as in
+//! `[0:1]={7,8}`; JSON has no place for bounds, so such an array is left to be written as a string: nothing is lost.
+
+use super::json::write_scalar;
+use crate::event::Scalar;
+
+/// PostgreSQL's own limit (`MAXDIM`).
+const DIMENSIONS_MAX: u32 = 6;
+
+/// Writes the array; `None` if the text is not one that JSON can hold.
+pub(super) fn write(element: Scalar, delimiter: u8, text: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    let mut rest = text;
+    let mut depth = 0_u32;
+    loop {
+        rest = match (rest.split_first()?, depth) {
+            ((b'{', after), 0..DIMENSIONS_MAX) => {
+                depth = depth.saturating_add(1);
+                out.push(b'[');
+                if after.first() != Some(&b'}') {
+                    rest = after;
+                    continue;
+                }
+                after
+            }
+            ((b'"', after), 1..) => write_quoted(element, after, out)?,
+            (_, 1..) => write_bare(element, delimiter, rest, out)?,
+            _ => return None,
+        };
+        // An element or an empty array has ended: close what ends with it.
+        while let Some((b'}', after)) = rest.split_first() {
+            depth = depth.checked_sub(1)?;
+            out.push(b']');
+            rest = after;
+        }
+        match (rest.split_first(), depth) {
+            (None, 0) => return Some(()),
+            (Some((&byte, after)), 1..) if byte == delimiter => {
+                out.push(b',');
+                rest = after;
+            }
+            _ => return None,
+        }
+    }
+}
+
+/// Writes an element without quotes, and returns what follows it.
+fn write_bare<'a>(element: Scalar, delimiter: u8, text: &'a [u8], out: &mut Vec<u8>) -> Option<&'a [u8]> {
+    let end = text.iter().position(|&byte| byte == delimiter || byte == b'}')?;
+    let (value, rest) = text.split_at_checked(end)?;
+    // PostgreSQL quotes an element that is empty or has one of these.
+    if value.is_empty() || value.iter().any(|byte| matches!(byte, b'{' | b'"' | b'\\')) {
+        return None;
+    }
+    if value == b"NULL" {
+        out.extend_from_slice(b"null");
+    } else {
+        write_scalar(element, value, out);
+    }
+    Some(rest)
+}
+
+/// Writes an element whose opening quote has been taken, and returns what follows its closing one.
+fn write_quoted<'a>(element: Scalar, text: &'a [u8], out: &mut Vec<u8>) -> Option<&'a [u8]> {
+    let ends_run = |byte: &u8| matches!(byte, b'"' | b'\\');
+    let (run, mut rest) = text.split_at_checked(text.iter().position(ends_run)?)?;
+    if let Some((b'"', after)) = rest.split_first() {
+        write_scalar(element, run, out);
+        return Some(after);
+    }
+    let mut value = run.to_vec();
+    loop {
+        let (&byte, after) = rest.split_first()?;
+        if byte == b'"' {
+            write_scalar(element, &value, out);
+            return Some(after);
+        }
+        // The character after a backslash stands for itself.
+        let (&escaped, after) = after.split_first()?;
+        value.push(escaped);
+        let (run, after) = after.split_at_checked(after.iter().position(ends_run)?)?;
+        value.extend_from_slice(run);
+        rest = after;
+    }
+}

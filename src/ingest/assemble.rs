@@ -1,0 +1,235 @@
+//! From pgoutput messages to log entries: the state machine beside the ingest loop. No I/O.
+//!
+//! A transaction is begun in the log with its first change that anybody wants; one without any leaves no trace but the
+//! progress of the stream. Transactions that the log already has are passed over whole: after a reconnect PostgreSQL sends
+//! again from where we last confirmed, and only the commit's LSN tells them apart.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{IngestError, TableFilter};
+use crate::capture::CaptureError;
+use crate::capture::snapshot::window::Window;
+use crate::decode::message::{Begin, Commit, Message, Relation as Announced, Truncate};
+use crate::decode::{self, shape};
+use crate::event::{Column, Lsn, Op, Position, Relation, ReplicaIdentity, Shape, TableName, Transaction};
+use crate::log::Entry;
+
+/// Where the entries go.
+pub(super) trait Append {
+    fn append(&mut self, entry: Entry<'_>) -> Result<(), IngestError>;
+}
+
+/// The state of one stream.
+pub(super) struct Assembler {
+    epoch: u32,
+    /// The last event in the log, or just before the first possible one.
+    last: Position,
+    relations: HashMap<u32, Option<Arc<Relation>>>,
+    wanted: TableFilter,
+    open: Option<Open>,
+}
+
+struct Open {
+    begin: Begin,
+    progress: Progress,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// The log has this transaction.
+    Known,
+    /// Nothing wanted in it so far.
+    Empty,
+    /// Begun in the log; so many changes appended.
+    Written(u64),
+}
+
+/// What a message led to.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// Nothing to act on.
+    Done,
+    /// A transaction ended before this LSN. `written`: it is in the log, and this LSN is confirmable once durable.
+    Committed { end_lsn: Lsn, written: bool },
+    /// A table was announced that needs the catalog; give the completed relation to [`Assembler::learn`] before the next
+    /// message.
+    Describe(Relation),
+}
+
+impl Assembler {
+    /// A stream that goes on behind `last`. Before an epoch's first event that is a Position just before its start.
+    pub(super) fn new(epoch: u32, last: Position, wanted: TableFilter) -> Self {
+        Assembler { epoch, last, relations: HashMap::new(), wanted, open: None }
+    }
+
+    /// Whether the stream stands inside a transaction.
+    pub(super) fn in_transaction(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// The unit that a snapshot chunk's rows go into: placed behind the last event.
+    pub(super) fn chunk_unit(&self, commit_time: crate::event::Timestamp) -> Transaction {
+        let (commit_lsn, first_ordinal) = (self.last.commit_lsn, self.last.ordinal.saturating_add(1));
+        Transaction { epoch: self.epoch, xid: 0, commit_lsn, commit_time, first_ordinal }
+    }
+
+    /// So many events were appended in a unit from [`Assembler::chunk_unit`].
+    pub(super) fn chunk_placed(&mut self, events: u64) {
+        self.last.ordinal = self.last.ordinal.saturating_add(events);
+    }
+
+    /// A relation as completed from the catalog.
+    pub(super) fn learn(&mut self, relation: Relation) {
+        self.relations.insert(relation.oid, Some(Arc::new(relation)));
+    }
+
+    /// Takes one pgoutput message.
+    pub(super) fn take(
+        &mut self,
+        bytes: &[u8],
+        window: &mut Window,
+        out: &mut impl Append,
+    ) -> Result<Step, IngestError> {
+        let message =
+            decode::pgoutput::parse(bytes, decode::pgoutput::Context::default()).map_err(CaptureError::from)?;
+        match message {
+            Message::Insert(insert) => {
+                let Some(relation) = self.relation(insert.relation_oid)? else { return Ok(Step::Done) };
+                insert.check_columns(relation.columns.len()).map_err(CaptureError::from)?;
+                self.change(Op::Insert, &relation, insert.body, window, out)
+            }
+            Message::Update(update) => {
+                let Some(relation) = self.relation(update.relation_oid)? else { return Ok(Step::Done) };
+                update.check_columns(relation.columns.len()).map_err(CaptureError::from)?;
+                self.change(Op::Update, &relation, update.body, window, out)
+            }
+            Message::Delete(delete) => {
+                let Some(relation) = self.relation(delete.relation_oid)? else { return Ok(Step::Done) };
+                delete.check_columns(relation.columns.len()).map_err(CaptureError::from)?;
+                self.change(Op::Delete, &relation, delete.body, window, out)
+            }
+            Message::Begin(begin) => self.begin(begin),
+            Message::Commit(commit) => self.commit(commit, out),
+            Message::Relation(announced) => Ok(self.announce(&announced)),
+            Message::Truncate(truncate) => self.truncate(&truncate, window, out),
+            // A type's name is not needed, the catalog has more; an origin is not kept yet; messages are not asked for.
+            Message::Type(_) | Message::Origin(_) | Message::Message(_) => Ok(Step::Done),
+            Message::StreamStart(_)
+            | Message::StreamStop
+            | Message::StreamCommit(_)
+            | Message::StreamAbort(_)
+            | Message::BeginPrepare(_)
+            | Message::Prepare(_)
+            | Message::CommitPrepared(_)
+            | Message::RollbackPrepared(_)
+            | Message::StreamPrepare(_) => Err(protocol("a message of a protocol version that was not asked for")),
+        }
+    }
+
+    fn begin(&mut self, begin: Begin) -> Result<Step, IngestError> {
+        if self.open.is_some() {
+            return Err(protocol("a transaction began inside another"));
+        }
+        let known = begin.final_lsn <= self.last.commit_lsn;
+        self.open = Some(Open { begin, progress: if known { Progress::Known } else { Progress::Empty } });
+        Ok(Step::Done)
+    }
+
+    fn commit(&mut self, commit: Commit, out: &mut impl Append) -> Result<Step, IngestError> {
+        let open = self.open.take().ok_or_else(|| protocol("a commit without a transaction"))?;
+        if open.begin.final_lsn != commit.commit_lsn || commit.end_lsn <= commit.commit_lsn {
+            return Err(protocol("a commit that is not the transaction's own"));
+        }
+        let Progress::Written(events) = open.progress else {
+            return Ok(Step::Committed { end_lsn: commit.end_lsn, written: false });
+        };
+        out.append(Entry::Commit { end_lsn: commit.end_lsn })?;
+        self.last = Position { epoch: self.epoch, commit_lsn: commit.commit_lsn, ordinal: events.saturating_sub(1) };
+        Ok(Step::Committed { end_lsn: commit.end_lsn, written: true })
+    }
+
+    /// Keeps the announced version, or asks for what the message does not tell: the shape of types that are not built in,
+    /// and the primary key where the identity is the whole row.
+    fn announce(&mut self, announced: &Announced<'_>) -> Step {
+        let name = TableName { schema: announced.schema.to_owned(), table: announced.table.to_owned() };
+        if !(self.wanted)(&name) {
+            self.relations.insert(announced.oid, None);
+            return Step::Done;
+        }
+        let mut complete = announced.identity != ReplicaIdentity::Full;
+        let mut columns = Vec::with_capacity(announced.columns.len());
+        for column in &announced.columns {
+            let shape = shape::builtin(column.type_oid);
+            complete &= shape.is_some();
+            columns.push(Column {
+                name: column.name.to_owned(),
+                type_oid: column.type_oid,
+                type_modifier: column.type_modifier,
+                shape: shape.unwrap_or(Shape::TEXT),
+            });
+        }
+        let key = (0..).zip(&announced.columns).filter(|(_, column)| column.key).map(|(index, _)| index).collect();
+        let relation = Relation { oid: announced.oid, name, identity: announced.identity, columns, key };
+        if complete {
+            self.learn(relation);
+            return Step::Done;
+        }
+        Step::Describe(relation)
+    }
+
+    fn truncate(
+        &mut self,
+        truncate: &Truncate,
+        window: &mut Window,
+        out: &mut impl Append,
+    ) -> Result<Step, IngestError> {
+        for &oid in &truncate.relation_oids {
+            if let Some(relation) = self.relation(oid)? {
+                self.change(Op::Truncate, &relation, &[], window, out)?;
+            }
+        }
+        Ok(Step::Done)
+    }
+
+    /// The relation as last announced; `None` if nobody wants it.
+    fn relation(&self, oid: u32) -> Result<Option<Arc<Relation>>, IngestError> {
+        let known = self.relations.get(&oid);
+        known.cloned().ok_or_else(|| protocol(&format!("a change of relation {oid}, which was never announced")))
+    }
+
+    fn change(
+        &mut self,
+        op: Op,
+        relation: &Arc<Relation>,
+        body: &[u8],
+        window: &mut Window,
+        out: &mut impl Append,
+    ) -> Result<Step, IngestError> {
+        let open = self.open.as_mut().ok_or_else(|| protocol("a change outside a transaction"))?;
+        let events = match open.progress {
+            Progress::Known => return Ok(Step::Done),
+            Progress::Written(events) => events,
+            Progress::Empty => {
+                let begin = open.begin;
+                window.transaction(begin.xid);
+                out.append(Entry::Begin(&Transaction {
+                    epoch: self.epoch,
+                    xid: begin.xid,
+                    commit_lsn: begin.final_lsn,
+                    commit_time: begin.commit_time,
+                    first_ordinal: 0,
+                }))?;
+                0
+            }
+        };
+        open.progress = Progress::Written(events + 1);
+        window.change(open.begin.xid, op, relation, body)?;
+        out.append(Entry::Change { op, relation, body })?;
+        Ok(Step::Done)
+    }
+}
+
+fn protocol(detail: &str) -> IngestError {
+    CaptureError::Protocol(detail.to_owned()).into()
+}

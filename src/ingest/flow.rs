@@ -1,0 +1,284 @@
+//! The streaming loop: frames into the log, confirmations back, snapshot chunks at their places.
+//!
+//! Everything that waits is one arm of one `select!`; everything that decides is a state machine beside it: [`Assembler`],
+//! [`Feedback`], [`Window`]. Keepalives are answered whatever the disk, the catalog or a sink is doing, because nothing here
+//! waits for any of them without a limit.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::IngestError;
+use super::assemble::{Append, Assembler, Step};
+use crate::capture::catalog;
+use crate::capture::connection::Connection;
+use crate::capture::feedback::Feedback;
+use crate::capture::snapshot::window::{Verdict, Window};
+use crate::capture::snapshot::{Chunk, Placed, Request};
+use crate::capture::stream::{Frame, Stream};
+use crate::event::{Lsn, Op, Relation, ReplicaIdentity, Shape};
+use crate::log::{Durable, Entry, LogWriter, TableSnapshot};
+
+/// Appended and not on disk: beyond this the socket is not read. The flusher holds as much again.
+const PENDING_BYTES_MAX: usize = 4 << 20;
+/// Under backlog, what is worth an fsync. An idle stream does not wait for it.
+const FLUSH_BYTES: usize = 256 << 10;
+/// Progress without changes is written to the log when it amounts to so much WAL, or so much time.
+const PROGRESS_BYTES: u64 = 16 << 20;
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the server is asked how far it is while a chunk waits for its place.
+const ASK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// One connection's worth of streaming.
+pub(super) struct Flow<'a, W: LogWriter> {
+    pub(super) stream: Stream,
+    pub(super) assembler: Assembler,
+    pub(super) window: Window,
+    pub(super) feedback: Feedback,
+    pub(super) catalog: Connection,
+    pub(super) shapes: HashMap<u32, Shape>,
+    pub(super) writer: &'a mut W,
+    pub(super) durable: watch::Receiver<Durable>,
+    pub(super) snapshots: &'a mut BTreeMap<u32, TableSnapshot>,
+    pub(super) requests: mpsc::Receiver<Request>,
+    pub(super) waiting: Option<(Chunk, oneshot::Sender<Placed>)>,
+    /// The stream has shown everything before this.
+    pub(super) passed: Lsn,
+    /// The log says so up to here, durably or soon.
+    pub(super) logged: Lsn,
+    pub(super) progress_logged_at: Instant,
+    pub(super) report: &'a mut (dyn FnMut(Report<'_>) + Send),
+}
+
+/// What the outside is told of.
+pub(super) enum Report<'a> {
+    Moved { passed: Lsn, confirmed: Lsn, durable: &'a Durable },
+    Table(&'a TableSnapshot),
+    Trouble { table: &'a str, error: &'a crate::capture::CaptureError },
+}
+
+impl<W: LogWriter> Flow<'_, W> {
+    /// Streams until told to stop, which is the only good end.
+    pub(super) async fn run(&mut self, stop: &CancellationToken) -> Result<(), IngestError> {
+        loop {
+            self.take_buffered().await?;
+            self.place_chunk()?;
+            self.log_progress(false)?;
+            let pending = self.writer.pending_bytes();
+            if pending > 0 && self.writer.can_flush() && (pending >= FLUSH_BYTES || !self.stream.busy()) {
+                self.writer.flush().await?;
+            }
+            if let Some(update) = self.feedback.due(Instant::now()) {
+                self.stream.send_status(update).await?;
+                self.tell();
+            }
+            let wake_at = self.wake_at().into();
+            let room = pending < PENDING_BYTES_MAX;
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return self.finish().await,
+                changed = self.durable.changed() => self.note_durable(changed.is_err()).await?,
+                Some(request) = self.requests.recv() => self.serve(request),
+                filled = self.stream.fill(), if room => filled?,
+                () = tokio::time::sleep_until(wake_at) => {}
+            }
+        }
+    }
+
+    /// Takes every frame that has been read, as long as there is room for what it holds.
+    async fn take_buffered(&mut self) -> Result<(), IngestError> {
+        while self.writer.pending_bytes() < PENDING_BYTES_MAX {
+            let step = match self.stream.buffered()? {
+                None => break,
+                Some(Frame::Data { message, .. }) => {
+                    self.assembler.take(message, &mut self.window, &mut ToLog(self.writer))?
+                }
+                Some(Frame::Keepalive { wal_end, reply_requested }) => {
+                    self.keepalive(wal_end, reply_requested)?;
+                    continue;
+                }
+            };
+            match step {
+                Step::Done => {}
+                Step::Committed { end_lsn, written } => {
+                    self.passed = self.passed.max(end_lsn);
+                    self.feedback.received(end_lsn);
+                    if written {
+                        self.logged = self.logged.max(end_lsn);
+                    }
+                    self.place_chunk()?;
+                }
+                Step::Describe(relation) => self.describe(relation).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Inside a transaction a keepalive's position is no place: the open transaction lies before it.
+    fn keepalive(&mut self, wal_end: Lsn, reply_requested: bool) -> Result<(), IngestError> {
+        if !self.assembler.in_transaction() {
+            self.passed = self.passed.max(wal_end);
+            self.feedback.received(wal_end);
+            self.place_chunk()?;
+        }
+        if reply_requested {
+            self.feedback.reply_requested();
+            self.log_progress(true)?;
+        }
+        Ok(())
+    }
+
+    /// Lets an idle source's slot follow: the progress is made durable first, then confirmed. `now`: the server waits for
+    /// it, perhaps to shut down.
+    fn log_progress(&mut self, now: bool) -> Result<(), IngestError> {
+        let behind = self.passed.bytes_since(self.logged);
+        let due = now || behind >= PROGRESS_BYTES || self.progress_logged_at.elapsed() >= PROGRESS_INTERVAL;
+        if behind > 0 && due && !self.assembler.in_transaction() {
+            self.writer.append(Entry::Progress(self.passed))?;
+            self.logged = self.passed;
+            self.progress_logged_at = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Completes an announced relation with what only the catalog knows.
+    async fn describe(&mut self, mut relation: Relation) -> Result<(), IngestError> {
+        if relation.identity == ReplicaIdentity::Full {
+            let key = catalog::primary_key(&mut self.catalog, relation.oid).await?;
+            let indexes: Option<Vec<usize>> = key.iter().map(|name| relation.column_index(name)).collect();
+            if let Some(indexes) = indexes.filter(|indexes| !indexes.is_empty()) {
+                relation.key = indexes;
+            }
+        }
+        catalog::resolve_shapes(&mut self.catalog, &mut self.shapes, &mut relation).await?;
+        self.assembler.learn(relation);
+        Ok(())
+    }
+
+    async fn note_durable(&mut self, writer_gone: bool) -> Result<(), IngestError> {
+        if writer_gone {
+            // The flusher ended; `sync` says why.
+            self.writer.sync().await?;
+        }
+        let durable = *self.durable.borrow_and_update();
+        self.feedback.durable(durable.end_lsn);
+        self.tell();
+        Ok(())
+    }
+
+    fn tell(&mut self) {
+        let durable = *self.durable.borrow();
+        (self.report)(Report::Moved { passed: self.passed, confirmed: self.feedback.confirmed(), durable: &durable });
+    }
+
+    fn serve(&mut self, request: Request) {
+        match request {
+            Request::Open { oid, opened } => {
+                self.window.open(oid);
+                // If the task has gone, so will the window with the next session.
+                let _ = opened.send(());
+            }
+            Request::Place { chunk, placed } => {
+                if self.passed < chunk.seen_upto {
+                    self.feedback.ask();
+                }
+                self.waiting = Some((chunk, placed));
+            }
+            Request::Trouble { table, error } => (self.report)(Report::Trouble { table: &table, error: &error }),
+        }
+    }
+
+    /// Puts the waiting chunk into the log, if the stream stands between two transactions and behind all it saw.
+    fn place_chunk(&mut self) -> Result<(), IngestError> {
+        if self.assembler.in_transaction() {
+            return Ok(());
+        }
+        let passed = self.passed;
+        let Some((chunk, placed)) = self.waiting.take_if(|(chunk, _)| passed >= chunk.seen_upto) else { return Ok(()) };
+        let accepted = self.window.accept(&chunk.visibility);
+        if accepted {
+            self.append_chunk(&chunk)?;
+        }
+        self.window.close();
+        let _ = placed.send(if accepted { Placed::Yes } else { Placed::ReadAgain });
+        Ok(())
+    }
+
+    fn append_chunk(&mut self, chunk: &Chunk) -> Result<(), IngestError> {
+        self.writer.append(Entry::Begin(&self.assembler.chunk_unit(chunk.taken_at)))?;
+        let (mut kept, mut body) = (0, Vec::new());
+        for row in &chunk.rows {
+            let completed;
+            let row = match self.window.judge(&chunk.visibility, &chunk.relation, row) {
+                Verdict::Keep => row,
+                Verdict::Drop => continue,
+                Verdict::Complete(row) => {
+                    completed = row;
+                    &completed
+                }
+            };
+            body.clear();
+            body.push(b'N');
+            body.extend_from_slice(row.as_bytes());
+            self.writer.append(Entry::Change { op: Op::Read, relation: &chunk.relation, body: &body })?;
+            kept += 1;
+        }
+        let snapshot = self.snapshots.entry(chunk.relation.oid).or_insert_with(|| TableSnapshot {
+            oid: chunk.relation.oid,
+            name: chunk.relation.name.clone(),
+            rows: 0,
+            resume_after: None,
+            done: false,
+        });
+        snapshot.rows += kept;
+        snapshot.done = chunk.last;
+        if let Some(last_key) = &chunk.last_key {
+            snapshot.resume_after = Some(last_key.clone());
+        }
+        self.writer.append(Entry::Snapshot(snapshot))?;
+        self.writer.append(Entry::Commit { end_lsn: self.logged })?;
+        self.assembler.chunk_placed(kept);
+        (self.report)(Report::Table(snapshot));
+        Ok(())
+    }
+
+    /// When something is due although nothing happens.
+    fn wake_at(&mut self) -> Instant {
+        let mut wake_at = self.feedback.next_due();
+        if self.passed > self.logged {
+            wake_at = wake_at.min(self.progress_logged_at + PROGRESS_INTERVAL);
+        }
+        if self.waiting.is_some() {
+            self.feedback.ask_again_after(ASK_INTERVAL, Instant::now());
+            wake_at = wake_at.min(Instant::now() + ASK_INTERVAL);
+        }
+        wake_at
+    }
+
+    /// Stops cleanly: what is whole is made durable and confirmed, so that the next start gets little again.
+    async fn finish(&mut self) -> Result<(), IngestError> {
+        if self.assembler.in_transaction() {
+            return Ok(());
+        }
+        self.log_progress(true)?;
+        let durable = self.writer.sync().await?;
+        self.feedback.durable(durable.end_lsn);
+        self.feedback.reply_requested();
+        if let Some(update) = self.feedback.due(Instant::now()) {
+            self.stream.send_status(update).await?;
+        }
+        self.tell();
+        Ok(())
+    }
+}
+
+struct ToLog<'a, W>(&'a mut W);
+
+impl<W: LogWriter> Append for ToLog<'_, W> {
+    #[inline]
+    fn append(&mut self, entry: Entry<'_>) -> Result<(), IngestError> {
+        Ok(self.0.append(entry)?)
+    }
+}

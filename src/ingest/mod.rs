@@ -1,0 +1,249 @@
+//! Source to log: connects, streams, copies existing rows, confirms what is durable, and comes back after whatever passes.
+//!
+//! Invariant: `confirmed_flush_lsn ≤ durable in log ≤ received`.
+
+mod assemble;
+mod flow;
+mod monitor;
+mod prepare;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use self::flow::{Flow, Report};
+pub(crate) use self::prepare::preflight;
+use crate::capture::CaptureError;
+use crate::capture::address::Address;
+use crate::capture::catalog::Table;
+use crate::capture::feedback::Feedback;
+use crate::capture::snapshot::task::{self, Job};
+use crate::capture::snapshot::window::Window;
+use crate::event::{Shape, TableName};
+use crate::log::{Entry, LogError, LogWriter, Recovered, TableSnapshot};
+use crate::retry::Backoff;
+use crate::status::{Board, Code, Disposition, State, TableStatus};
+
+/// Which tables a source captures.
+pub type TableFilter = Arc<dyn Fn(&TableName) -> bool + Send + Sync>;
+
+/// A source, as configured.
+#[derive(Clone)]
+pub struct Source {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub address: Address,
+    /// Its tables.
+    pub tables: TableFilter,
+    /// The replication slot.
+    pub slot: String,
+    /// The publication.
+    pub publication: String,
+    /// Copy existing rows.
+    pub snapshot: bool,
+}
+
+/// An error of the ingest loop: the source's or the log's.
+#[derive(Debug, thiserror::Error)]
+pub enum IngestError {
+    /// The source.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+impl IngestError {
+    /// The public code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            IngestError::Capture(error) => error.code(),
+            IngestError::Log(error) => error.code(),
+        }
+    }
+
+    /// What it calls for.
+    #[must_use]
+    pub fn disposition(&self) -> Disposition {
+        match self {
+            IngestError::Capture(error) => error.disposition(),
+            IngestError::Log(error) => error.disposition(),
+        }
+    }
+}
+
+/// The loop and what outlives a connection.
+pub struct Ingest<W> {
+    source: Source,
+    writer: W,
+    recovered: Recovered,
+    snapshots: BTreeMap<u32, TableSnapshot>,
+    /// Outlives a connection: a transaction decoded before it broke may still be invisible to the next snapshot.
+    window: Window,
+    shapes: HashMap<u32, Shape>,
+    board: Board,
+    backoff: Backoff,
+}
+
+impl<W: LogWriter> Ingest<W> {
+    /// A loop that goes on where the log ends.
+    pub fn new(source: Source, writer: W, recovered: Recovered, board: Board) -> Self {
+        let snapshots = recovered.snapshots.iter().map(|snapshot| (snapshot.oid, snapshot.clone())).collect();
+        board.source(&source.name, |status| {
+            status.slot.clone_from(&source.slot);
+            status.durable_lsn = recovered.durable.end_lsn;
+        });
+        Ingest {
+            source,
+            writer,
+            recovered,
+            snapshots,
+            window: Window::default(),
+            shapes: HashMap::new(),
+            board,
+            backoff: Backoff::default(),
+        }
+    }
+
+    /// Runs until told to stop, or until an operator is needed; that error is on the board by then.
+    ///
+    /// # Errors
+    /// What calls for an operator.
+    pub async fn run(mut self, stop: &CancellationToken) -> Result<(), IngestError> {
+        loop {
+            let Err(error) = self.session(stop).await else { return Ok(()) };
+            let (code, retry) = (error.code(), error.disposition() == Disposition::Retry);
+            self.board.source(&self.source.name, |status| {
+                status.state = if retry { State::Paused } else { State::Halted };
+                status.code = Some(code);
+                status.message = Some(error.to_string());
+            });
+            if !retry {
+                tracing::error!(source = %self.source.name, %code, %error, "halted");
+                return Err(error);
+            }
+            let delay = self.backoff.next_delay();
+            // One line when it begins, then ever fewer.
+            if self.backoff.failures().is_power_of_two() {
+                tracing::warn!(source = %self.source.name, %code, %error, attempt = self.backoff.failures(), "paused; trying again");
+            }
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = tokio::time::sleep(delay) => {}
+            }
+        }
+    }
+
+    /// One connection, from the first look to its end.
+    async fn session(&mut self, stop: &CancellationToken) -> Result<(), IngestError> {
+        if self.writer.in_transaction() {
+            self.writer.append(Entry::Abort)?;
+        }
+        self.recovered.durable = self.writer.sync().await?;
+        let prepared = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            prepared = prepare::prepare(&self.source, &mut self.recovered, &mut self.writer, &self.board) => prepared?,
+        };
+        self.backoff.reset();
+        tracing::info!(source = %self.source.name, slot = %self.source.slot, from = %prepared.from, "streaming");
+        let (to_loop, requests) = mpsc::channel(1);
+        let _snapshot = self.start_snapshot(&prepared.tables, to_loop);
+        let _monitor = monitor::start(&self.source, self.board.clone());
+        let (board, name, now) = (self.board.clone(), self.source.name.clone(), Instant::now());
+        let mut flow = Flow {
+            stream: prepared.stream,
+            assembler: prepared.assembler,
+            window: std::mem::take(&mut self.window),
+            feedback: Feedback::new(prepared.from, now),
+            catalog: prepared.catalog,
+            shapes: std::mem::take(&mut self.shapes),
+            durable: self.writer.durable(),
+            writer: &mut self.writer,
+            snapshots: &mut self.snapshots,
+            requests,
+            waiting: None,
+            passed: prepared.from,
+            logged: prepared.from,
+            progress_logged_at: now,
+            report: &mut |report| show(&board, &name, report),
+        };
+        let outcome = flow.run(stop).await;
+        self.window = flow.window;
+        self.shapes = flow.shapes;
+        if outcome.is_ok() {
+            flow.stream.close().await;
+        }
+        outcome
+    }
+
+    /// Starts to copy what is not copied yet. A task that is dropped stops; the next session starts it again from the log's
+    /// word.
+    fn start_snapshot(
+        &self,
+        tables: &[Table],
+        requests: mpsc::Sender<crate::capture::snapshot::Request>,
+    ) -> Option<AbortOnDropHandle<()>> {
+        let mut jobs = Vec::new();
+        self.board.source(&self.source.name, |status| {
+            status.state = State::Streaming;
+            (status.code, status.message) = (None, None);
+            for table in tables.iter().filter(|_| self.source.snapshot) {
+                let known = self.snapshots.get(&table.oid);
+                let done = known.is_some_and(|snapshot| snapshot.done);
+                let rows = known.map_or(0, |snapshot| snapshot.rows);
+                let entry = TableStatus { done, rows, rows_estimate: table.rows_estimate };
+                status.tables.insert(table.name.to_string(), entry);
+                if !done {
+                    status.state = State::Snapshotting;
+                    let resume_after = known.and_then(|snapshot| snapshot.resume_after.clone());
+                    jobs.push(Job { table: table.clone(), resume_after });
+                }
+            }
+        });
+        if jobs.is_empty() {
+            return None;
+        }
+        let (address, publication) = (self.source.address.clone(), self.source.publication.clone());
+        Some(AbortOnDropHandle::new(tokio::spawn(task::run(address, publication, jobs, requests))))
+    }
+}
+
+/// A source further behind than this is catching up.
+const CATCHING_UP_BYTES: u64 = 16 << 20;
+
+/// Writes on the board what the flow tells.
+fn show(board: &Board, name: &str, report: Report<'_>) {
+    board.source(name, |status| match report {
+        Report::Moved { passed, confirmed, durable } => {
+            status.received_lsn = status.received_lsn.max(passed);
+            status.durable_lsn = status.durable_lsn.max(durable.end_lsn);
+            status.confirmed_flush_lsn = status.confirmed_flush_lsn.max(confirmed);
+            status.events = durable.offset.0;
+            if status.state != State::Snapshotting {
+                let behind = status.lag_bytes() > CATCHING_UP_BYTES;
+                status.state = if behind { State::CatchingUp } else { State::Streaming };
+            }
+        }
+        Report::Table(snapshot) => {
+            let table = status.tables.entry(snapshot.name.to_string()).or_default();
+            (table.done, table.rows) = (snapshot.done, snapshot.rows);
+            (status.code, status.message) = (None, None);
+            if status.tables.values().all(|table| table.done) {
+                status.state = State::Streaming;
+            }
+        }
+        Report::Trouble { table, error } => {
+            tracing::warn!(source = name, table, %error, "the copy of a table was interrupted; it will go on");
+            let stopped = error.disposition() != Disposition::Retry;
+            status.code = Some(if stopped { error.code() } else { Code::SnapshotInterrupted });
+            status.message = Some(format!("copying {table}: {error}"));
+        }
+    });
+}

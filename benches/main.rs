@@ -1,9 +1,13 @@
 //! `make bench`: walbridge measured beside `pg_recvlogical` on the same server in the same run, and its parts alone.
 
+mod backlog;
 mod decode;
 mod drain;
 mod latency;
 mod log;
+mod meter;
+#[path = "../integration-tests/support/mod.rs"]
+mod support;
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();

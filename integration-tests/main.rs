@@ -1,8 +1,12 @@
 //! Every integration test, in one binary: real PostgreSQL, real Redis, and the `walbridge` binary itself.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says that something is wrong by panicking, in its helper functions too"
+)]
 
-mod capture_connect;
-mod capture_resume;
-mod capture_snapshot;
+mod capture;
 mod cli;
 mod config_errors;
 mod config_examples;
@@ -13,4 +17,5 @@ mod pipeline;
 mod pipeline_kill;
 mod sink_contract;
 mod support;
+mod support_servers;
 mod tidy;

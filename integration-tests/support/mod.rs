@@ -1,1 +1,23 @@
-//! Starts real servers for tests, each with its own port and directory.
+//! Real servers, each with its own port and directory, started and ended by the test that needs them.
+//!
+//! Nothing here is shared between tests and nothing is skipped: a missing server program fails loudly and names `make setup`.
+//! Every server is ended by its own process id when its handle is dropped. The demo and the benches use these modules
+//! too (through `#[path]`), so they hold no test-only code; each of the three uses another part of them.
+#![allow(dead_code, reason = "the tests, the demo and the benches each use a part")]
+
+pub(crate) mod ports;
+pub(crate) mod postgres;
+pub(crate) mod process;
+pub(crate) mod proxy;
+pub(crate) mod redis;
+pub(crate) mod wait;
+pub(crate) mod walbridge;
+
+#[allow(unused_imports, reason = "the tests, the demo and the benches each use a part")]
+pub(crate) use {
+    postgres::{Auth, PgOptions, Postgres, StopMode},
+    proxy::{Direction, Proxy},
+    redis::Redis,
+    wait::{eventually, eventually_sync},
+    walbridge::Walbridge,
+};

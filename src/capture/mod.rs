@@ -12,6 +12,7 @@ pub mod feedback;
 pub mod pace;
 mod password;
 pub mod publication;
+pub mod readback;
 pub mod slot;
 pub mod snapshot;
 pub mod stream;

@@ -88,8 +88,9 @@ pub enum LogError {
 impl LogError {
     /// The public code.
     #[must_use]
-    pub const fn code(&self) -> Code {
+    pub fn code(&self) -> Code {
         match self {
+            LogError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => Code::LogFull,
             LogError::Io { .. } | LogError::Poisoned { .. } | LogError::Unsafe { .. } => Code::LogIo,
             LogError::Corrupt { .. } => Code::LogCorrupt,
             LogError::Locked { .. } => Code::LogLocked,

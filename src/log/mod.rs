@@ -18,6 +18,7 @@ use tokio::sync::watch;
 pub use error::LogError;
 
 use crate::event::{Event, Lsn, Offset, Op, Position, Relation, TableName, Timestamp, Transaction};
+use crate::status::LogEnd;
 
 /// Names a log for as long as it exists. A checkpoint of another log is never mistaken for one of this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -111,6 +112,14 @@ pub struct Durable {
     pub commit_time: Option<Timestamp>,
     /// Everything the source committed before this LSN is in the log: what may be confirmed.
     pub end_lsn: Lsn,
+}
+
+impl Durable {
+    /// As the board wants it.
+    #[must_use]
+    pub fn log_end(&self) -> LogEnd {
+        LogEnd { offset: self.offset, bytes: self.bytes, commit_time: self.commit_time }
+    }
 }
 
 /// What an opened log says of its past: where to resume, and what had been going on.

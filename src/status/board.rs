@@ -31,7 +31,7 @@ pub struct SourceStatus {
     pub restart_lsn: Lsn,
     /// `pg_replication_slots.wal_status`.
     pub wal_status: Option<String>,
-    /// Events taken into the log since the process started.
+    /// Events in the log since its beginning.
     pub events: u64,
     /// Tables whose existing rows are being or have been copied.
     pub tables: BTreeMap<String, TableStatus>,
@@ -62,6 +62,17 @@ pub struct TableStatus {
     pub rows_estimate: Option<u64>,
 }
 
+/// Where a log ends, as far as a lag is concerned.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LogEnd {
+    /// Events in it.
+    pub offset: Offset,
+    /// Bytes in it.
+    pub bytes: u64,
+    /// The last transaction's commit time.
+    pub commit_time: Option<Timestamp>,
+}
+
 /// What a sink says of itself.
 #[derive(Clone, Debug, Default)]
 pub struct SinkStatus {
@@ -79,11 +90,13 @@ pub struct SinkStatus {
     pub checkpoint: Option<Offset>,
     /// The Position of the last event it has applied.
     pub position: Option<Position>,
+    /// The log's bytes before the checkpoint.
+    pub checkpoint_bytes: u64,
     /// Events not applied yet.
     pub lag_events: u64,
     /// Bytes of log not applied yet.
     pub lag_bytes: u64,
-    /// Commit time of the last transaction applied, while there is more to apply; `None` when up to date.
+    /// Since when there is more to apply, by the source's clock; `None` when up to date.
     pub behind_since: Option<Timestamp>,
     /// Mutations applied since the process started.
     pub applied: u64,
@@ -94,6 +107,18 @@ pub struct SinkStatus {
 }
 
 impl SinkStatus {
+    /// Takes the lag anew: the log ends at `end`, and the last transaction applied was committed at `applied`, if that is
+    /// known better than before.
+    pub fn set_lag(&mut self, end: &LogEnd, applied: Option<Timestamp>) {
+        let checkpoint = self.checkpoint.unwrap_or_default();
+        self.lag_events = end.offset.0.saturating_sub(checkpoint.0);
+        self.lag_bytes = if self.lag_events == 0 { 0 } else { end.bytes.saturating_sub(self.checkpoint_bytes) };
+        self.behind_since = match self.lag_events {
+            0 => None,
+            _ => applied.or(self.behind_since).or(end.commit_time),
+        };
+    }
+
     /// Age of the oldest event not applied; 0 when up to date.
     #[must_use]
     pub fn lag_seconds(&self, now: Timestamp) -> f64 {

@@ -1,0 +1,90 @@
+//! What a cluster is asked to be.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use super::PASSWORD;
+use super::certificate::Certificate;
+
+/// Options of a cluster; the default is a fast one that trusts everybody on loopback.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PgOptions {
+    /// Whether commits reach the disk. Off by default: only the machine's failure could tell. A commit reaches the
+    /// kernel in any case, so it survives `Postgres::kill9`.
+    pub(crate) fsync: bool,
+    /// How clients on TCP prove who they are.
+    pub(crate) auth: Auth,
+    /// Whether TLS is on, with a certificate for `localhost` and 127.0.0.1 signed by the authority in `Postgres::ca`.
+    /// Unencrypted connections stay possible; an `hba` line (`hostnossl all all all reject`) forbids them.
+    pub(crate) tls: bool,
+    /// More lines for `postgresql.conf`, such as `wal_sender_timeout = 2s`; they win over what stands there.
+    pub(crate) conf: Vec<String>,
+    /// More lines for `pg_hba.conf`, before the usual ones.
+    pub(crate) hba: Vec<String>,
+}
+
+/// How clients on TCP prove who they are. On the Unix socket everybody is trusted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Auth {
+    /// They don't.
+    #[default]
+    Trust,
+    /// SCRAM-SHA-256.
+    Scram,
+    /// The password itself goes over the wire.
+    Cleartext,
+}
+
+impl Auth {
+    const fn method(self) -> &'static str {
+        match self {
+            Auth::Trust => "trust",
+            Auth::Scram => "scram-sha-256",
+            Auth::Cleartext => "password",
+        }
+    }
+}
+
+impl PgOptions {
+    /// The settings file of the cluster.
+    pub(super) fn conf(&self, port: u16, socket: &Path, tls: Option<&Certificate>) -> String {
+        let on = |yes| if yes { "on" } else { "off" };
+        let fsync = on(self.fsync);
+        let socket = socket.display();
+        let mut conf = format!(
+            "listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{socket}'\n\
+             wal_level = logical\nmax_wal_senders = 20\nmax_replication_slots = 20\nmax_connections = 60\n\
+             fsync = {fsync}\nsynchronous_commit = on\nfull_page_writes = {fsync}\n\
+             timezone = 'UTC'\nlog_min_messages = warning\nlog_line_prefix = '%m [%p] '\n"
+        );
+        if let Some(Certificate { certificate, key }) = tls {
+            let (certificate, key) = (certificate.display(), key.display());
+            let _infallible = write!(conf, "ssl = on\nssl_cert_file = '{certificate}'\nssl_key_file = '{key}'\n");
+        }
+        for line in &self.conf {
+            conf.push_str(line);
+            conf.push('\n');
+        }
+        conf
+    }
+
+    /// `pg_hba.conf`.
+    pub(super) fn hba(&self) -> String {
+        let method = self.auth.method();
+        let mut hba = self.hba.join("\n");
+        let _infallible = write!(
+            hba,
+            "\nlocal all all trust\nlocal replication all trust\n\
+             host all all 127.0.0.1/32 {method}\nhost replication all 127.0.0.1/32 {method}\n"
+        );
+        hba
+    }
+
+    /// The user part of a URL.
+    pub(super) fn user(&self) -> String {
+        match self.auth {
+            Auth::Trust => "postgres".to_owned(),
+            Auth::Scram | Auth::Cleartext => format!("postgres:{PASSWORD}"),
+        }
+    }
+}

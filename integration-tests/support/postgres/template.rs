@@ -1,0 +1,59 @@
+//! The result of `initdb`, made once and copied for each cluster: a copy costs a tenth of the time.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use tempfile::TempDir;
+
+use super::account::Account;
+use super::{PASSWORD, program};
+
+/// Lives while a cluster does. A `static` would never be dropped and would leave its directory behind.
+static SHARED: Mutex<Weak<Template>> = Mutex::new(Weak::new());
+
+/// A cluster that was never started.
+pub(super) struct Template {
+    directory: TempDir,
+}
+
+impl Template {
+    /// The template that the clusters of this process share.
+    pub(super) fn shared(account: &Account) -> Arc<Template> {
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(template) = shared.upgrade() {
+            return template;
+        }
+        let template = Arc::new(Template::make(account));
+        *shared = Arc::downgrade(&template);
+        template
+    }
+
+    fn make(account: &Account) -> Template {
+        let directory = account.directory("walbridge-pg-template-");
+        let password = directory.path().join("password");
+        fs::write(&password, PASSWORD).expect("the password file is written");
+        let mut command = account.command(&program("initdb"));
+        command.args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]);
+        command.arg("--pwfile").arg(&password).arg("-D").arg(directory.path().join("data"));
+        run(&mut command);
+        let settings = directory.path().join("data/postgresql.conf");
+        let text = fs::read_to_string(&settings).expect("initdb wrote its settings");
+        fs::write(&settings, format!("{text}\ninclude 'walbridge.conf'\n")).expect("the settings are written");
+        Template { directory }
+    }
+
+    /// Copies the cluster, with its owner and modes.
+    pub(super) fn copy_to(&self, data: &Path) {
+        run(Command::new("cp").arg("-a").arg(self.directory.path().join("data")).arg(data));
+    }
+}
+
+fn run(command: &mut Command) {
+    let output = command.output();
+    assert!(output.is_ok(), "cannot run {command:?}: {:?}; run `make setup`", output.err());
+    let output = output.expect("asserted above");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?} failed with {}: {said}", output.status);
+}

@@ -1,0 +1,84 @@
+//! What can end a delivery session.
+
+use crate::capture::CaptureError;
+use crate::event::Offset;
+use crate::log::{LogError, LogId};
+use crate::sink::SinkError;
+use crate::status::{Code, Disposition};
+
+/// An error of a deliver loop.
+#[derive(Debug, thiserror::Error)]
+pub enum DeliverError {
+    /// The target.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The source, when a row had to be read back.
+    #[error("reading a row back: {0}")]
+    Readback(#[from] CaptureError),
+    /// The dead letters cannot be kept.
+    #[error("the dead letters cannot be written: {0}. Make room or mend the disk; nothing is skipped until then")]
+    DeadLetters(#[from] std::io::Error),
+    /// The log no longer has what the target needs.
+    #[error(
+        "the sink needs the log from offset {wanted}, but retention has removed everything before {start}. \
+         Start over to fill it from a new copy of the tables (docs/operating.md, \"Starting over\"), and keep more with \
+         [log] retain"
+    )]
+    Stranded {
+        /// What the target needs.
+        wanted: Offset,
+        /// The oldest there is.
+        start: Offset,
+    },
+    /// The target was filled from another log.
+    #[error(
+        "the target was filled from log {found}, this is log {ours}: its rows may be older or newer than ours. Empty the \
+         target together with its checkpoint, or give the sink another name and place"
+    )]
+    OtherLog {
+        /// In the target's checkpoint.
+        found: LogId,
+        /// Ours.
+        ours: LogId,
+    },
+    /// A row was refused and `on_reject` says to stop.
+    #[error("the target refused the row with key {key}: {reason}. Mend the row or the target, or set on_reject = \"dead_letter\"")]
+    Refused {
+        /// The row's key.
+        key: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl DeliverError {
+    /// The public code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            DeliverError::Sink(error) => error.code(),
+            DeliverError::Log(error) => error.code(),
+            DeliverError::Readback(error) => error.code(),
+            DeliverError::DeadLetters(_) => Code::LogIo,
+            DeliverError::Stranded { .. } => Code::LogExpired,
+            DeliverError::OtherLog { .. } => Code::SinkRegressed,
+            DeliverError::Refused { .. } => Code::SinkRejected,
+        }
+    }
+
+    /// What it calls for.
+    #[must_use]
+    pub fn disposition(&self) -> Disposition {
+        match self {
+            DeliverError::Sink(error) => error.disposition(),
+            DeliverError::Log(error) => error.disposition(),
+            DeliverError::Readback(error) => error.disposition(),
+            // A full disk is made room on.
+            DeliverError::DeadLetters(_) => Disposition::Retry,
+            DeliverError::Stranded { .. } | DeliverError::OtherLog { .. } | DeliverError::Refused { .. } => Disposition::Stop,
+        }
+    }
+}

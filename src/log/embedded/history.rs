@@ -1,0 +1,153 @@
+//! What a log's records add up to, and the order they must keep. Pure: the writer, recovery and verification all go by it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::event::{Lsn, Offset, Position, Timestamp, Transaction};
+use crate::log::{Durable, Epoch, TableSnapshot};
+
+/// The state after some record. `closed` is the state after the last unit that is whole.
+#[derive(Clone, Debug, Default)]
+pub(super) struct History {
+    /// The current stretch of the source's history.
+    pub(super) epoch: Option<Epoch>,
+    /// After the last whole unit.
+    pub(super) closed: Durable,
+    /// The highest commit time so far: unlike the last one it never falls, so it can be searched.
+    pub(super) commit_time_max: Option<Timestamp>,
+    /// Snapshot progress by table OID.
+    pub(super) snapshots: BTreeMap<u32, TableSnapshot>,
+    /// The open unit.
+    pub(super) unit: Option<Unit>,
+}
+
+/// A unit that has begun and not ended.
+#[derive(Clone, Debug)]
+pub(super) struct Unit {
+    /// Its `Begin`.
+    pub(super) transaction: Arc<Transaction>,
+    /// The ordinal of its next event.
+    pub(super) next_ordinal: u64,
+    /// Snapshot progress that counts once it is committed.
+    pub(super) staged: Vec<TableSnapshot>,
+}
+
+impl Unit {
+    fn events(&self) -> u64 {
+        self.next_ordinal.saturating_sub(self.transaction.first_ordinal)
+    }
+
+    fn position(&self, ordinal: u64) -> Position {
+        Position { epoch: self.transaction.epoch, commit_lsn: self.transaction.commit_lsn, ordinal }
+    }
+}
+
+/// Why a record cannot stand where it stands.
+pub(super) type Disorder = String;
+
+impl History {
+    /// The offset of the next event, those of the open unit counted.
+    pub(super) fn next_offset(&self) -> Offset {
+        let open = self.unit.as_ref().map_or(0, Unit::events);
+        Offset(self.closed.offset.0.saturating_add(open))
+    }
+
+    /// The Position of the last event, those of the open unit counted.
+    pub(super) fn last_position(&self) -> Option<Position> {
+        let open = self.unit.as_ref().filter(|unit| unit.events() > 0);
+        open.map(|unit| unit.position(unit.next_ordinal.saturating_sub(1))).or(self.closed.position)
+    }
+
+    /// A new epoch: only between units, and with a higher number than any before.
+    pub(super) fn epoch(&mut self, epoch: &Epoch) -> Result<(), Disorder> {
+        self.outside("an epoch")?;
+        let last = self.epoch.as_ref().map_or(0, |epoch| epoch.number);
+        if epoch.number <= last {
+            return Err(format!("epoch {} after epoch {last}", epoch.number));
+        }
+        // LSNs of another epoch mean nothing here, so this may go down.
+        self.closed.end_lsn = epoch.start_lsn;
+        self.epoch = Some(epoch.clone());
+        Ok(())
+    }
+
+    /// A unit begins.
+    pub(super) fn begin(&mut self, transaction: &Transaction) -> Result<(), Disorder> {
+        self.outside("a begin")?;
+        let epoch = self.epoch.as_ref().map_or(0, |epoch| epoch.number);
+        if transaction.epoch != epoch {
+            return Err(format!("a transaction of epoch {} in epoch {epoch}", transaction.epoch));
+        }
+        let unit = Unit {
+            transaction: Arc::new(transaction.clone()),
+            next_ordinal: transaction.first_ordinal,
+            staged: Vec::new(),
+        };
+        let first = unit.position(transaction.first_ordinal);
+        if let Some(last) = self.closed.position.filter(|&last| last >= first) {
+            return Err(format!("Position {first} after {last}"));
+        }
+        self.unit = Some(unit);
+        Ok(())
+    }
+
+    /// A frame says in which unit it begins.
+    pub(super) fn resume(&self, transaction: &Transaction, ordinal: u64) -> Result<(), Disorder> {
+        match &self.unit {
+            Some(unit) if *unit.transaction == *transaction && unit.next_ordinal == ordinal => Ok(()),
+            _ => Err("a frame resumes another unit than the one that is open".to_owned()),
+        }
+    }
+
+    /// An event. Returns its ordinal.
+    #[inline]
+    pub(super) fn event(&mut self) -> Result<u64, Disorder> {
+        let unit = self.unit.as_mut().ok_or_else(|| "an event outside any unit".to_owned())?;
+        let ordinal = unit.next_ordinal;
+        unit.next_ordinal = ordinal.checked_add(1).ok_or_else(|| "an ordinal overflows".to_owned())?;
+        Ok(ordinal)
+    }
+
+    /// Snapshot progress inside a unit.
+    pub(super) fn snapshot(&mut self, snapshot: &TableSnapshot) -> Result<(), Disorder> {
+        let unit = self.unit.as_mut().ok_or_else(|| "snapshot progress outside any unit".to_owned())?;
+        unit.staged.push(snapshot.clone());
+        Ok(())
+    }
+
+    /// The open unit is whole. `bytes` is the log byte after its commit record.
+    pub(super) fn commit(&mut self, end_lsn: Lsn, bytes: u64) -> Result<(), Disorder> {
+        let Some(unit) = self.unit.take() else { return Err("a commit outside any unit".to_owned()) };
+        let Transaction { xid, commit_lsn, commit_time, .. } = *unit.transaction;
+        if xid != 0 && end_lsn < commit_lsn {
+            return Err(format!("a commit at {commit_lsn} that ends before it, at {end_lsn}"));
+        }
+        if let Some(last) = unit.next_ordinal.checked_sub(1).filter(|_| unit.events() > 0) {
+            self.closed.offset.0 = self.closed.offset.0.saturating_add(unit.events());
+            self.closed.position = Some(unit.position(last));
+            self.closed.bytes = bytes;
+        }
+        self.closed.end_lsn = self.closed.end_lsn.max(end_lsn);
+        self.closed.commit_time = Some(commit_time);
+        self.commit_time_max = self.commit_time_max.max(Some(commit_time));
+        self.snapshots.extend(unit.staged.into_iter().map(|snapshot| (snapshot.oid, snapshot)));
+        Ok(())
+    }
+
+    /// The open unit never was.
+    pub(super) fn abort(&mut self) -> Result<(), Disorder> {
+        self.unit.take().map(|_| ()).ok_or_else(|| "an abort outside any unit".to_owned())
+    }
+
+    /// The source has nothing before `lsn`. Returns whether that is news.
+    pub(super) fn progress(&mut self, lsn: Lsn) -> Result<bool, Disorder> {
+        self.outside("progress")?;
+        let news = lsn > self.closed.end_lsn;
+        self.closed.end_lsn = self.closed.end_lsn.max(lsn);
+        Ok(news)
+    }
+
+    fn outside(&self, what: &str) -> Result<(), Disorder> {
+        if self.unit.is_some() { Err(format!("{what} inside a unit")) } else { Ok(()) }
+    }
+}

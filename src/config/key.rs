@@ -239,8 +239,8 @@ pub(super) fn did_you_mean<'a>(word: &str, known: impl Iterator<Item = &'a str>)
     let best = known.iter().map(|candidate| (near(candidate), *candidate)).min_by_key(|(distance, _)| *distance);
     match best {
         Some((distance, candidate)) if distance <= 1 + candidate.len() / 4 => format!("did you mean `{candidate}`?"),
-        _ if known.is_empty() => "there are none".to_owned(),
-        _ => format!("there is {}", known.join(", ")),
+        _ if known.is_empty() => "there is none".to_owned(),
+        _ => format!("known here: {}", known.join(", ")),
     }
 }
 

@@ -8,7 +8,7 @@ use std::ops::Range;
 const STARS: &str = "***";
 
 /// Words that, in a key's name, say that its value is secret.
-const SECRET_WORDS: [&str; 6] = ["passw", "pwd", "secret", "token", "credential", "apikey"];
+const SECRET_WORDS: [&str; 7] = ["pass", "pasw", "pwd", "secret", "token", "credential", "apikey"];
 
 /// The line with `***` for each secret, and the marked characters where they are now.
 pub(super) fn mask_line(line: &str, marked: Range<usize>) -> (String, Range<usize>) {

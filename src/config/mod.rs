@@ -162,3 +162,43 @@ fn is_name(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
     name.len() <= 63 && name.starts_with(|first: char| first.is_ascii_lowercase()) && name.bytes().all(allowed)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn read(source: &str) -> Result<Config, ConfigErrors> {
+        let environment = |name: &str| (name == "PG").then(|| "postgres://u:canary@localhost/shop".to_owned());
+        parse(source, Path::new("/etc/walbridge/walbridge.toml"), &environment)
+    }
+
+    const LEAST: &str = "[sources.shop-1]\nurl = '${PG}'\ntables = 'public.*'\n[log]\npath = 'log'\n";
+
+    #[test]
+    fn the_least_that_must_be_written_is_completed_by_defaults() {
+        let config = read(&format!("{LEAST}[sinks.f]\nkind='file'\nfrom='public.*'\npath='/tmp/f'\n")).expect("valid");
+        let source = &config.sources[0];
+        assert_eq!((source.slot.as_str(), source.publication.as_str()), ("walbridge_shop_1", "walbridge_shop_1"));
+        assert_eq!(source.snapshot, SnapshotMode::Initial);
+        assert_eq!(config.log.path_of("shop-1"), Path::new("/etc/walbridge/log/shop-1"), "beside the file");
+        let week = Retain { age: Some(Duration::from_secs(604_800)), size_bytes: Some(50 << 30) };
+        assert_eq!(config.log.retain, week);
+        assert_eq!(config.admin.listen.to_string(), "127.0.0.1:7431");
+        assert_eq!(config.sinks[0].source, "shop-1");
+        assert_eq!(config.sinks[0].batch, BatchLimits { rows: 10_000, bytes: 8 << 20, linger: Duration::ZERO });
+    }
+
+    #[test]
+    fn a_limit_can_be_lifted_and_one_of_two_be_given() {
+        let config = read(&format!("{LEAST}retain = {{ age = 'unlimited' }}\n")).expect("valid");
+        assert_eq!(config.log.retain, Retain { age: None, size_bytes: Some(50 << 30) });
+    }
+
+    #[test]
+    fn what_is_resolved_shows_no_secret() {
+        let config = read(&format!("{LEAST}[admin]\ntoken = 'canary-canary-canary'\n")).expect("valid");
+        assert!(!format!("{config:?}").contains("canary"));
+    }
+}

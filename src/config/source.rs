@@ -84,7 +84,7 @@ const NAME_BYTES_MAX: usize = 63;
 /// Reads one.
 pub(super) fn read(name: &str, section: &Section<'_>) -> Option<Source> {
     section.refuse_others(KEYS, |key| {
-        let is_password = key.contains("pass") || key == "pwd";
+        let is_password = key.contains("pass") || key.contains("pasw") || key == "pwd";
         is_password.then(|| {
             "a password comes from the environment (`${NAME}` in the url, or PGPASSWORD) or from a file (password_file)"
                 .to_owned()

@@ -6,9 +6,7 @@
     reason = "a test says that something is wrong by panicking, in its helper functions too"
 )]
 
-mod capture_connect;
-mod capture_resume;
-mod capture_snapshot;
+mod capture;
 mod cli;
 mod config_errors;
 mod config_examples;

@@ -87,7 +87,7 @@ const CREATE_TIMEOUT: Duration = Duration::from_secs(300);
 const CREATE_POLL: Duration = Duration::from_secs(2);
 
 /// Makes the slot on a replication connection and returns its consistent point. The server waits for every transaction
-/// that is running to end; meanwhile `waiting` is called now and then, so that somebody can be told. Giving up, or dying,
+/// that is running to end; meanwhile `tell` is called now and then with those, found out by `watcher`. Giving up, or dying,
 /// leaves no half slot: it is ephemeral until it is ready.
 ///
 /// # Errors
@@ -95,7 +95,8 @@ const CREATE_POLL: Duration = Duration::from_secs(2);
 pub async fn create(
     connection: &mut Connection,
     name: &str,
-    mut waiting: impl AsyncFnMut(),
+    watcher: &mut Connection,
+    mut tell: impl FnMut(&str) + Send,
 ) -> Result<Lsn, CaptureError> {
     let sql = format!("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput (SNAPSHOT 'nothing')", escape_identifier(name));
     connection.start_query(&sql).await?;
@@ -125,7 +126,7 @@ pub async fn create(
             }
             None => match tokio::time::timeout(CREATE_POLL, connection.fill()).await {
                 Ok(filled) => _ = filled?,
-                Err(_) => waiting().await,
+                Err(_) => tell(&blockers(watcher).await.unwrap_or_default()),
             },
         }
     }

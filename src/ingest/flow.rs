@@ -49,7 +49,7 @@ pub(super) struct Flow<'a, W: LogWriter> {
     /// The log says so up to here, durably or soon.
     pub(super) logged: Lsn,
     pub(super) progress_logged_at: Instant,
-    pub(super) report: &'a mut dyn FnMut(Report<'_>),
+    pub(super) report: &'a mut (dyn FnMut(Report<'_>) + Send),
 }
 
 /// What the outside is told of.

@@ -150,15 +150,14 @@ async fn create_slot(
     catalog: &mut Connection,
     board: &Board,
 ) -> Result<Lsn, CaptureError> {
-    let waiting = async || {
-        let blockers = slot::blockers(catalog).await.unwrap_or_default();
+    let tell = |blockers: &str| {
         tracing::warn!(source = %source.name, %blockers, "making the slot waits for transactions older than it");
         board.source(&source.name, |status| {
             status.state = State::Starting;
             status.message = Some(format!("making the slot waits for transactions older than it: {blockers}"));
         });
     };
-    let from = slot::create(replication, &source.slot, waiting).await?;
+    let from = slot::create(replication, &source.slot, catalog, tell).await?;
     tracing::info!(source = %source.name, slot = %source.slot, consistent_point = %from, "replication slot made");
     Ok(from)
 }

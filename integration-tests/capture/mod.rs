@@ -1,0 +1,203 @@
+//! The source's side on a real PostgreSQL: the ingest loop in this process, its log in a temporary directory, and the log
+//! replayed into tables that must equal what `SELECT` says.
+
+mod connect;
+mod resume;
+mod snapshot;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use walbridge::capture::address::Address;
+use walbridge::event::{Cell, Change, Event, Offset, Relation, Row};
+use walbridge::ingest::{Ingest, IngestError, Source};
+use walbridge::log::embedded::{self, Log, Options};
+use walbridge::log::{Limit, Recovered};
+use walbridge::status::{Board, SourceStatus};
+
+use crate::support::{Postgres, eventually};
+
+/// Generous: a loaded two-core machine must not fail a test that is right.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running ingest loop.
+pub(crate) struct Capture {
+    pub(crate) log: Log,
+    pub(crate) board: Board,
+    pub(crate) recovered: Recovered,
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), IngestError>>,
+}
+
+impl Capture {
+    /// Captures every table of `public`, as source `test`.
+    pub(crate) fn start(url: &str, directory: &Path) -> Capture {
+        Self::start_with(url, directory, |source| source)
+    }
+
+    pub(crate) fn start_with(url: &str, directory: &Path, change: impl FnOnce(Source) -> Source) -> Capture {
+        let source = change(Source {
+            name: "test".to_owned(),
+            address: Address::parse(url).expect("a valid url"),
+            tables: Arc::new(|name| name.schema == "public"),
+            slot: "walbridge_test".to_owned(),
+            publication: "walbridge_test".to_owned(),
+            snapshot: true,
+        });
+        let (writer, log, recovered) = embedded::open(directory, Options::default()).expect("the log opens");
+        let (board, stop) = (Board::default(), CancellationToken::new());
+        let ingest = Ingest::new(source, writer, recovered.clone(), board.clone());
+        let stopped = stop.clone();
+        let task = tokio::spawn(async move { ingest.run(&stopped).await });
+        Capture { log, board, recovered, stop, task }
+    }
+
+    pub(crate) fn status(&self) -> SourceStatus {
+        self.board.read().sources.get("test").cloned().unwrap_or_default()
+    }
+
+    /// Waits until the board satisfies the condition.
+    pub(crate) async fn until(&self, what: &str, condition: impl Fn(&SourceStatus) -> bool) {
+        eventually(PATIENCE, || async {
+            let status = self.status();
+            if condition(&status) { Ok(()) } else { Err(format!("waiting for {what}: {status:?}")) }
+        })
+        .await;
+    }
+
+    /// Waits until everything the server has committed by now is durable in the log, snapshots included.
+    pub(crate) async fn caught_up(&self, postgres: &Postgres) {
+        self.until("the snapshot", |status| {
+            !status.tables.is_empty() && status.tables.values().all(|table| table.done)
+        })
+        .await;
+        let end = postgres.psql("SELECT pg_current_wal_lsn()").trim().parse().expect("an LSN");
+        self.until("the stream", |status| status.durable_lsn >= end).await;
+    }
+
+    /// Stops cleanly.
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        self.task.await.expect("no panic").expect("a clean stop");
+    }
+
+    /// Ends as a crash would: at whatever await it stands, nothing flushed.
+    pub(crate) async fn crash(self) {
+        self.task.abort();
+        let _ = self.task.await;
+    }
+
+    /// The error that it halts with.
+    pub(crate) async fn halted(self) -> IngestError {
+        let outcome = tokio::time::timeout(PATIENCE, self.task).await.expect("it halts in time").expect("no panic");
+        outcome.expect_err("it must halt")
+    }
+}
+
+/// Every event in the log.
+pub(crate) async fn events(log: &Log) -> Vec<Event> {
+    let end = log.durable().borrow().offset;
+    let mut reader = log.reader(Offset(0)).expect("a reader");
+    let mut events = Vec::new();
+    while reader.offset() < end {
+        let limit = Limit { events: 10_000, bytes: 16 << 20 };
+        events.extend(reader.next(limit).await.expect("events").events);
+    }
+    events
+}
+
+/// The tables that the events leave behind: by table, then by key, the columns as text.
+pub(crate) type Tables = BTreeMap<String, BTreeMap<Vec<String>, BTreeMap<String, Option<String>>>>;
+
+/// Applies the events in order, checking on the way that their Positions rise.
+pub(crate) fn replay(events: &[Event]) -> Tables {
+    let mut tables = Tables::new();
+    let mut last = None;
+    for event in events {
+        assert!(last < Some(event.position()), "{} after {last:?}", event.position());
+        last = Some(event.position());
+        let Some(relation) = event.change.relation() else { continue };
+        let table = tables.entry(relation.name.to_string()).or_default();
+        match &event.change {
+            Change::Insert { new, .. } | Change::Read { row: new, .. } => {
+                put(table, relation, new, &key(relation, new));
+            }
+            Change::Update { old, new, .. } => {
+                let old_key = key(relation, old.as_ref().map_or(new, |old| old.row()));
+                put(table, relation, new, &old_key);
+            }
+            Change::Delete { old, .. } => {
+                table.remove(&key(relation, old.row()));
+            }
+            Change::Truncate { .. } => table.clear(),
+            Change::Message { .. } => {}
+        }
+    }
+    tables
+}
+
+fn put(
+    table: &mut BTreeMap<Vec<String>, BTreeMap<String, Option<String>>>,
+    relation: &Relation,
+    row: &Row,
+    old_key: &[String],
+) {
+    let old = table.remove(old_key).unwrap_or_default();
+    let mut columns = BTreeMap::new();
+    for (column, cell) in relation.columns.iter().zip(row.cells()) {
+        let value = match cell {
+            Cell::Text(text) => Some(String::from_utf8_lossy(text).into_owned()),
+            // The stream may touch a row before its chunk brings it; the chunk must then bring the value too.
+            Cell::Unchanged => old.get(&column.name).cloned().unwrap_or_else(|| Some("(nobody has it)".to_owned())),
+            Cell::Null => None,
+            Cell::Binary(_) => panic!("binary was not asked for"),
+        };
+        columns.insert(column.name.clone(), value);
+    }
+    table.insert(key(relation, row), columns);
+}
+
+fn key(relation: &Relation, row: &Row) -> Vec<String> {
+    let text = |index: &usize| match row.cell(*index) {
+        Some(Cell::Text(text)) => String::from_utf8_lossy(text).into_owned(),
+        other => panic!("a key cell is {other:?}"),
+    };
+    relation.key.iter().map(text).collect()
+}
+
+/// What `SELECT` says of a table, in the same form.
+pub(crate) async fn selected(postgres: &Postgres, table: &str, key: &[&str]) -> Tables {
+    let client = postgres.client().await;
+    let rows = client.simple_query(&format!("SELECT * FROM {table}")).await.expect("a SELECT");
+    let mut result = BTreeMap::new();
+    for message in rows {
+        let tokio_postgres::SimpleQueryMessage::Row(row) = message else { continue };
+        let columns: BTreeMap<String, Option<String>> = row
+            .columns()
+            .iter()
+            .enumerate()
+            .map(|(i, c)| (c.name().to_owned(), row.get(i).map(str::to_owned)))
+            .collect();
+        let key = key.iter().map(|name| columns[*name].clone().expect("a key")).collect();
+        result.insert(key, columns);
+    }
+    Tables::from([(table.to_owned(), result)])
+}
+
+/// Compares one table, naming only what differs.
+pub(crate) fn assert_same(replayed: &Tables, selected: &Tables) {
+    for (name, wanted) in selected {
+        let empty = BTreeMap::new();
+        let found = replayed.get(name).unwrap_or(&empty);
+        let keys: std::collections::BTreeSet<_> = wanted.keys().chain(found.keys()).collect();
+        let differing: Vec<_> = keys.into_iter().filter(|key| wanted.get(*key) != found.get(*key)).take(5).collect();
+        for key in &differing {
+            eprintln!("{name} {key:?}:\n  SELECT {:?}\n  log    {:?}", wanted.get(*key), found.get(*key));
+        }
+        assert!(differing.is_empty(), "{name}: the log does not end in what SELECT says");
+    }
+}

@@ -1,0 +1,69 @@
+//! The embedded log in the roles that the loops know.
+
+use tokio::sync::watch;
+
+use super::{Log, Reader, Writer};
+use crate::event::Offset;
+use crate::log::{self, Batch, Durable, Entry, Limit, LogError, LogId};
+
+impl log::LogWriter for Writer {
+    #[inline]
+    fn append(&mut self, entry: Entry<'_>) -> Result<(), LogError> {
+        Writer::append(self, entry)
+    }
+
+    fn in_transaction(&self) -> bool {
+        Writer::in_transaction(self)
+    }
+
+    #[inline]
+    fn pending_bytes(&self) -> usize {
+        Writer::pending_bytes(self)
+    }
+
+    fn can_flush(&self) -> bool {
+        Writer::can_flush(self)
+    }
+
+    async fn flush(&mut self) -> Result<(), LogError> {
+        Writer::flush(self).await
+    }
+
+    async fn sync(&mut self) -> Result<Durable, LogError> {
+        Writer::sync(self).await
+    }
+
+    fn durable(&self) -> watch::Receiver<Durable> {
+        Writer::durable(self)
+    }
+}
+
+impl log::LogReader for Reader {
+    async fn next(&mut self, limit: Limit) -> Result<Batch, LogError> {
+        Reader::next(self, limit).await
+    }
+}
+
+impl log::Log for Log {
+    type Reader = Reader;
+
+    fn id(&self) -> LogId {
+        Log::id(self)
+    }
+
+    fn start(&self) -> Offset {
+        Log::start(self)
+    }
+
+    fn durable(&self) -> watch::Receiver<Durable> {
+        Log::durable(self)
+    }
+
+    fn reader(&self, from: Offset) -> Result<Reader, LogError> {
+        Log::reader(self, from)
+    }
+
+    fn bytes_at(&self, offset: Offset) -> Result<u64, LogError> {
+        Log::bytes_at(self, offset)
+    }
+}

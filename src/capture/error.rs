@@ -100,7 +100,7 @@ pub enum CaptureError {
     #[error("the server broke the protocol: {0}. Nothing of it was kept; report this with the server's version")]
     Protocol(String),
     /// A message that cannot be decoded.
-    #[error("{0}. {}", .0.remedy())]
+    #[error("{0}. {remedy}", remedy = .0.remedy())]
     Decode(#[from] DecodeError),
     /// What was found at the source does not allow going on, or not yet.
     #[error("{detail}. {remedy}")]

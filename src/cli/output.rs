@@ -44,8 +44,12 @@ impl Failure {
             }
             // `walbridge tail | head` has seen enough.
             Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::Clean,
-            other => {
-                let _ = writeln!(io::stderr(), "error: {other}");
+            Failure::Log(_)
+            | Failure::Usage(_)
+            | Failure::Unreachable(_)
+            | Failure::Output(_)
+            | Failure::Internal(_) => {
+                let _ = writeln!(io::stderr(), "error: {self}");
             }
         }
         self.exit_code()

@@ -146,18 +146,12 @@ impl<'a> Section<'a> {
 
     /// A table inside.
     pub(super) fn of(item: &Item<'a>, span: Range<usize>) -> Option<Self> {
-        match item.value.get_ref() {
-            DeValue::Table(table) => {
-                Some(Section { reader: item.reader, table, path: item.path.clone(), span: Some(span) })
-            }
-            _ => {
-                item.complain(
-                    format!("`{}` is a table", item.path),
-                    Some(format!("write [{}] and its keys below", item.path)),
-                );
-                None
-            }
+        if let Some(table) = item.value.get_ref().as_table() {
+            return Some(Section { reader: item.reader, table, path: item.path.clone(), span: Some(span) });
         }
+        let help = format!("write [{}], and its keys below", item.path);
+        item.complain(format!("`{}` is a table", item.path), Some(help));
+        None
     }
 
     /// The key's value, or its default. `None` if there is neither, or the value is wrong; both are complained of.
@@ -171,6 +165,7 @@ impl<'a> Section<'a> {
                 let value = DeValue::parse(text).ok()?;
                 T::read(&Item { reader: self.reader, path: self.path_of(key.name), value: &value })
             }
+            Absence::Refused if self.reader.is_meant(&self.path_of(key.name)) => None,
             Absence::Refused => {
                 let message = format!("`{}` is missing", self.path_of(key.name));
                 self.reader.complain(
@@ -206,7 +201,12 @@ impl<'a> Section<'a> {
                 continue;
             }
             let names = || known.iter().map(|key| key.name());
-            let help = elsewhere(name).unwrap_or_else(|| did_you_mean(name, names()));
+            let help = elsewhere(name).unwrap_or_else(|| {
+                if let Some(meant) = nearest(name, names()) {
+                    self.reader.remember_meant(self.path_of(meant));
+                }
+                did_you_mean(name, names())
+            });
             self.reader.complain(&self.path_of(name), Some(key.span()), format!("unknown key `{name}`"), Some(help));
         }
     }
@@ -232,15 +232,21 @@ impl<'a> Section<'a> {
     }
 }
 
-/// The nearest word, or all words there are.
+/// The word that was probably meant.
+fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let word = word.to_lowercase();
+    let distances = known.map(|candidate| (strsim::damerau_levenshtein(&word, candidate), candidate));
+    let (distance, candidate) = distances.min_by_key(|(distance, _)| *distance)?;
+    (distance <= 1 + candidate.len() / 4).then_some(candidate)
+}
+
+/// The word that was probably meant, or all there are.
 pub(super) fn did_you_mean<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.collect();
-    let near = |candidate: &str| strsim::damerau_levenshtein(&word.to_lowercase(), candidate);
-    let best = known.iter().map(|candidate| (near(candidate), *candidate)).min_by_key(|(distance, _)| *distance);
-    match best {
-        Some((distance, candidate)) if distance <= 1 + candidate.len() / 4 => format!("did you mean `{candidate}`?"),
-        _ if known.is_empty() => "there is none".to_owned(),
-        _ => format!("known here: {}", known.join(", ")),
+    match nearest(word, known.iter().copied()) {
+        Some(candidate) => format!("did you mean `{candidate}`?"),
+        None if known.is_empty() => "there is none".to_owned(),
+        None => format!("known here: {}", known.join(", ")),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The file being read: what was found, where it stands, and what is wrong with it.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::ops::Range;
 use std::path::Path;
 
@@ -16,17 +17,29 @@ pub(super) struct Reader<'a> {
     directory: &'a Path,
     environment: &'a dyn Fn(&str) -> Option<String>,
     complaints: RefCell<Vec<Complaint>>,
+    /// Keys that an unknown one seems to be meant for.
+    meant: RefCell<HashSet<String>>,
 }
 
 impl<'a> Reader<'a> {
     /// Relative paths start at `directory`.
     pub(super) fn new(source: &'a str, directory: &'a Path, environment: &'a dyn Fn(&str) -> Option<String>) -> Self {
-        Reader { source, directory, environment, complaints: RefCell::default() }
+        Reader { source, directory, environment, complaints: RefCell::default(), meant: RefCell::default() }
     }
 
     /// Takes down a mistake; without a span it is about the file as a whole.
     pub(super) fn complain(&self, key: &str, span: Option<Range<usize>>, message: String, help: Option<String>) {
         self.complaints.borrow_mut().push(Complaint { key: key.to_owned(), span, message, help });
+    }
+
+    /// The key is there, misspelt, and that has been said.
+    pub(super) fn remember_meant(&self, key: String) {
+        self.meant.borrow_mut().insert(key);
+    }
+
+    /// Whether it has.
+    pub(super) fn is_meant(&self, key: &str) -> bool {
+        self.meant.borrow().contains(key)
     }
 
     /// Where relative paths start.
@@ -58,10 +71,7 @@ impl<'a> Item<'a> {
     /// The string as it is written in the file. Messages may repeat it unless it is a secret; they never repeat what came from
     /// the environment.
     pub(super) fn written(&self) -> &'a str {
-        match self.value.get_ref() {
-            DeValue::String(text) => text,
-            _ => "",
-        }
+        self.value.get_ref().as_str().unwrap_or_default()
     }
 
     /// The string, with the environment's values in it.
@@ -102,9 +112,9 @@ impl<'a> Item<'a> {
 
     /// The elements of a list, or the value itself as the only one.
     pub(super) fn one_or_many(&self) -> Vec<Item<'a>> {
-        match self.value.get_ref() {
-            DeValue::Array(elements) => elements.iter().map(|value| self.with(value)).collect(),
-            _ => vec![self.clone()],
+        match self.value.get_ref().as_array() {
+            Some(elements) => elements.iter().map(|value| self.with(value)).collect(),
+            None => vec![self.clone()],
         }
     }
 

@@ -148,9 +148,27 @@ fn is_publication_name(name: &str) -> bool {
 }
 
 fn parse_url(item: &Item<'_>, url: &SecretString) -> Option<Address> {
-    Address::parse(url.expose_secret())
+    let url = url.expose_secret();
+    if password_splits_url(url) {
+        let help = "in a url write %2F for /, %3F for ?, %23 for #, %40 for @; or use password_file".to_owned();
+        item.complain("the password seems to have a character in it that ends the host's part".to_owned(), Some(help));
+        return None;
+    }
+    Address::parse(url)
         .inspect_err(|error| item.complain(format!("`{}` is not usable", item.path), Some(error.to_string())))
         .ok()
+}
+
+/// Whether a `/`, `?` or `#` stands before the `@` of the login. Taken at its word, such a url has half of its password in the
+/// port, the database or a parameter, all of which are shown in messages.
+fn password_splits_url(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let Some(cut) = rest.find(['/', '?', '#']) else { return false };
+    let (authority, rest) = rest.split_at(cut);
+    let path = rest.split('?').next().unwrap_or_default();
+    let opens_password = !authority.contains('@')
+        && authority.split_once(':').is_some_and(|(_, port)| !port.bytes().all(|byte| byte.is_ascii_digit()));
+    path.contains('@') || (opens_password && rest.contains('@'))
 }
 
 fn read_password(item: &Item<'_>, path: &std::path::Path) -> Option<SecretString> {
@@ -170,6 +188,23 @@ fn read_password(item: &Item<'_>, path: &std::path::Path) -> Option<SecretString
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn half_a_password_is_never_taken_for_a_database_or_a_parameter() {
+        for (url, split) in [
+            ("postgres://u:pa/ss@db/x", true),
+            ("postgres://u:12/34@db/x", true),
+            ("postgres://u:pa?ss=word@db/x", true),
+            ("postgres://u:pa#ss@db/x", true),
+            ("postgres://u:pa@ss@db/x", false),
+            ("postgres://u:p%2Fw@db:5432/x?sslmode=disable", false),
+            ("postgres://db:5432/x?user=a@b", false),
+            ("postgres://db?user=a@b", false),
+            ("postgres:///x?host=/run/postgresql", false),
+        ] {
+            assert_eq!(password_splits_url(url), split, "{url}");
+        }
+    }
 
     #[test]
     fn slot_names_are_those_that_postgres_takes() {

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use serde_json::{Value as Json, json};
-use toml::de::DeValue;
 
 use super::key::{Value, did_you_mean};
 use super::pattern::Pattern;
@@ -133,10 +132,8 @@ pub(super) struct Count(pub(super) usize);
 
 impl Value for Count {
     fn read(item: &Item<'_>) -> Option<Self> {
-        let number = match item.value.get_ref() {
-            DeValue::Integer(number) => usize::from_str_radix(number.as_str(), number.radix()).ok(),
-            _ => None,
-        };
+        let number = item.value.get_ref().as_integer();
+        let number = number.and_then(|number| usize::from_str_radix(number.as_str(), number.radix()).ok());
         if number.is_none_or(|number| number == 0) {
             item.complain(format!("`{}` is a whole number from 1 on, without quotes", item.path), None);
             return None;

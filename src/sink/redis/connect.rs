@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, IntoConnectionInfo, Pipeline, RedisConnectionInfo, Value,
-};
+use redis::{AsyncConnectionConfig, Client, Cmd, ConnectionInfo, IntoConnectionInfo, Pipeline, RedisConnectionInfo};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::error;
+use super::reply::Reply;
 use crate::sink::SinkError;
 
 /// Covers the name's look-up, the connection and TLS.
@@ -40,7 +39,7 @@ impl Address {
     }
 
     /// For messages.
-    pub(super) fn shown(&self) -> &Arc<str> {
+    pub(super) fn shown(&self) -> &str {
         &self.shown
     }
 
@@ -77,7 +76,7 @@ impl Address {
             let mut auth = redis::cmd("AUTH");
             settings.username().map(|user| auth.arg(user));
             auth.arg(password);
-            if let Value::ServerError(refusal) = connection.ask_one(auth).await? {
+            if let Reply::Refused(refusal) = connection.ask_one(auth).await? {
                 // Only the code: some servers quote the command in the text.
                 let (target, detail) = (self.shown.to_string(), format!("AUTH: {}", refusal.code()));
                 let refused = ["WRONGPASS", "NOAUTH", "NOPERM"].contains(&refusal.code());
@@ -91,9 +90,7 @@ impl Address {
         if settings.db() != 0 {
             let mut select = redis::cmd("SELECT");
             select.arg(settings.db());
-            if let Value::ServerError(refusal) = connection.ask_one(select).await? {
-                return Err(error::refused(&self.shown, "SELECT", &refusal));
-            }
+            connection.ask_one(select).await?.accepted(&self.shown, "SELECT")?;
         }
         Ok(())
     }
@@ -110,21 +107,25 @@ impl Connection {
     ///
     /// # Errors
     /// The connection broke, or the answer took too long.
-    pub(super) async fn ask(&mut self, commands: &Pipeline) -> Result<Vec<Value>, SinkError> {
+    pub(super) async fn ask(&mut self, commands: &Pipeline) -> Result<Vec<Reply>, SinkError> {
         if commands.is_empty() {
             return Ok(Vec::new());
         }
         let replies = self.inner.send_packed_commands(commands, 0, commands.len()).await;
         let replies = replies.map_err(|error| error::broken(&self.target, &error))?;
-        if replies.len() == commands.len() { Ok(replies) } else { Err(error::strange(&self.target, "pipeline")) }
+        if replies.len() != commands.len() {
+            return Err(error::strange(&self.target, "pipeline"));
+        }
+        Ok(replies.into_iter().map(Reply::from).collect())
     }
 
     /// Sends one command and returns its reply, which may be a refusal.
     ///
     /// # Errors
     /// The connection broke, or the answer took too long.
-    pub(super) async fn ask_one(&mut self, command: Cmd) -> Result<Value, SinkError> {
-        self.inner.send_packed_command(&command).await.map_err(|error| error::broken(&self.target, &error))
+    pub(super) async fn ask_one(&mut self, command: Cmd) -> Result<Reply, SinkError> {
+        let reply = self.inner.send_packed_command(&command).await;
+        reply.map(Reply::from).map_err(|error| error::broken(&self.target, &error))
     }
 
     /// Sets how long the next answers may take.
@@ -145,7 +146,7 @@ mod tests {
             ("redis+unix:///run/redis.sock?pass=hunter2", "/run/redis.sock"),
         ] {
             let address = Address::parse(&SecretString::from(url), Duration::from_secs(1)).expect("an address");
-            assert_eq!(address.shown().as_ref(), shown);
+            assert_eq!(address.shown(), shown);
         }
     }
 

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use redis::Value;
 use serde_json::value::RawValue;
 
 use super::ValueKind;
+use super::reply::Reply;
 use crate::decode::json;
 use crate::event::Cell;
 use crate::project::mutation::Document;
@@ -38,19 +38,16 @@ impl Content {
     }
 
     /// From the reply to `GET` or `HGETALL`; `None` for anything else, and for nothing.
-    pub(super) fn from_reply(reply: Value) -> Option<Self> {
-        match reply {
-            Value::BulkString(text) => Some(Content::Json(text)),
-            Value::Array(flat) if !flat.is_empty() => {
-                let mut fields = Vec::with_capacity(flat.len() / 2);
-                let mut flat = flat.into_iter();
-                while let (Some(Value::BulkString(name)), Some(Value::BulkString(value))) = (flat.next(), flat.next()) {
-                    fields.push((name, value));
-                }
-                Some(Content::Fields(fields))
-            }
-            _ => None,
+    pub(super) fn from_reply(reply: Reply) -> Option<Self> {
+        if let Reply::Bytes(text) = reply {
+            return Some(Content::Json(text));
         }
+        let mut flat = reply.strings()?.into_iter();
+        let mut fields = Vec::with_capacity(flat.len() / 2);
+        while let (Some(name), Some(value)) = (flat.next(), flat.next()) {
+            fields.push((name, value));
+        }
+        if fields.is_empty() { None } else { Some(Content::Fields(fields)) }
     }
 }
 

@@ -7,6 +7,7 @@
 //! - `checkpoint`: the key that tells how far we are, and what it means if somebody else moved it.
 //! - `connect`: connections without secrets in their messages.
 //! - `merge`: rows as values; missing values taken over from the stored document.
+//! - `reply`: what Redis answers.
 //! - `write`: the commands of a transaction, and why `EXEC` cannot leave a checkpoint without its data.
 //! - `session`: the order of it all.
 //!
@@ -17,6 +18,7 @@ mod checkpoint;
 mod connect;
 mod error;
 mod merge;
+mod reply;
 mod session;
 mod write;
 
@@ -44,13 +46,19 @@ pub enum ValueKind {
     Invalidate,
 }
 
+/// Whether a key is one of a table's documents.
+pub type KeyTest = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
+
+/// The keys of a table's documents.
+pub type KeysOf = Arc<dyn Fn(&TableName) -> DocumentKeys + Send + Sync>;
+
 /// Which keys a `TRUNCATE` removes.
 #[derive(Clone)]
 pub struct DocumentKeys {
     /// For `SCAN … MATCH`: matches all of them, and perhaps others.
     pub glob: Vec<u8>,
     /// Tells those others apart.
-    pub matches: Arc<dyn Fn(&[u8]) -> bool + Send + Sync>,
+    pub matches: KeyTest,
     /// Every key that this sink writes is among them: it has one table.
     pub all: bool,
 }
@@ -66,7 +74,7 @@ pub struct Options {
     /// Documents go away so long after they were last written. Less than a millisecond counts as one.
     pub ttl: Option<Duration>,
     /// The keys of a table's documents.
-    pub keys_of: Arc<dyn Fn(&TableName) -> DocumentKeys + Send + Sync>,
+    pub keys_of: KeysOf,
     /// How long an answer may take before the connection is given up: [`RESPONSE_TIMEOUT`] unless there is a reason.
     pub response_timeout: Duration,
 }
@@ -80,7 +88,7 @@ struct Target {
     own: OwnKeys,
     kind: ValueKind,
     ttl_ms: Option<u64>,
-    keys_of: Arc<dyn Fn(&TableName) -> DocumentKeys + Send + Sync>,
+    keys_of: KeysOf,
 }
 
 /// A Redis server as a sink.
@@ -112,7 +120,7 @@ impl RedisSink {
     /// Takes the session for an operation. It is put back only if that succeeds, so an error or a cancellation ends it.
     fn session(&mut self) -> Result<Session, SinkError> {
         self.session.take().ok_or_else(|| SinkError::Unavailable {
-            target: self.target.address.shown().to_string(),
+            target: self.target.address.shown().to_owned(),
             detail: "not connected".to_owned(),
         })
     }
@@ -120,7 +128,7 @@ impl RedisSink {
 
 impl fmt::Debug for RedisSink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisSink").field("target", self.target.address.shown()).finish_non_exhaustive()
+        f.debug_struct("RedisSink").field("target", &self.target.address.shown()).finish_non_exhaustive()
     }
 }
 

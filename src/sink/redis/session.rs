@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use redis::{Pipeline, Value, cmd};
+use redis::{Pipeline, cmd};
 
 use super::checkpoint::{self, is_reserved};
 use super::connect::Connection;
 use super::merge::{self, Content, Sent};
+use super::reply::Reply;
 use super::write::{self, Before, Held};
 use super::{Target, ValueKind, error};
 use crate::event::TableName;
@@ -114,10 +115,10 @@ impl Session {
         let (executed, watched, found) = (tail.next(), tail.next(), tail.next());
         let applied = self.check_executed(executed)?;
         let found = read_watch(&self.target, watched, found)?;
-        checkpoint::verify(self.target.address.shown(), found, if applied { Some(upto) } else { self.belief })?;
+        checkpoint::verify(self.shown(), found, if applied { Some(upto) } else { self.belief })?;
         if !applied {
             let detail = "its checkpoint was touched during the transaction".to_owned();
-            return Err(SinkError::Regressed { target: self.target.address.shown().to_string(), detail });
+            return Err(SinkError::Regressed { target: self.shown().to_owned(), detail });
         }
         self.belief = Some(upto);
         self.held = Held::default();
@@ -132,7 +133,7 @@ impl Session {
         // Inside a transaction the writer's commands would only be queued.
         let connection = if self.open.is_some() { self.reader().await? } else { &mut self.writer };
         let reply = connection.ask_one(get).await?;
-        checkpoint::verify(self.target.address.shown(), parse(&self.target, reply)?, self.belief)
+        checkpoint::verify(self.shown(), parse(&self.target, reply)?, self.belief)
     }
 
     /// The target has it already: an older mutation never wins over a newer.
@@ -176,15 +177,11 @@ impl Session {
         let replies = self.reader().await?.ask(&pipeline).await?;
         let mut stored = HashMap::with_capacity(keys.len());
         for (key, reply) in keys.into_iter().zip(replies) {
-            match reply {
-                // Somebody else's value stands there; ours will replace it.
-                Value::ServerError(refusal) if refusal.code() == "WRONGTYPE" => {}
-                Value::ServerError(refusal) => {
-                    return Err(error::refused(self.target.address.shown(), read, &refusal));
-                }
-                reply => {
-                    Content::from_reply(reply).map(|content| stored.insert(key, content));
-                }
+            // Somebody else's value stands there; ours will replace it.
+            let foreign = matches!(&reply, Reply::Refused(refusal) if refusal.code() == "WRONGTYPE");
+            if !foreign {
+                let content = Content::from_reply(reply.accepted(self.shown(), read)?);
+                stored.extend(content.map(|content| (key, content)));
             }
         }
         Ok(stored)
@@ -233,7 +230,7 @@ impl Session {
         if self.open.is_some() {
             if !keys.all {
                 return Err(SinkError::Unusable {
-                    target: self.target.address.shown().to_string(),
+                    target: self.shown().to_owned(),
                     detail: format!("{table} was truncated in one transaction with more than 4 MiB of changes"),
                     remedy: "Give each table a sink of its own, where this can be done".to_owned(),
                 });
@@ -242,7 +239,7 @@ impl Session {
             let mut discard = Pipeline::new();
             discard.cmd("DISCARD");
             let found = watch(&self.target, &mut self.writer, discard).await?;
-            checkpoint::verify(self.target.address.shown(), found, self.belief)?;
+            checkpoint::verify(self.shown(), found, self.belief)?;
             self.open = None;
             self.sent.clear();
         }
@@ -251,8 +248,8 @@ impl Session {
         loop {
             let mut scan = cmd("SCAN");
             scan.arg(&cursor).arg("MATCH").arg(&keys.glob).arg("COUNT").arg(1000);
-            let reply = self.reader().await?.ask_one(scan).await?;
-            let (next, found) = scanned(&self.target, reply)?;
+            let reply = self.reader().await?.ask_one(scan).await?.accepted(self.shown(), "SCAN")?;
+            let (next, found) = reply.scanned().ok_or_else(|| error::strange(self.shown(), "SCAN"))?;
             for key in found {
                 if (keys.matches)(&key) && !is_reserved(&key) {
                     self.held.push(key.into(), None);
@@ -294,34 +291,32 @@ impl Session {
     }
 
     /// Every command must have been queued (`MULTI` itself answers OK).
-    fn check_queued(&self, replies: Vec<Value>) -> Result<(), SinkError> {
-        let shown = self.target.address.shown();
+    fn check_queued(&self, replies: Vec<Reply>) -> Result<(), SinkError> {
         for reply in replies {
-            match reply {
-                Value::Okay => {}
-                Value::SimpleString(queued) if queued == "QUEUED" => {}
-                Value::ServerError(refusal) => return Err(error::refused(shown, "MULTI", &refusal)),
-                _ => return Err(error::strange(shown, "MULTI")),
+            if !matches!(reply.accepted(self.shown(), "MULTI")?, Reply::Ok | Reply::Queued) {
+                return Err(error::strange(self.shown(), "MULTI"));
             }
         }
         Ok(())
     }
 
     /// Whether the transaction was applied; `false` if the checkpoint had been touched.
-    fn check_executed(&self, reply: Option<Value>) -> Result<bool, SinkError> {
-        let shown = self.target.address.shown();
-        match reply {
-            Some(Value::Nil) => Ok(false),
-            Some(Value::Array(replies)) => {
-                let refusal = replies.into_iter().find_map(|reply| match reply {
-                    Value::ServerError(refusal) => Some(refusal),
-                    _ => None,
-                });
-                refusal.map_or(Ok(true), |refusal| Err(error::refused(shown, "EXEC", &refusal)))
+    fn check_executed(&self, reply: Option<Reply>) -> Result<bool, SinkError> {
+        match reply.map(|reply| reply.accepted(self.shown(), "EXEC")).transpose()? {
+            Some(Reply::Nil) => Ok(false),
+            Some(Reply::Array(replies)) => {
+                for reply in replies {
+                    reply.accepted(self.shown(), "EXEC")?;
+                }
+                Ok(true)
             }
-            Some(Value::ServerError(refusal)) => Err(error::refused(shown, "EXEC", &refusal)),
-            _ => Err(error::strange(shown, "EXEC")),
+            _ => Err(error::strange(self.shown(), "EXEC")),
         }
+    }
+
+    /// The server's address, for messages.
+    fn shown(&self) -> &str {
+        self.target.address.shown()
     }
 
     async fn reader(&mut self) -> Result<&mut Connection, SinkError> {
@@ -350,49 +345,28 @@ async fn watch(
     read_watch(target, watched, found)
 }
 
-fn read_watch(target: &Target, watched: Option<Value>, found: Option<Value>) -> Result<Option<Checkpoint>, SinkError> {
-    match (watched, found) {
-        (Some(Value::Okay), Some(found)) => parse(target, found),
-        (Some(Value::ServerError(refusal)), _) => Err(error::refused(target.address.shown(), "WATCH", &refusal)),
-        _ => Err(error::strange(target.address.shown(), "WATCH")),
-    }
+fn read_watch(target: &Target, watched: Option<Reply>, found: Option<Reply>) -> Result<Option<Checkpoint>, SinkError> {
+    let (Some(watched), Some(found)) = (watched, found) else {
+        return Err(error::strange(target.address.shown(), "WATCH"));
+    };
+    watched.accepted(target.address.shown(), "WATCH")?;
+    parse(target, found)
 }
 
-fn parse(target: &Target, reply: Value) -> Result<Option<Checkpoint>, SinkError> {
+/// The reply to reading the checkpoint.
+fn parse(target: &Target, reply: Reply) -> Result<Option<Checkpoint>, SinkError> {
     let shown = target.address.shown();
-    match reply {
-        Value::Nil => Ok(None),
-        Value::BulkString(text) => match checkpoint::decode(&text) {
-            Some(checkpoint) => Ok(Some(checkpoint)),
-            None => Err(SinkError::Unusable {
-                target: shown.to_string(),
-                detail: format!(
-                    "what stands under {} is no checkpoint",
-                    String::from_utf8_lossy(&target.own.checkpoint)
-                ),
-                remedy: "Give the sink another name, or remove that key to begin from the start".to_owned(),
-            }),
-        },
-        Value::ServerError(refusal) => Err(error::refused(shown, "GET", &refusal)),
-        _ => Err(error::strange(shown, "GET")),
-    }
-}
-
-/// The next cursor and the keys of a `SCAN`.
-fn scanned(target: &Target, reply: Value) -> Result<(Vec<u8>, Vec<Vec<u8>>), SinkError> {
-    let shown = target.address.shown();
-    let parts = match reply {
-        Value::Array(parts) => parts,
-        Value::ServerError(refusal) => return Err(error::refused(shown, "SCAN", &refusal)),
-        _ => return Err(error::strange(shown, "SCAN")),
+    let text = match reply.accepted(shown, "GET")? {
+        Reply::Nil => return Ok(None),
+        Reply::Bytes(text) => text,
+        Reply::Ok | Reply::Queued | Reply::Array(_) | Reply::Refused(_) | Reply::Other => {
+            return Err(error::strange(shown, "GET"));
+        }
     };
-    let mut parts = parts.into_iter();
-    let (Some(Value::BulkString(cursor)), Some(Value::Array(keys))) = (parts.next(), parts.next()) else {
-        return Err(error::strange(shown, "SCAN"));
+    let unusable = || SinkError::Unusable {
+        target: shown.to_owned(),
+        detail: format!("what stands under {} is no checkpoint", String::from_utf8_lossy(&target.own.checkpoint)),
+        remedy: "Give the sink another name, or remove that key to begin from the start".to_owned(),
     };
-    let keys = keys.into_iter().filter_map(|key| match key {
-        Value::BulkString(key) => Some(key),
-        _ => None,
-    });
-    Ok((cursor, keys.collect()))
+    checkpoint::decode(&text).map(Some).ok_or_else(unusable)
 }

@@ -2,6 +2,7 @@
 //! classify errors, read back.
 
 mod error;
+pub mod redis;
 
 use std::future::Future;
 

@@ -4,4 +4,4 @@ mod child;
 mod damage;
 mod intruders;
 mod roll;
-mod support;
+pub(crate) mod support;

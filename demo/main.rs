@@ -207,7 +207,7 @@ impl Pace {
 async fn spotlight(stage: &Stage, stop: &CancellationToken) -> (Arc<Mutex<Sighting>>, JoinHandle<()>) {
     let of_users = |kind: &str| {
         let mut sinks = stage.sinks.iter();
-        sinks.find(|sink| sink.kind == kind && sink.tables.iter().any(|table| table == "public.users")).cloned()
+        sinks.find(|sink| sink.kind == kind && sink.takes("public.users")).cloned()
     };
     let shown = Arc::<Mutex<Sighting>>::default();
     let spotlight = Spotlight {

@@ -19,6 +19,13 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
+    /// The tables of the demo.
+    pub(crate) async fn tables(client: &Client) -> Vec<String> {
+        let tables = "SELECT schemaname || '.' || tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1";
+        let tables = client.query(tables, &[]).await.expect("PostgreSQL answers");
+        tables.iter().map(|row| row.get(0)).collect()
+    }
+
     /// Reads it.
     pub(crate) async fn of(client: &Client, table: &str) -> Rows {
         let types = "SELECT attname::text, atttypid::regtype::text FROM pg_attribute \

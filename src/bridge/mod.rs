@@ -7,10 +7,12 @@
 mod check;
 mod retention;
 mod sinks;
+mod tables;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -36,6 +38,10 @@ struct Opened {
 
 /// Runs until `stop`, or until nothing can go on without an operator.
 pub async fn run(config: Config, stop: CancellationToken) -> ExitCode {
+    if let Err(error) = stop_on_signals(&stop) {
+        tracing::error!(%error, "signals cannot be received");
+        return ExitCode::Internal;
+    }
     let board = Board::default();
     let search = admin::SearchRegistry::default();
     // The port first: a clash is found before anything else is touched.
@@ -54,7 +60,14 @@ pub async fn run(config: Config, stop: CancellationToken) -> ExitCode {
     loops.spawn(admin::serve(port, config.admin.token.clone(), board.clone(), search.clone(), stop.clone()));
     for source in &opened {
         for sink in config.sinks.iter().filter(|sink| sink.source == source.source.name) {
-            let parts = sinks::Parts::new(sink, &source.source, source.log.clone(), &config.log, &board, &search);
+            let parts = sinks::Parts {
+                config: sink.clone(),
+                source: source.source.clone(),
+                log: source.log.clone(),
+                dead_letters: config.log.path.join("dead-letters"),
+                board: board.clone(),
+                search: search.clone(),
+            };
             let stop = stop.clone();
             loops.spawn(async move { sinks::run(parts, &stop).await });
         }
@@ -83,14 +96,34 @@ pub async fn run(config: Config, stop: CancellationToken) -> ExitCode {
     }
     stop.cancelled().await;
     if tokio::time::timeout(GRACE, async { while loops.join_next().await.is_some() {} }).await.is_err() {
-        tracing::warn!(seconds = GRACE.as_secs(), "not everything ended in time; the rest is left as a crash would leave it");
+        tracing::warn!(
+            seconds = GRACE.as_secs(),
+            "not everything ended in time; the rest is left as a crash would leave it"
+        );
     }
     if exit == ExitCode::Clean && is_halted(&board) { ExitCode::Halted } else { exit }
 }
 
+/// SIGTERM, as service managers send it, and SIGINT, as Ctrl-C does.
+fn stop_on_signals(stop: &CancellationToken) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+        stop.cancel();
+    });
+    Ok(())
+}
+
 fn is_halted(board: &Board) -> bool {
     let status = board.read();
-    let mut states = status.sources.values().map(|source| source.state).chain(status.sinks.values().map(|sink| sink.state));
+    let mut states =
+        status.sources.values().map(|source| source.state).chain(status.sinks.values().map(|sink| sink.state));
     states.any(|state| state == State::Halted)
 }
 
@@ -126,9 +159,7 @@ async fn ingest(opened: Opened, board: Board, stop: CancellationToken) -> Option
     let name = source.name.clone();
     let body = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let outcome = runtime.map(|runtime| {
-            runtime.block_on(Ingest::new(source, writer, recovered, board).run(&stop))
-        });
+        let outcome = runtime.map(|runtime| runtime.block_on(Ingest::new(source, writer, recovered, board).run(&stop)));
         let _ = tell.send(outcome);
     };
     let thread = std::thread::Builder::new().name(format!("ingest-{name}")).spawn(body);

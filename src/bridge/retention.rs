@@ -21,8 +21,8 @@ pub(super) async fn run(source: String, log: Log, retain: Retain, board: Board) 
         let (reader, limits) = (log.clone(), retention.clone());
         let work = move || reader.retain(&limits, keep_from, Timestamp::now());
         match tokio::task::spawn_blocking(work).await {
-            Ok(Ok(retained)) if retained.held_back => {
-                tracing::warn!(%source, %keep_from, "the log is over its limits, but a sink still needs what would be removed");
+            Ok(Ok(retained)) if retained.held_back_bytes > 0 => {
+                tracing::warn!(%source, %keep_from, bytes = retained.held_back_bytes, "the log is over its limits, but a sink still needs what would be removed");
             }
             Ok(Ok(_)) => {}
             Ok(Err(error)) => tracing::error!(%source, %error, "retention failed"),

@@ -79,6 +79,15 @@ pub enum Target {
 }
 
 impl Target {
+    /// The template of its documents' keys, where one is given.
+    #[must_use]
+    pub fn key(&self) -> Option<&str> {
+        match self {
+            Target::Redis { key, .. } | Target::Tantivy { key, .. } => key.as_deref(),
+            Target::File { .. } => None,
+        }
+    }
+
     /// The word for it in the configuration.
     #[must_use]
     pub const fn kind(&self) -> &'static str {

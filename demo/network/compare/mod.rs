@@ -8,8 +8,8 @@ mod rows;
 mod search;
 mod store;
 
-use crate::sinks::SinkPlan;
-use crate::stage::Stage;
+use crate::network::sinks::SinkPlan;
+use crate::network::stage::Stage;
 pub(crate) use rows::Rows;
 
 /// More differences than this of one table are counted, not told.

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::Verdict;
 use super::rows::Rows;
-use crate::sinks::SinkPlan;
+use crate::network::sinks::SinkPlan;
 use crate::support::Redis;
 
 /// Compares values as JSON documents, or hashes field by field as text.

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::Verdict;
 use super::rows::Rows;
-use crate::sinks::SinkPlan;
+use crate::network::sinks::SinkPlan;
 use crate::support::Walbridge;
 
 /// Asks the index as anybody would, over HTTP.

@@ -1,4 +1,6 @@
-//! A table against the search index: every row is found by its key, and the index holds no more.
+//! A table against the search index: what a search for everything finds is every row, once, and no more.
+
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
@@ -7,41 +9,47 @@ use super::rows::Rows;
 use crate::network::sinks::SinkPlan;
 use crate::support::Walbridge;
 
+/// Hits in one answer, as many as the search gives.
+const PAGE: usize = 1_000;
+
 /// Asks the index as anybody would, over HTTP.
 pub(crate) async fn compare(sink: &SinkPlan, rows: &Rows, walbridge: &Walbridge) -> Verdict {
     let mut differences = Vec::new();
-    for row in rows.rows.values() {
-        let key = rows.key_of(row);
-        let query: Vec<String> = rows.key.iter().zip(&key).map(|(column, value)| format!("{column}:{value}")).collect();
-        match ask(walbridge, sink, &query.join(" AND ")).await {
-            Ok((_, hits)) => differences.extend(different(rows, row, &key, &hits)),
-            Err(error) => differences.push(format!("{}: {error}", key.join(" "))),
+    let mut found = BTreeMap::new();
+    for offset in (0..).step_by(PAGE) {
+        match page(walbridge, sink, offset).await {
+            Ok(documents) if documents.is_empty() => break,
+            Ok(documents) => {
+                for document in documents {
+                    let key = rows.key_of(&document);
+                    if found.insert(key.clone(), document).is_some() {
+                        differences.push(format!("{} is in the index twice", key.join(" ")));
+                    }
+                }
+            }
+            Err(error) => {
+                differences.push(format!("search for everything, from {offset} on: {error}"));
+                break;
+            }
         }
     }
-    match ask(walbridge, sink, "*").await {
-        Ok((total, _)) if total == rows.rows.len() => {}
-        Ok((total, _)) => differences.push(format!("the index holds {total} rows, the table {}", rows.rows.len())),
-        Err(error) => differences.push(format!("search for *: {error}")),
+    for (key, row) in &rows.rows {
+        let name = key.join(" ");
+        match found.remove(key) {
+            Some(document) => {
+                differences.extend(rows.difference(row, &document).map(|difference| format!("{name}: {difference}")));
+            }
+            None => differences.push(format!("{name} is missing")),
+        }
     }
+    differences.extend(found.keys().map(|key| format!("{} is too much", key.join(" "))));
     Verdict::new(sink, format!("{} in the search index", rows.table), rows.rows.len(), differences)
 }
 
-/// The index keeps the columns it was told to; those must be the row's.
-fn different(rows: &Rows, row: &Map<String, Value>, key: &[String], hits: &[Value]) -> Option<String> {
-    let name = key.join(" ");
-    let [hit] = hits else { return Some(format!("{name} is found {} times", hits.len())) };
-    let document = hit.get("document").unwrap_or(hit).as_object()?;
-    let kept = row.iter().filter(|(column, _)| document.contains_key(*column));
-    let kept: Map<String, Value> = kept.map(|(column, value)| (column.clone(), value.clone())).collect();
-    rows.difference(&kept, document).map(|difference| format!("{name}: {difference}"))
-}
-
-/// How many rows match, and the first of them.
-async fn ask(walbridge: &Walbridge, sink: &SinkPlan, query: &str) -> Result<(usize, Vec<Value>), String> {
-    let query = query.replace(' ', "%20");
-    let text = walbridge.get(&format!("/search/{}?q={query}&limit=2", sink.name)).await?;
+async fn page(walbridge: &Walbridge, sink: &SinkPlan, offset: usize) -> Result<Vec<Map<String, Value>>, String> {
+    let text = walbridge.get(&format!("/search/{}?q=*&limit={PAGE}&offset={offset}", sink.name)).await?;
     let answer: Value = serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))?;
     let hits = answer.get("hits").and_then(Value::as_array).ok_or_else(|| text.clone())?;
-    let total = answer.get("total").and_then(Value::as_u64).and_then(|total| usize::try_from(total).ok());
-    Ok((total.unwrap_or(hits.len()), hits.clone()))
+    let documents = hits.iter().filter_map(|hit| hit.get("document").and_then(Value::as_object).cloned());
+    Ok(documents.collect())
 }

@@ -11,6 +11,7 @@ mod cli;
 mod config_errors;
 mod config_examples;
 mod decode_golden;
+mod decode_values;
 mod log_recovery;
 mod log_retention;
 mod pipeline;

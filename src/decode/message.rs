@@ -93,7 +93,7 @@ pub struct RelationColumn<'a> {
     pub type_modifier: i32,
 }
 
-/// `Y`: the name of a type that is not built in.
+/// `Y`: the name of a type that is not built in. A domain's message has the domain's OID, but the name of its base type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Type<'a> {
     /// See the module.

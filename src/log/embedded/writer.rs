@@ -214,8 +214,8 @@ impl Writer {
                 self.seal_full_inside()
             }
             Entry::Snapshot(snapshot) => {
-                self.history.snapshot(snapshot)?;
                 self.open_frame()?;
+                self.history.snapshot(snapshot)?;
                 put_snapshot_record(&mut self.group.bytes, snapshot).map_err(describe)
             }
             Entry::Abort => self.abort(),
@@ -225,12 +225,12 @@ impl Writer {
                 put_epoch_record(&mut self.group.bytes, epoch).map_err(describe)
             }
             Entry::Progress(lsn) => {
-                if !self.history.progress(lsn)? {
-                    return Ok(());
+                // Before the history moves: a new segment's preamble must not know of it yet.
+                if lsn > self.history.closed.end_lsn {
+                    self.open_frame()?;
+                    put_progress(&mut self.group.bytes, lsn);
                 }
-                self.open_frame()?;
-                put_progress(&mut self.group.bytes, lsn);
-                Ok(())
+                self.history.progress(lsn)
             }
         }
     }

@@ -4,15 +4,12 @@
 //! every sink is compared with the source, key by key, and any difference makes the exit code 1. Whatever ends it, its
 //! servers are ended and its directories removed.
 
-mod compare;
+mod network;
 mod screen;
-mod sinks;
 mod spotlight;
-mod stage;
 mod status;
 #[path = "../integration-tests/support/mod.rs"]
 mod support;
-mod writers;
 
 use std::collections::VecDeque;
 use std::process::ExitCode;
@@ -23,12 +20,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::compare::Verdict;
+use crate::network::compare::{self, Verdict};
+use crate::network::stage::Stage;
+use crate::network::writers::Writers;
 use crate::screen::{Scene, Screen, grouped};
 use crate::spotlight::{Sighting, Spotlight};
-use crate::stage::Stage;
 use crate::status::Report;
-use crate::writers::Writers;
 
 /// Without a terminal and without `DEMO_SECONDS`.
 const DEFAULT_SECONDS: u64 = 20;
@@ -207,7 +204,7 @@ impl Pace {
 async fn spotlight(stage: &Stage, stop: &CancellationToken) -> (Arc<Mutex<Sighting>>, JoinHandle<()>) {
     let of_users = |kind: &str| {
         let mut sinks = stage.sinks.iter();
-        sinks.find(|sink| sink.kind == kind && sink.tables.iter().any(|table| table == "public.users")).cloned()
+        sinks.find(|sink| sink.kind == kind && sink.takes("public.users")).cloned()
     };
     let shown = Arc::<Mutex<Sighting>>::default();
     let spotlight = Spotlight {

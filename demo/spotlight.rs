@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
-use crate::sinks::SinkPlan;
+use crate::network::sinks::SinkPlan;
 
 /// Words that nobody else in the network uses, so that a search finds one person.
 const WORDS: [&str; 16] = [

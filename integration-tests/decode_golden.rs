@@ -1,5 +1,6 @@
-//! What PostgreSQL really sends, recorded (`fixtures/README.md`), decoded and rendered: every built-in type, every replica
-//! identity, unchanged TOAST, changed keys, truncates, origins, logical messages, streamed and prepared transactions.
+//! What PostgreSQL really sends, recorded (`fixtures/README.md`), decoded and rendered: every built-in type, every
+//! replica identity, unchanged TOAST, changed keys, truncates, origins, logical messages, streamed and prepared
+//! transactions.
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "what a test does not expect fails it")]
 

@@ -1,5 +1,5 @@
-//! Values beside a second opinion: the server's own `to_json`, for every type where its rules are ours, over random values
-//! and edges; and the table of built-in types beside the server's catalog.
+//! Values beside a second opinion: the server's own `to_json`, for every type where its rules are ours, over random
+//! values and edges; and the table of built-in types beside the server's catalog.
 
 use serde_json::Value;
 use walbridge::decode::{json, shape};

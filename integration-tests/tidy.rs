@@ -4,6 +4,8 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use walbridge::status::Code;
+
 /// Folders with our own Rust in them.
 const FOLDERS: [&str; 4] = ["benches", "demo", "integration-tests", "src"];
 const FILE_LINES_MAX: usize = 500;
@@ -179,6 +181,14 @@ fn pure_stages_have_no_clock_no_socket_and_no_file() {
         }
     }
     none(&found, "decode, event and project are pure: bytes in, values out");
+}
+
+#[test]
+fn the_operators_manual_has_a_line_for_every_code() {
+    let manual = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operating.md")).unwrap();
+    let missing = |code: &&Code| !manual.contains(&format!("| `{code}` |"));
+    let found: String = Code::ALL.iter().filter(missing).map(|code| format!("{code}\n")).collect();
+    none(&found, "docs/operating.md says of every code what happened and what to do");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Any bytes are parsed or refused. What is accepted holds the cells it claims, and comes back the same from its body, the
-//! way it does from the log.
+//! Any bytes are parsed or refused. What is accepted holds the cells it claims, and comes back the same from its
+//! body, the way it does from the log.
 
 #![no_main]
 
@@ -40,7 +40,8 @@ fuzz_target!(|input: (bool, bool, &[u8])| {
     }
 });
 
-/// What the log's reader makes of the body, with a relation as wide as `tuple`; `None` where another row's width differs.
+/// What the log's reader makes of the body, with a relation as wide as `tuple`; `None` where another row's width
+/// differs.
 fn reread(op: Op, tuple: &[u8], body: &[u8]) -> Option<Change> {
     let column = Column { name: String::new(), type_oid: 25, type_modifier: -1, shape: Shape::TEXT };
     let relation = Relation {

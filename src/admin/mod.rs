@@ -59,41 +59,58 @@ impl AdminError {
     }
 }
 
-/// The opened port, not answering yet.
+/// The opened port, not answering yet: opened before anything else starts, so that a port in use stops the start and
+/// leaves nothing half begun.
 #[derive(Debug)]
-pub struct Port {
+pub struct Admin {
     listener: tokio::net::TcpListener,
     address: SocketAddr,
 }
 
-impl Port {
+impl Admin {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// The port is in use, or the address is not this machine's.
+    pub async fn bind(listen: SocketAddr) -> Result<Self, AdminError> {
+        let refuse = |source| AdminError::Bind { listen, source };
+        let listener = tokio::net::TcpListener::bind(listen).await.map_err(refuse)?;
+        let address = listener.local_addr().map_err(refuse)?;
+        Ok(Admin { listener, address })
+    }
+
     /// Where it is.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
+
+    /// Answers until told to stop; requests under way then have two seconds more.
+    pub async fn serve(
+        self,
+        token: Option<SecretString>,
+        board: Board,
+        search: SearchRegistry,
+        stop: CancellationToken,
+    ) {
+        let guard = Guard::new(token);
+        listener::serve(self.listener, router(guard, board, search), stop).await;
+    }
 }
 
-/// Opens the port. Apart from [`serve`], so that a port in use is found before anything else has begun.
+/// Opens the port and answers; [`Admin::bind`] and [`Admin::serve`] in one.
 ///
 /// # Errors
-/// The port is in use, or the address is not this machine's.
-pub async fn bind(listen: SocketAddr) -> Result<Port, AdminError> {
-    let refuse = |source| AdminError::Bind { listen, source };
-    let listener = tokio::net::TcpListener::bind(listen).await.map_err(refuse)?;
-    let address = listener.local_addr().map_err(refuse)?;
-    Ok(Port { listener, address })
-}
-
-/// Answers until told to stop; requests under way then have two seconds more.
+/// As [`Admin::bind`].
 pub async fn serve(
-    port: Port,
+    listen: SocketAddr,
     token: Option<SecretString>,
     board: Board,
     search: SearchRegistry,
     stop: CancellationToken,
-) {
-    listener::serve(port.listener, router(Guard::new(token), board, search), stop).await;
+) -> Result<(), AdminError> {
+    Admin::bind(listen).await?.serve(token, board, search, stop).await;
+    Ok(())
 }
 
 /// What every page can ask.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -44,33 +44,25 @@ pub type SearchFuture = Pin<Box<dyn Future<Output = Result<Box<RawValue>, Search
 
 type Searcher = Arc<dyn Fn(SearchRequest) -> SearchFuture + Send + Sync>;
 
-/// Who can be asked, by the sink's name. Cloning it gives another handle on the same list.
+/// Who can be asked, by the sink's name. Complete before the port answers.
 #[derive(Clone, Default)]
-pub struct SearchRegistry(Arc<RwLock<BTreeMap<String, Searcher>>>);
+pub struct SearchRegistry(Arc<BTreeMap<String, Searcher>>);
 
 impl SearchRegistry {
-    /// Adds one, or replaces it.
-    pub fn register<F, A>(&self, sink: &str, search: F)
+    /// Adds one.
+    pub fn add<F, A>(&mut self, sink: impl Into<String>, search: F)
     where
         F: Fn(SearchRequest) -> A + Send + Sync + 'static,
         A: Future<Output = Result<Box<RawValue>, SearchError>> + Send + 'static,
     {
         let searcher: Searcher = Arc::new(move |request| Box::pin(search(request)));
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(sink.to_owned(), searcher);
-    }
-
-    fn get(&self, sink: &str) -> Option<Searcher> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(sink).cloned()
-    }
-
-    fn names(&self) -> Vec<String> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+        Arc::make_mut(&mut self.0).insert(sink.into(), searcher);
     }
 }
 
 impl std::fmt::Debug for SearchRegistry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(self.names()).finish()
+        f.debug_set().entries(self.0.keys()).finish()
     }
 }
 
@@ -119,8 +111,8 @@ pub(super) async fn search(
     Path(sink): Path<String>,
     Query(pairs): Query<Vec<(String, String)>>,
 ) -> Response {
-    let Some(searcher) = shared.search.get(&sink) else {
-        let known = shared.search.names().join(", ");
+    let Some(searcher) = shared.search.0.get(&sink) else {
+        let known = shared.search.0.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
         return error(StatusCode::NOT_FOUND, &format!("no search sink of that name; there is: {known}"));
     };
     let request = match SearchRequest::from_pairs(pairs) {

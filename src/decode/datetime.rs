@@ -1,7 +1,7 @@
 //! Dates and times in ISO 8601, from PostgreSQL's `ISO` date style, which our session pins.
 //!
-//! Years are astronomical, as ISO 8601 counts: 1 BC is `0000`, 44 BC is `-0043`, and a year beyond 9999 has a sign. What
-//! has no such form (`infinity`) is left to be written as a string.
+//! Years are astronomical, as ISO 8601 counts: 1 BC is `0000`, 44 BC is `-0043`, and a year beyond 9999 has a sign.
+//! What has no such form (`infinity`) is left to be written as a string.
 
 /// `2026-11-24 10:00:00.5` as `2026-11-24T10:00:00.5`.
 pub(super) fn write_timestamp(text: &[u8], out: &mut Vec<u8>) -> Option<()> {

@@ -1,10 +1,10 @@
 //! `json` and `jsonb` values, embedded as they are.
 //!
-//! PostgreSQL has checked its own values, but it takes more than many readers do, and one cell must not spoil a whole line.
-//! So a value is embedded only if any parser can read it: valid by the grammar (RFC 8259), nested at most [`DEPTH_MAX`]
-//! deep (PostgreSQL allows thousands; common parsers stop at 128), no number beyond a double's range (`1e400`), and no
-//! unpaired surrogate escape, which `json` lets pass (`"\ud800"`). Any other value is left to be written as a string.
-//! The check does not recurse and allocates nothing.
+//! PostgreSQL has checked its own values, but it takes more than many readers do, and one cell must not spoil a whole
+//! line. So a value is embedded only if any parser can read it: valid by the grammar (RFC 8259), nested at most
+//! [`DEPTH_MAX`] deep (PostgreSQL allows thousands; common parsers stop at 128), no number beyond a double's range
+//! (`1e400`), and no unpaired surrogate escape, which `json` lets pass (`"\ud800"`). Any other value is left to be
+//! written as a string. The check does not recurse and allocates nothing.
 
 use super::json::{number_length, plain_length};
 

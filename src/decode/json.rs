@@ -16,8 +16,8 @@ pub fn write_row(relation: &Relation, row: &Row, out: &mut Vec<u8>) {
     object.end();
 }
 
-/// Writes an object of the key's columns. One that `row` lacks as unchanged TOAST is taken from `older`: PostgreSQL logs the
-/// old key for just this case (`ExtractReplicaIdentity`), whether or not the key changed.
+/// Writes an object of the key's columns. One that `row` lacks as unchanged TOAST is taken from `older`: PostgreSQL
+/// logs the old key for just this case (`ExtractReplicaIdentity`), whether or not the key changed.
 pub fn write_key(relation: &Relation, row: &Row, older: Option<&Row>, out: &mut Vec<u8>) {
     let mut object = Object::begin(out);
     for &index in &relation.key {
@@ -306,8 +306,8 @@ mod tests {
         assert_eq!(unchanged_columns(&relation, &row).collect::<Vec<_>>(), ["a\""]);
     }
 
-    /// A key column may itself be stored out of line; then an update has it only in the old key. With a composite key the
-    /// other column may have changed in the same update, so neither row alone has the new key.
+    /// A key column may itself be stored out of line; then an update has it only in the old key. With a composite key
+    /// the other column may have changed in the same update, so neither row alone has the new key.
     #[test]
     fn a_key_is_completed_from_the_old_row_column_by_column() {
         let relation = relation(&[("a", Scalar::Integer), ("v", Scalar::Text), ("b", Scalar::Text)], &[0, 2]);

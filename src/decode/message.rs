@@ -256,7 +256,8 @@ pub struct RollbackPrepared<'a> {
 }
 
 impl Insert<'_> {
-    /// Checks that the row is one of a relation with this many columns. Costs nothing: the row itself is checked already.
+    /// Checks that the row is one of a relation with this many columns. Costs nothing: the row itself is checked
+    /// already.
     ///
     /// # Errors
     /// It has more or fewer.

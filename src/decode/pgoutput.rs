@@ -1,7 +1,7 @@
 //! Parses pgoutput messages of protocol versions 1 to 4.
 //!
-//! [`parse`] is also the ingest loop's hot path: for a row change it reads one number, walks the tuples once, and copies
-//! and allocates nothing. `decode walk` of `make bench` measures it.
+//! [`parse`] is also the ingest loop's hot path: for a row change it reads one number, walks the tuples once, and
+//! copies and allocates nothing. `decode walk` of `make bench` measures it.
 
 use super::message::{
     Begin, Commit, CommitPrepared, Delete, Insert, LogicalMessage, Message, Origin, Prepared, Relation, RelationColumn,
@@ -24,8 +24,8 @@ pub struct Context {
 /// Parses one message: the payload of an `XLogData` frame.
 ///
 /// # Errors
-/// The bytes are not exactly one message. The column counts of tuples are not compared with their relation, which is not
-/// known here: see [`Insert::check_columns`].
+/// The bytes are not exactly one message. The column counts of tuples are not compared with their relation, which is
+/// not known here: see [`Insert::check_columns`].
 pub fn parse(bytes: &[u8], context: Context) -> Result<Message<'_>, DecodeError> {
     let Some((&letter, rest)) = bytes.split_first() else {
         return Err(DecodeError { message: "message", at: 0, fault: Fault::Truncated });

@@ -1,8 +1,8 @@
 //! `TupleData`, the form in which rows travel and are stored, and the change bodies made of it.
 //!
-//! A *body* is what follows the relation's OID in an `Insert`, `Update` or `Delete` message: tuples, each behind a letter.
-//! The log stores it as it came, and this is where it is checked on the way in and turned into rows on the way out. Rows
-//! are slices of the body: no cell is copied.
+//! A *body* is what follows the relation's OID in an `Insert`, `Update` or `Delete` message: tuples, each behind a
+//! letter. The log stores it as it came, and this is where it is checked on the way in and turned into rows on the
+//! way out. Rows are slices of the body: no cell is copied.
 
 use std::sync::Arc;
 

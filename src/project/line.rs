@@ -232,8 +232,8 @@ mod tests {
         );
     }
 
-    /// Under the default identity every column but the key is sent as NULL, which means "not sent" here. Shown as null it
-    /// would be a lie.
+    /// Under the default identity every column but the key is sent as NULL, which means "not sent" here. Shown as
+    /// null it would be a lie.
     #[test]
     fn a_delete_by_key_shows_the_key_and_no_nulls_for_what_was_not_sent() {
         let old = OldRow::Key(row([Cell::Text(b"7"), Cell::Null, Cell::Null]));

@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::catalog::{Catalog, Segment, open_file};
 use super::directory::{check_gapless, list};
@@ -18,8 +19,9 @@ use super::walk::Walk;
 use crate::event::{Offset, Position, Timestamp};
 use crate::log::{Batch, Durable, Limit, LogError, LogId};
 
-/// How often a listing that changes under our eyes is taken again.
-const LISTINGS: usize = 16;
+/// How often something is looked at that may be changing under our eyes, and the pause in between.
+const LOOKS: usize = 16;
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// A log opened to be read only.
 #[derive(Debug)]
@@ -37,12 +39,12 @@ impl ReadOnly {
     /// # Errors
     /// As the writer's, but for the lock. An empty or missing directory is [`LogError::Io`].
     pub fn open(directory: &Path) -> Result<ReadOnly, LogError> {
-        let (id, segments) = segments(directory)?;
+        let (id, segments) = segments(directory, 0)?;
         let anchor = segments.iter().rev().find(|segment| !segment.inside).or(segments.first());
         let anchor = anchor.ok_or_else(|| nothing(directory))?;
         let walk = begin(anchor)?;
         let mut log = ReadOnly { directory: directory.to_owned(), id, catalog: Catalog::new(segments), walk };
-        log.advance()?;
+        log.look()?;
         Ok(log)
     }
 
@@ -69,8 +71,13 @@ impl ReadOnly {
     /// # Errors
     /// [`LogError::Corrupt`] and [`LogError::Io`].
     pub fn refresh(&mut self) -> Result<(), LogError> {
+        self.list_anew()?;
+        self.look()
+    }
+
+    fn list_anew(&mut self) -> Result<(), LogError> {
         let here = self.walk.frames.segment.sequence;
-        let (id, segments) = segments(&self.directory)?;
+        let (id, mut segments) = segments(&self.directory, here)?;
         let same = segments.iter().find(|segment| segment.sequence == here);
         if id != self.id || same.is_none_or(|same| same.crc != self.walk.frames.segment.crc) {
             let path = self.walk.frames.segment.path.clone();
@@ -79,8 +86,12 @@ impl ReadOnly {
                 detail: "the log was replaced while it was read; begin anew".to_owned(),
             });
         }
-        self.catalog = Catalog::new(segments);
-        self.advance()
+        // What comes before has not changed, but for what retention has removed.
+        let mut known = self.catalog.all();
+        known.retain(|segment| segment.sequence < here && segment.path.exists());
+        known.append(&mut segments);
+        self.catalog = Catalog::new(known);
+        Ok(())
     }
 
     /// A reader that begins with the event at `from`.
@@ -114,14 +125,33 @@ impl ReadOnly {
         lookup::at_time(&self.catalog, self.end(), time)
     }
 
-    /// Moves the end forward over every unit that is whole.
-    fn advance(&mut self) -> Result<(), LogError> {
-        while self.unit_ends_ahead()? {
-            if !self.take_unit()? {
-                return self.step_back();
+    /// Moves the end forward over every unit that is whole. While a transaction is taken back, and another is written in its
+    /// place, files go and bytes change under our eyes; what is still wrong after several looks is damage.
+    fn look(&mut self) -> Result<(), LogError> {
+        let mut looks = 0;
+        loop {
+            looks += 1;
+            match self.advance() {
+                Ok(true) => return Ok(()),
+                Ok(false) => return self.step_back(),
+                Err(LogError::Io { .. } | LogError::Corrupt { .. }) if looks < LOOKS => {
+                    std::thread::sleep(PAUSE);
+                    self.step_back()?;
+                    self.list_anew()?;
+                }
+                Err(error) => return Err(error),
             }
         }
-        Ok(())
+    }
+
+    /// As far as there are whole units; `false` if a unit was entered that is not whole.
+    fn advance(&mut self) -> Result<bool, LogError> {
+        while self.unit_ends_ahead()? {
+            if !self.take_unit()? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Whether, to go by the headers, a frame further on ends between two units.
@@ -215,12 +245,13 @@ fn begin(segment: &Arc<Segment>) -> Result<Walk, LogError> {
     Ok(Walk::new(Frames::open(Arc::clone(segment))?, preamble.history))
 }
 
-/// The segments as they are at one moment: taken again if one went while it was looked at.
-fn segments(directory: &Path) -> Result<(LogId, Vec<Arc<Segment>>), LogError> {
+/// The segments from this sequence on, as they are at one moment: taken again if one went while it was looked at.
+fn segments(directory: &Path, from: u64) -> Result<(LogId, Vec<Arc<Segment>>), LogError> {
     let mut tries = 0;
     loop {
         tries += 1;
-        let found = list(directory).and_then(|listing| {
+        let found = list(directory).and_then(|mut listing| {
+            listing.segments.retain(|&(sequence, ..)| sequence >= from);
             if listing.segments.is_empty() {
                 return Err(nothing(directory));
             }
@@ -230,8 +261,8 @@ fn segments(directory: &Path) -> Result<(LogId, Vec<Arc<Segment>>), LogError> {
         match found {
             Ok((segments, last)) => return Ok((last.log, segments)),
             // Retention, or a transaction being taken back; both are over in a moment. Damage stays.
-            Err(LogError::Io { .. } | LogError::Corrupt { .. }) if tries < LISTINGS => {
-                std::thread::sleep(std::time::Duration::from_millis(5));
+            Err(LogError::Io { .. } | LogError::Corrupt { .. }) if tries < LOOKS => {
+                std::thread::sleep(PAUSE);
             }
             Err(error) => return Err(error),
         }

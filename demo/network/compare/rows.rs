@@ -14,27 +14,45 @@ pub(crate) struct Rows {
     pub(crate) key: Vec<String>,
     /// All rows, by the text of their keys.
     pub(crate) rows: BTreeMap<Vec<String>, Map<String, Value>>,
+    /// The same rows with PostgreSQL's own text of each value, and without NULLs.
+    pub(crate) texts: BTreeMap<Vec<String>, Map<String, Value>>,
     /// `timestamptz`, `numeric`… of each column.
     types: BTreeMap<String, String>,
 }
 
 impl Rows {
+    /// The tables of the demo.
+    pub(crate) async fn tables(client: &Client) -> Vec<String> {
+        let tables = "SELECT schemaname || '.' || tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1";
+        let tables = client.query(tables, &[]).await.expect("PostgreSQL answers");
+        tables.iter().map(|row| row.get(0)).collect()
+    }
+
     /// Reads it.
     pub(crate) async fn of(client: &Client, table: &str) -> Rows {
         let types = "SELECT attname::text, atttypid::regtype::text FROM pg_attribute \
                      WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped";
         let types = client.query(types, &[&table]).await.expect("a table of the demo");
-        let types = types.iter().map(|row| (row.get(0), row.get(1))).collect();
+        let types: BTreeMap<String, String> = types.iter().map(|row| (row.get(0), row.get(1))).collect();
         let key = "SELECT attname::text FROM pg_index, unnest(indkey) WITH ORDINALITY AS part (number, place) \
                    JOIN pg_attribute ON attnum = number \
                    WHERE indrelid = $1::text::regclass AND indisprimary AND attrelid = indrelid ORDER BY place";
         let key = client.query(key, &[&table]).await.expect("a table of the demo");
         let key = key.iter().map(|row| row.get(0)).collect();
-        let mut read = Rows { table: table.to_owned(), key, rows: BTreeMap::new(), types };
-        let rows = client.query(&format!("SELECT to_jsonb(t)::text FROM {table} t"), &[]).await;
-        for row in rows.expect("a table of the demo") {
-            let row: Map<String, Value> = serde_json::from_str(row.get(0)).expect("PostgreSQL writes JSON");
-            read.rows.insert(read.key_of(&row), row);
+        let mut read = Rows { table: table.to_owned(), key, rows: BTreeMap::new(), texts: BTreeMap::new(), types };
+        let names: Vec<String> = read.types.keys().map(|column| format!("'{column}'")).collect();
+        let texts: Vec<String> = read.types.keys().map(|column| format!("t.{column}::text")).collect();
+        let (names, texts) = (names.join(", "), texts.join(", "));
+        let rows = format!(
+            "SELECT to_jsonb(t)::text, jsonb_strip_nulls(jsonb_object(ARRAY[{names}], ARRAY[{texts}]))::text FROM {table} t"
+        );
+        for row in client.query(&rows, &[]).await.expect("a table of the demo") {
+            let [json, text] = [0, 1].map(|column| {
+                let row: Map<String, Value> = serde_json::from_str(row.get(column)).expect("PostgreSQL writes JSON");
+                row
+            });
+            read.texts.insert(read.key_of(&json), text);
+            read.rows.insert(read.key_of(&json), json);
         }
         read
     }

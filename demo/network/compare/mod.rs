@@ -8,8 +8,8 @@ mod rows;
 mod search;
 mod store;
 
-use crate::sinks::SinkPlan;
-use crate::stage::Stage;
+use crate::network::sinks::SinkPlan;
+use crate::network::stage::Stage;
 pub(crate) use rows::Rows;
 
 /// More differences than this of one table are counted, not told.
@@ -45,9 +45,9 @@ impl Verdict {
 pub(crate) async fn all(stage: &Stage) -> Vec<Verdict> {
     let client = stage.postgres.client().await;
     let mut verdicts = Vec::new();
-    for sink in &stage.sinks {
-        for table in &sink.tables {
-            let rows = Rows::of(&client, table).await;
+    for table in Rows::tables(&client).await {
+        let rows = Rows::of(&client, &table).await;
+        for sink in stage.sinks.iter().filter(|sink| sink.takes(&table)) {
             let verdict = match (sink.kind.as_str(), sink.value.as_str()) {
                 ("redis", "json" | "hash") => store::compare(sink, &rows, &stage.redis).await,
                 ("redis", _) => continue,

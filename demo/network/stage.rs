@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::sinks::{self, SinkPlan};
+use crate::network::sinks::{self, SinkPlan};
 use crate::support::{PgOptions, Postgres, Redis, Walbridge, ports};
 
 /// The tables, their rows, and what the writers do.

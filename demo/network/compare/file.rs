@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::Verdict;
 use super::rows::Rows;
-use crate::sinks::SinkPlan;
+use crate::network::sinks::SinkPlan;
 
 /// Plays the events of one table.
 pub(crate) fn compare(sink: &SinkPlan, rows: &Rows) -> Verdict {

@@ -4,6 +4,7 @@
 mod blocking;
 mod error;
 pub mod file;
+pub mod redis;
 mod saved;
 #[cfg(feature = "search")]
 pub mod tantivy;

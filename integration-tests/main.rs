@@ -15,7 +15,7 @@ mod log_recovery;
 mod log_retention;
 mod pipeline;
 mod pipeline_kill;
-mod sink_contract;
+mod sinks;
 mod support;
 mod support_servers;
 mod tidy;

@@ -112,12 +112,37 @@ async fn a_command_that_fails_inside_exec_keeps_the_checkpoint_back() {
     let rows: Vec<_> = (0..60).map(|n| put(2, format!("t:{n}"), [text("1"), NULL, text(&large)])).collect();
     stage(&mut sink, &rows).await.expect("staged, and sent in part");
     set_user(&server, &["-hset"]).await;
-    // So that nothing is left to be queued and refused for want of that permission.
     let refused = sink.commit(checkpoint(2)).await;
-    assert!(matches!(refused, Err(SinkError::Auth { .. })), "{refused:?}");
+    let Err(SinkError::Auth { detail, .. }) = &refused else { panic!("{refused:?}") };
+    assert!(detail.starts_with("EXEC: NOPERM"), "it was to fail inside, not before: {detail}");
     assert_eq!(told(&server).await, Some(checkpoint(1)));
     set_user(&server, &["+hset"]).await;
     assert_eq!(sink.resume().await.expect("a server"), Some(checkpoint(1)));
+    apply(&mut sink, 2, &rows).await.expect("applied");
+    assert_eq!(keys(&server).await.len(), 61);
+}
+
+/// The same with the permission for some of the keys, which Redis tells with another code inside a script.
+#[tokio::test]
+async fn a_script_that_fails_inside_exec_keeps_the_checkpoint_back() {
+    let server = Redis::start(&[]);
+    set_user(&server, &USER).await;
+    let mut sink = sink_at(&url_of(&server, "hunter2"), ValueKind::Json);
+    sink.resume().await.expect("a server");
+    apply(&mut sink, 1, &[]).await.expect("applied");
+    let large = "x".repeat(100_000);
+    let rows: Vec<_> = (0..60).map(|n| put(2, format!("t:{n}"), [text("1"), NULL, text(&large)])).collect();
+    // Just enough, so that nothing is left to be queued, and refused, with the commit.
+    stage(&mut sink, &rows[..42]).await.expect("staged, and sent");
+    set_user(&server, &["resetkeys", "~walbridge:cache:*"]).await;
+    let failed = sink.commit(checkpoint(2)).await;
+    assert!(matches!(failed, Err(SinkError::Unavailable { .. } | SinkError::Auth { .. })), "{failed:?}");
+    assert_eq!(told(&server).await, Some(checkpoint(1)));
+    sink.resume().await.expect("a server");
+    let refused = apply(&mut sink, 2, &rows).await;
+    assert!(matches!(refused, Err(SinkError::Auth { .. })), "the next attempt tells why: {refused:?}");
+    set_user(&server, &["~t:*"]).await;
+    sink.resume().await.expect("a server");
     apply(&mut sink, 2, &rows).await.expect("applied");
     assert_eq!(keys(&server).await.len(), 61);
 }

@@ -4,10 +4,13 @@
 //! `sink`. ARCHITECTURE.md has the map, the invariants and the reasons.
 
 pub mod admin;
+pub mod bridge;
 pub mod capture;
 pub mod cli;
 pub mod config;
+pub mod dead_letter;
 pub mod decode;
+pub mod deliver;
 pub mod event;
 pub mod ingest;
 pub mod log;

@@ -45,7 +45,9 @@ pub enum DeliverError {
         ours: LogId,
     },
     /// A row was refused and `on_reject` says to stop.
-    #[error("the target refused the row with key {key}: {reason}. Mend the row or the target, or set on_reject = \"dead_letter\"")]
+    #[error(
+        "the target refused the row with key {key}: {reason}. Mend the row or the target, or set on_reject = \"dead_letter\""
+    )]
     Refused {
         /// The row's key.
         key: String,
@@ -78,7 +80,9 @@ impl DeliverError {
             DeliverError::Readback(error) => error.disposition(),
             // A full disk is made room on.
             DeliverError::DeadLetters(_) => Disposition::Retry,
-            DeliverError::Stranded { .. } | DeliverError::OtherLog { .. } | DeliverError::Refused { .. } => Disposition::Stop,
+            DeliverError::Stranded { .. } | DeliverError::OtherLog { .. } | DeliverError::Refused { .. } => {
+                Disposition::Stop
+            }
         }
     }
 }

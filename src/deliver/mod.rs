@@ -208,7 +208,9 @@ impl<L: Log, S: Sink> Deliver<L, S> {
                 }
                 Found::Gone => mutation.effect = Effect::Delete,
                 Found::Unreadable(reason) => {
-                    let reason = format!("unchanged TOAST values are neither in the target nor to be had from the source: {reason}");
+                    let reason = format!(
+                        "unchanged TOAST values are neither in the target nor to be had from the source: {reason}"
+                    );
                     return Ok(Err(Rejection { mutation, reason }));
                 }
             }
@@ -277,7 +279,9 @@ struct Place {
 fn event_bytes(event: &Event) -> usize {
     use crate::event::Change;
     match &event.change {
-        Change::Insert { new: row, .. } | Change::Update { new: row, .. } | Change::Read { row, .. } => row.as_bytes().len(),
+        Change::Insert { new: row, .. } | Change::Update { new: row, .. } | Change::Read { row, .. } => {
+            row.as_bytes().len()
+        }
         Change::Delete { old, .. } => old.row().as_bytes().len(),
         Change::Message { content, .. } => content.len(),
         Change::Truncate { .. } => 0,

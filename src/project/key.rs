@@ -1,0 +1,313 @@
+//! The name of a row's document in a target: a template with the row's key columns in it.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use super::mutation::Key;
+use crate::event::{Cell, Relation, Row, Scalar, Shape};
+
+/// `user:{id}`: literal text, and `{column}` where a value goes. `{{` and `}}` are literal braces.
+///
+/// Two rows never get the same key. With one placeholder the value stands as it is. With several, `%` and every byte of the
+/// literals between them are percent-encoded inside values, so that (`a:b`, `c`) and (`a`, `b:c`) stay apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyTemplate {
+    parts: Vec<Part>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Literal(String),
+    Column(String),
+}
+
+/// What is wrong with a template.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    /// A brace without its partner.
+    #[error("`{{` and `}}` do not match at character {at}; a placeholder is {{column}}, a literal brace {{{{ or }}}}")]
+    Brace {
+        /// Counted from 1.
+        at: usize,
+    },
+    /// Every row would get the same key.
+    #[error("a key needs a placeholder, as in user:{{id}}")]
+    NoColumn,
+    /// A placeholder names nothing.
+    #[error("the table has no column `{column}`; its columns are {known}")]
+    UnknownColumn {
+        /// The name in the template.
+        column: String,
+        /// What there is.
+        known: String,
+    },
+    /// A delete tells only the replica identity's columns, so the document could not be found again.
+    #[error(
+        "column `{column}` is not part of the table's key ({key}), so a deleted row's document could not be found; use the \
+         key's columns"
+    )]
+    NotKey {
+        /// The name in the template.
+        column: String,
+        /// The key.
+        key: String,
+    },
+    /// Two rows could share a document.
+    #[error(
+        "the key's column `{column}` is missing from the template, so different rows would share a document; add {{{column}}}"
+    )]
+    Ambiguous {
+        /// The missing one.
+        column: String,
+    },
+}
+
+/// A row that has no key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the row's key column `{0}` has no value in the event")]
+pub struct KeyError(pub String);
+
+impl KeyTemplate {
+    /// Reads a template.
+    ///
+    /// # Errors
+    /// Says where it is wrong.
+    pub fn parse(text: &str) -> Result<Self, TemplateError> {
+        let mut parts = Vec::new();
+        let mut literal = String::new();
+        let mut characters = text.chars().zip(1..).peekable();
+        while let Some((character, at)) = characters.next() {
+            let doubled = characters.peek().is_some_and(|(next, _)| *next == character);
+            match character {
+                '{' | '}' if doubled => {
+                    literal.push(character);
+                    characters.next();
+                }
+                '{' => {
+                    let mut column = String::new();
+                    loop {
+                        match characters.next() {
+                            Some(('}', _)) if !column.is_empty() => break,
+                            Some((inner, _)) if inner != '{' && inner != '}' => column.push(inner),
+                            _ => return Err(TemplateError::Brace { at }),
+                        }
+                    }
+                    if !literal.is_empty() {
+                        parts.push(Part::Literal(std::mem::take(&mut literal)));
+                    }
+                    parts.push(Part::Column(column));
+                }
+                '}' => return Err(TemplateError::Brace { at }),
+                other => literal.push(other),
+            }
+        }
+        if !literal.is_empty() {
+            parts.push(Part::Literal(literal));
+        }
+        if !parts.iter().any(|part| matches!(part, Part::Column(_))) {
+            return Err(TemplateError::NoColumn);
+        }
+        Ok(KeyTemplate { parts })
+    }
+
+    /// What a table gets that has no template: `schema.table:{key column}`, with all key columns, separated by colons.
+    #[must_use]
+    pub fn default_for(relation: &Relation) -> Self {
+        let mut parts = Vec::new();
+        for column in relation.key_columns() {
+            let separator = if parts.is_empty() { format!("{}:", relation.name) } else { ":".to_owned() };
+            parts.extend([Part::Literal(separator), Part::Column(column.name.clone())]);
+        }
+        KeyTemplate { parts }
+    }
+
+    /// Checks the template against a table: its columns exist, are the key's, and are all of the key's.
+    ///
+    /// # Errors
+    /// The first that is not so.
+    pub fn check(&self, relation: &Relation) -> Result<(), TemplateError> {
+        let key: Vec<&str> = relation.key_columns().map(|column| column.name.as_str()).collect();
+        for name in self.columns() {
+            if relation.column_index(name).is_none() {
+                let known: Vec<&str> = relation.columns.iter().map(|column| column.name.as_str()).collect();
+                return Err(TemplateError::UnknownColumn { column: name.to_owned(), known: known.join(", ") });
+            }
+            if !key.contains(&name) {
+                return Err(TemplateError::NotKey { column: name.to_owned(), key: key.join(", ") });
+            }
+        }
+        match key.iter().find(|column| !self.columns().any(|name| name == **column)) {
+            Some(missing) => Err(TemplateError::Ambiguous { column: (*missing).to_owned() }),
+            None => Ok(()),
+        }
+    }
+
+    /// The key of a row. Where the row lacks a key value (unchanged TOAST), `fallback` has it: the old row, if any.
+    ///
+    /// # Errors
+    /// A key column has no value, or there is no such column.
+    pub fn render(&self, relation: &Relation, row: &Row, fallback: Option<&Row>) -> Result<Key, KeyError> {
+        let several = self.columns().nth(1).is_some();
+        let mut key = Vec::new();
+        for part in &self.parts {
+            match part {
+                Part::Literal(text) => key.extend_from_slice(text.as_bytes()),
+                Part::Column(name) => {
+                    let refuse = || KeyError(name.clone());
+                    let index = relation.column_index(name).ok_or_else(refuse)?;
+                    let value = value(row, index).or_else(|| value(fallback?, index)).ok_or_else(refuse)?;
+                    if several { self.encode(value, &mut key) } else { key.extend_from_slice(value) }
+                }
+            }
+        }
+        Ok(Key(Bytes::from(key)))
+    }
+
+    /// A glob (as Redis's `SCAN … MATCH` has it) that matches every key of this template, and perhaps others:
+    /// [`KeyTemplate::may_be_ours`] tells those apart.
+    #[must_use]
+    pub fn glob(&self) -> Vec<u8> {
+        let mut glob = Vec::new();
+        for part in &self.parts {
+            match part {
+                Part::Literal(text) => {
+                    for byte in text.bytes() {
+                        if b"*?[]\\^-".contains(&byte) {
+                            glob.push(b'\\');
+                        }
+                        glob.push(byte);
+                    }
+                }
+                Part::Column(_) => glob.push(b'*'),
+            }
+        }
+        glob
+    }
+
+    /// Whether a key could be of a row of this table: the literals are there, and numbers stand where the columns are
+    /// numbers. Text can be anything, so a foreign key that looks the same is taken for ours.
+    #[must_use]
+    pub fn may_be_ours(&self, relation: &Relation, key: &[u8]) -> bool {
+        fits(&self.parts, relation, key)
+    }
+
+    fn columns(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Column(name) => Some(name.as_str()),
+            Part::Literal(_) => None,
+        })
+    }
+
+    fn encode(&self, value: &[u8], key: &mut Vec<u8>) {
+        const HEX: &[u8; 16] = b"0123456789ABCDEF";
+        let separators =
+            |byte| self.parts.iter().any(|part| matches!(part, Part::Literal(text) if text.as_bytes().contains(&byte)));
+        for &byte in value {
+            if byte == b'%' || separators(byte) {
+                let digit = |index: u8| HEX.get(usize::from(index)).copied().unwrap_or(b'0');
+                key.extend([b'%', digit(byte >> 4), digit(byte & 15)]);
+            } else {
+                key.push(byte);
+            }
+        }
+    }
+}
+
+fn value(row: &Row, index: usize) -> Option<&[u8]> {
+    match row.cell(index)? {
+        Cell::Text(value) | Cell::Binary(value) => Some(value),
+        Cell::Null | Cell::Unchanged => None,
+    }
+}
+
+fn fits(parts: &[Part], relation: &Relation, key: &[u8]) -> bool {
+    match parts.split_first() {
+        None => key.is_empty(),
+        Some((Part::Literal(text), rest)) => {
+            key.strip_prefix(text.as_bytes()).is_some_and(|key| fits(rest, relation, key))
+        }
+        Some((Part::Column(name), rest)) => (0..=key.len()).any(|end| {
+            let (value, after) = key.split_at_checked(end).unwrap_or((key, &[]));
+            let shape = relation.column_index(name).and_then(|index| relation.columns.get(index)).map(|c| c.shape);
+            plausible(shape, value) && fits(rest, relation, after)
+        }),
+    }
+}
+
+fn plausible(shape: Option<Shape>, value: &[u8]) -> bool {
+    match shape {
+        Some(Shape::Scalar(Scalar::Integer)) => {
+            let digits = value.strip_prefix(b"-").unwrap_or(value);
+            !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
+        }
+        _ => true,
+    }
+}
+
+/// As it was written.
+impl fmt::Display for KeyTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.parts.iter().try_for_each(|part| match part {
+            Part::Literal(text) => f.write_str(&text.replace('{', "{{").replace('}', "}}")),
+            Part::Column(name) => write!(f, "{{{name}}}"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{relation, row};
+    use super::*;
+
+    fn render(template: &str, cells: &[&str]) -> String {
+        let relation = relation("t", &["a", "b"], &[0, 1]);
+        let key = KeyTemplate::parse(template).expect("valid").render(&relation, &row(cells), None);
+        key.expect("a key").to_string()
+    }
+
+    #[test]
+    fn a_single_value_stands_as_it_is() {
+        assert_eq!(render("user:{a}", &["x:%y", ""]), "user:x:%y");
+        assert_eq!(render("{{{a}}}", &["1", ""]), "{1}");
+    }
+
+    #[test]
+    fn composite_keys_stay_apart_whatever_the_values_hold() {
+        assert_ne!(render("{a}:{b}", &["a:b", "c"]), render("{a}:{b}", &["a", "b:c"]));
+        assert_ne!(render("{a}:{b}", &["a%3Ab", "c"]), render("{a}:{b}", &["a:b", "c"]));
+        assert_eq!(render("k/{a}:{b}", &["x:y", "z"]), "k/x%3Ay:z");
+    }
+
+    #[test]
+    fn templates_are_checked_with_the_place_and_the_remedy() {
+        for (text, wanted) in
+            [("a{", "character 2"), ("a}", "character 2"), ("{}", "character 1"), ("a", "placeholder")]
+        {
+            let error = KeyTemplate::parse(text).expect_err(text).to_string();
+            assert!(error.contains(wanted), "{text}: {error}");
+        }
+        let check = |text| KeyTemplate::parse(text).expect("valid").check(&relation("t", &["a", "b", "c"], &[0, 1]));
+        assert_eq!(check("{a}:{b}"), Ok(()));
+        assert!(matches!(check("{x}"), Err(TemplateError::UnknownColumn { .. })));
+        assert!(matches!(check("{c}"), Err(TemplateError::NotKey { .. })));
+        assert!(matches!(check("{a}"), Err(TemplateError::Ambiguous { .. })));
+    }
+
+    #[test]
+    fn the_default_names_table_and_key() {
+        assert_eq!(KeyTemplate::default_for(&relation("users", &["id", "n"], &[0])).to_string(), "public.users:{id}");
+        assert_eq!(KeyTemplate::default_for(&relation("f", &["a", "b"], &[0, 1])).to_string(), "public.f:{a}:{b}");
+    }
+
+    #[test]
+    fn a_foreign_key_that_cannot_be_a_number_is_left_alone() {
+        let mut relation = relation("t", &["id"], &[0]);
+        relation.columns[0].shape = Shape::Scalar(Scalar::Integer);
+        let template = KeyTemplate::parse("user:{id}").expect("valid");
+        assert!(template.may_be_ours(&relation, b"user:-12"));
+        assert!(!template.may_be_ours(&relation, b"user:1:friends"));
+        assert!(!template.may_be_ours(&relation, b"user:"));
+        assert_eq!(KeyTemplate::parse("a*[{id}").expect("valid").glob(), b"a\\*\\[*");
+    }
+}

@@ -1,0 +1,159 @@
+//! Rows as documents, and events as history.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::TableFilter;
+use super::key::{KeyError, KeyTemplate};
+use super::mutation::{Document, Effect, Key, Mutation};
+use crate::event::{Change, Event, Relation, Row};
+use crate::sink::Rejection;
+
+/// What a sink makes of the log's events.
+pub struct Projection {
+    tables: TableFilter,
+    template: Option<KeyTemplate>,
+    kind: Kind,
+    /// The default template of each table seen, where none is given.
+    defaults: HashMap<u32, KeyTemplate>,
+}
+
+/// Which effects it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The latest state of each row.
+    State,
+    /// Every event.
+    History,
+}
+
+/// An event that no mutation can be made of.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ProjectError(#[from] KeyError);
+
+impl ProjectError {
+    /// For the dead letters.
+    #[must_use]
+    pub fn into_rejection(self, event: &Event) -> Rejection {
+        let mutation = Mutation {
+            key: Key(bytes::Bytes::new()),
+            position: event.position(),
+            effect: Effect::Append(event.clone()),
+        };
+        Rejection { mutation, reason: self.to_string() }
+    }
+}
+
+impl Projection {
+    /// Of these tables, under keys of this template; without one, of [`KeyTemplate::default_for`].
+    #[must_use]
+    pub fn new(kind: Kind, tables: TableFilter, template: Option<KeyTemplate>) -> Self {
+        Projection { tables, template, kind, defaults: HashMap::new() }
+    }
+
+    /// Adds the event's mutations, in order.
+    ///
+    /// # Errors
+    /// The row has no key.
+    pub fn project(&mut self, event: &Event, out: &mut Vec<Mutation>) -> Result<(), ProjectError> {
+        let Some(relation) = event.change.relation().filter(|relation| (self.tables)(&relation.name)) else {
+            return Ok(());
+        };
+        match self.kind {
+            Kind::State => self.state(event, relation, out),
+            Kind::History => {
+                let key = match &event.change {
+                    Change::Insert { new: row, .. } | Change::Read { row, .. } => self.key(relation, row, None)?,
+                    Change::Update { new, old, .. } => self.key(relation, new, old.as_ref().map(|old| old.row()))?,
+                    Change::Delete { old, .. } => self.key(relation, old.row(), None)?,
+                    Change::Truncate { .. } | Change::Message { .. } => Key(bytes::Bytes::new()),
+                };
+                out.push(Mutation { key, position: event.position(), effect: Effect::Append(event.clone()) });
+                Ok(())
+            }
+        }
+    }
+
+    fn state(&mut self, event: &Event, relation: &Arc<Relation>, out: &mut Vec<Mutation>) -> Result<(), ProjectError> {
+        let position = event.position();
+        let put = |key, row: &Row, moved_from| {
+            let document = Document { relation: relation.clone(), row: row.clone() };
+            Mutation { key, position, effect: Effect::Put { document, moved_from } }
+        };
+        match &event.change {
+            Change::Insert { new: row, .. } | Change::Read { row, .. } => {
+                out.push(put(self.key(relation, row, None)?, row, None));
+            }
+            Change::Update { old, new, .. } => {
+                let old_row = old.as_ref().map(|old| old.row());
+                let key = self.key(relation, new, old_row)?;
+                let old_key = old_row.map(|old| self.key(relation, old, None)).transpose()?;
+                let moved_from = old_key.filter(|old_key| *old_key != key);
+                if let Some(old_key) = &moved_from {
+                    out.push(Mutation { key: old_key.clone(), position, effect: Effect::Delete });
+                }
+                out.push(put(key, new, moved_from));
+            }
+            Change::Delete { old, .. } => {
+                out.push(Mutation { key: self.key(relation, old.row(), None)?, position, effect: Effect::Delete });
+            }
+            Change::Truncate { .. } => {
+                let effect = Effect::Clear(relation.name.clone());
+                out.push(Mutation { key: Key(bytes::Bytes::new()), position, effect });
+            }
+            Change::Message { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn key(&mut self, relation: &Arc<Relation>, row: &Row, fallback: Option<&Row>) -> Result<Key, KeyError> {
+        let template = match &self.template {
+            Some(template) => template,
+            None => self.defaults.entry(relation.oid).or_insert_with(|| KeyTemplate::default_for(relation)),
+        };
+        template.render(relation, row, fallback)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{event, relation, row};
+    use super::*;
+    use crate::event::OldRow;
+
+    fn project(change: Change) -> Vec<Mutation> {
+        let mut out = Vec::new();
+        let tables: TableFilter = Arc::new(|name| name.table == "t");
+        Projection::new(Kind::State, tables, None).project(&event(change), &mut out).expect("keys");
+        out
+    }
+
+    #[test]
+    fn a_changed_key_is_a_delete_and_a_put_that_knows_where_it_came_from() {
+        let relation = Arc::new(relation("t", &["id", "n"], &[0]));
+        let old = Some(OldRow::Key(row(&["1", ""])));
+        let out = project(Change::Update { relation, old, new: row(&["2", "x"]) });
+        assert_eq!(out.iter().map(|m| m.key.to_string()).collect::<Vec<_>>(), ["public.t:1", "public.t:2"]);
+        assert_eq!(out[0].effect, Effect::Delete);
+        assert!(
+            matches!(&out[1].effect, Effect::Put { moved_from: Some(from), .. } if from.to_string() == "public.t:1")
+        );
+    }
+
+    #[test]
+    fn an_old_row_with_the_same_key_is_no_move() {
+        // Under REPLICA IDENTITY FULL the old row is always there.
+        let relation = Arc::new(relation("t", &["id", "n"], &[0]));
+        let old = Some(OldRow::Full(row(&["1", "a"])));
+        let out = project(Change::Update { relation, old, new: row(&["1", "b"]) });
+        assert_eq!(out.len(), 1);
+    }
+
+    #[test]
+    fn tables_that_were_not_asked_for_and_messages_make_nothing() {
+        let other = Arc::new(relation("other", &["id"], &[0]));
+        assert!(project(Change::Insert { relation: other, new: row(&["1"]) }).is_empty());
+        assert!(project(Change::Message { prefix: "p".into(), content: bytes::Bytes::new() }).is_empty());
+    }
+}

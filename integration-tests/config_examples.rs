@@ -84,8 +84,11 @@ fn line(key: &KeyDocumentation) -> String {
 #[test]
 fn the_documentation_has_every_key_as_it_is_declared_and_no_other() {
     let text = fs::read_to_string(root().join("docs/configuration.md")).expect("docs/configuration.md");
-    let documented: BTreeSet<&str> =
-        text.lines().filter(|line| line.starts_with("| `") && line.contains('.')).collect();
+    let is_key = |line: &&str| {
+        let tables = ["sources.", "log.", "sinks.", "admin."];
+        line.strip_prefix("| `").is_some_and(|rest| tables.iter().any(|table| rest.starts_with(table)))
+    };
+    let documented: BTreeSet<&str> = text.lines().filter(is_key).collect();
     let declared: Vec<String> = config::documented_keys().iter().map(line).collect();
     let missing: Vec<&String> = declared.iter().filter(|line| !documented.contains(line.as_str())).collect();
     let unknown: Vec<&&str> = documented.iter().filter(|line| !declared.iter().any(|known| known == **line)).collect();

@@ -361,7 +361,7 @@ fn no_document_speaks_of_a_code_that_does_not_exist() {
             let looks_like_code = word.split_once('.').is_some_and(|(family, rest)| {
                 families.contains(family) && rest.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
             });
-            let is_key = ["log.path", "log.kind", "log.retain"].contains(&word)
+            let is_key = ["log.path", "log.kind", "log.retain", "schema.table"].contains(&word)
                 || word.ends_with(".rs")
                 || word.ends_with(".md");
             if looks_like_code && !is_key && !known.contains(word) {

@@ -21,8 +21,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("capture", &["decode", "event", "retry", "status"]),
     ("log", &["decode", "event", "status"]),
     ("project", &["decode", "event"]),
-    ("sink", &["decode", "event", "log::LogId", "project::mutation", "retry", "status"]),
-    ("dead_letter", &["decode", "event", "log::LogId", "project::mutation", "sink", "status"]),
+    ("sink", &["decode", "event", "log::LogId", "project::line", "project::mutation", "retry", "status"]),
+    ("dead_letter", &["decode", "event", "log::LogId", "project::line", "project::mutation", "status"]),
     ("ingest", &["capture", "decode", "event", "log", "retry", "status"]),
     // Only to read a row back that the stream left incomplete.
     (

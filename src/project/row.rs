@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use super::TableFilter;
 use super::key::{KeyError, KeyTemplate};
-use super::mutation::{Document, Effect, Key, Mutation};
+use super::mutation::{Document, Effect, Key, Mutation, Rejection};
 use crate::event::{Change, Event, Relation, Row};
-use crate::sink::Rejection;
 
 /// What a sink makes of the log's events.
 pub struct Projection {

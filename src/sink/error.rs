@@ -1,16 +1,6 @@
 //! What can go wrong with a target, by consequence.
 
-use crate::project::mutation::Mutation;
 use crate::status::{Code, Disposition};
-
-/// A mutation that the target can never take.
-#[derive(Clone, Debug)]
-pub struct Rejection {
-    /// The mutation.
-    pub mutation: Mutation,
-    /// Why, in the target's words and ours.
-    pub reason: String,
-}
 
 /// An error of a target as a whole.
 #[derive(Debug, thiserror::Error)]

@@ -65,7 +65,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> ExitCode {
                 config: sink.clone(),
                 source: source.source.clone(),
                 log: source.log.clone(),
-                dead_letters: config.log.path.join("dead-letters"),
+                dead_letters: config.log.dead_letters(),
                 board: board.clone(),
                 #[cfg(feature = "search")]
                 search: matches!(sink.target, Target::Tantivy { .. })

@@ -50,8 +50,8 @@ enum Progress {
 pub(super) enum Step {
     /// Nothing to act on.
     Done,
-    /// A transaction ended before this LSN. `written`: it is in the log, and this LSN is confirmable once durable.
-    Committed { end_lsn: Lsn, written: bool },
+    /// A transaction ended before this LSN. If it has any events in the log, this LSN is confirmable once they are durable.
+    Committed { end_lsn: Lsn, events: u64 },
     /// A table was announced that needs the catalog; give the completed relation to [`Assembler::learn`] before the next
     /// message.
     Describe(Relation),
@@ -142,11 +142,11 @@ impl Assembler {
             return Err(protocol("a commit that is not the transaction's own"));
         }
         let Progress::Written(events) = open.progress else {
-            return Ok(Step::Committed { end_lsn: commit.end_lsn, written: false });
+            return Ok(Step::Committed { end_lsn: commit.end_lsn, events: 0 });
         };
         out.append(Entry::Commit { end_lsn: commit.end_lsn })?;
         self.last = Position { epoch: self.epoch, commit_lsn: commit.commit_lsn, ordinal: events.saturating_sub(1) };
-        Ok(Step::Committed { end_lsn: commit.end_lsn, written: true })
+        Ok(Step::Committed { end_lsn: commit.end_lsn, events })
     }
 
     /// Keeps the announced version, or asks for what the message does not tell: the shape of types that are not built in,

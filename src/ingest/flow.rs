@@ -4,7 +4,7 @@
 //! [`Feedback`], [`Window`]. Keepalives are answered whatever the disk, the catalog or a sink is doing, because nothing here
 //! waits for any of them without a limit.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -44,6 +44,10 @@ pub(super) struct Flow<'a, W: LogWriter> {
     pub(super) snapshots: &'a mut BTreeMap<u32, TableSnapshot>,
     pub(super) requests: mpsc::Receiver<Request>,
     pub(super) waiting: Option<(Chunk, oneshot::Sender<Placed>)>,
+    /// Where the log's next event will stand.
+    pub(super) appended: u64,
+    /// Chunks that are not durable yet: where the log must have come to, and what it then says of the table.
+    pub(super) placed: VecDeque<(u64, TableSnapshot)>,
     /// The stream has shown everything before this.
     pub(super) passed: Lsn,
     /// The log says so up to here, durably or soon.
@@ -102,10 +106,11 @@ impl<W: LogWriter> Flow<'_, W> {
             };
             match step {
                 Step::Done => {}
-                Step::Committed { end_lsn, written } => {
+                Step::Committed { end_lsn, events } => {
                     self.passed = self.passed.max(end_lsn);
                     self.feedback.received(end_lsn);
-                    if written {
+                    self.appended += events;
+                    if events > 0 {
                         self.logged = self.logged.max(end_lsn);
                     }
                     self.place_chunk()?;
@@ -170,6 +175,9 @@ impl<W: LogWriter> Flow<'_, W> {
 
     fn tell(&mut self) {
         let durable = *self.durable.borrow();
+        while let Some((_, table)) = self.placed.pop_front_if(|(upto, _)| *upto <= durable.offset.0) {
+            (self.report)(Report::Table(&table));
+        }
         (self.report)(Report::Moved { passed: self.passed, confirmed: self.feedback.confirmed(), durable: &durable });
     }
 
@@ -240,7 +248,8 @@ impl<W: LogWriter> Flow<'_, W> {
         self.writer.append(Entry::Snapshot(snapshot))?;
         self.writer.append(Entry::Commit { end_lsn: self.logged })?;
         self.assembler.chunk_placed(kept);
-        (self.report)(Report::Table(snapshot));
+        self.appended += kept;
+        self.placed.push_back((self.appended, snapshot.clone()));
         Ok(())
     }
 

@@ -7,7 +7,7 @@ mod flow;
 mod monitor;
 mod prepare;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -204,6 +204,8 @@ impl<W: LogWriter> Ingest<W> {
             snapshots: &mut self.snapshots,
             requests,
             waiting: None,
+            appended: self.recovered.durable.offset.0,
+            placed: VecDeque::new(),
             passed: prepared.from,
             logged: prepared.from,
             progress_logged_at: now,
@@ -269,6 +271,7 @@ fn show(board: &Board, name: &str, report: Report<'_>) {
         Report::Table(snapshot) => {
             let table = status.tables.entry(snapshot.name.to_string()).or_default();
             (table.done, table.rows) = (snapshot.done, snapshot.rows);
+            // What was said of trouble with a table is over.
             (status.code, status.message) = (None, None);
             if status.tables.values().all(|table| table.done) {
                 status.state = State::Streaming;

@@ -28,7 +28,7 @@ pub(super) struct Arguments {
     table: Vec<String>,
     #[arg(long, value_name = "PLACE", help = place::HELP)]
     from: Option<Place>,
-    /// Without --from: how many events before the end to begin with
+    /// Without --from: how many events before the end to begin with (counted before --table chooses)
     #[arg(long, short = 'n', value_name = "COUNT", default_value_t = 10)]
     lines: u64,
     /// Go on with what comes; Ctrl-C ends it

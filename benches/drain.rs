@@ -21,9 +21,9 @@ use crate::support::{Postgres, Walbridge};
 /// Long enough to call a drain stuck.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// How often processes are looked at. The status costs walbridge something, so that is asked for less often; the
-/// difference is at most a hundredth of a second, against walbridge.
+/// difference is at most a twentieth of a second, against walbridge.
 const GLANCE: Duration = Duration::from_millis(2);
-const ASK: Duration = Duration::from_millis(10);
+const ASK: Duration = Duration::from_millis(50);
 
 /// Who drains, and over what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

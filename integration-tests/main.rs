@@ -21,6 +21,7 @@ mod log_retention;
 mod network;
 mod pipeline;
 mod pipeline_kill;
+mod pipeline_life;
 mod sinks;
 mod sinks_file;
 mod sinks_rows;

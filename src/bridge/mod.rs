@@ -45,11 +45,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> ExitCode {
         return ExitCode::Internal;
     }
     let board = Board::default();
-    // The port first: a clash is found before anything else is touched.
-    let port = match Admin::bind(config.admin.listen).await {
-        Ok(port) => port,
-        Err(error) => return fail(error.exit_code(), error.code(), &error),
-    };
+    // The logs first: their locks keep a second daemon from going any further.
     let mut opened = Vec::new();
     for source in &config.sources {
         match open(source, &config.log) {
@@ -57,6 +53,10 @@ pub async fn run(config: Config, stop: CancellationToken) -> ExitCode {
             Err(error) => return fail(ExitCode::Halted, error.code(), &error),
         }
     }
+    let port = match Admin::bind(config.admin.listen).await {
+        Ok(port) => port,
+        Err(error) => return fail(error.exit_code(), error.code(), &error),
+    };
     let mut loops = JoinSet::new();
     let mut registry = SearchRegistry::default();
     for source in &opened {

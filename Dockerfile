@@ -15,6 +15,5 @@ RUN apt-get update \
 COPY --from=build /build/target/dist/walbridge /usr/local/bin/walbridge
 USER walbridge
 VOLUME /var/lib/walbridge
-EXPOSE 7431
 ENTRYPOINT ["walbridge"]
 CMD ["run", "--config", "/etc/walbridge/walbridge.toml"]

@@ -158,7 +158,10 @@ async fn walbridge(postgres: &Postgres, client: &Client, backlog: &Backlog, drai
          snapshot = \"never\"\n\n[log]\nkind = \"embedded\"\npath = \"log\"\n"
     ));
     let pid = walbridge.pid().expect("walbridge runs");
-    let walsender_pid = active(client, slot).await;
+    let walsender_pid = tokio::select! {
+        pid = active(client, slot) => pid,
+        log = failure(&mut walbridge) => unreachable!("walbridge ended before it took the slot:\n{log}"),
+    };
     let started = Instant::now();
     let (mut meter, mut walsender) = (Meter::default(), Meter::default());
     let end = lsn(&backlog.end_lsn);
@@ -182,6 +185,14 @@ async fn walbridge(postgres: &Postgres, client: &Client, backlog: &Backlog, drai
     let code = walbridge.sigterm();
     assert_eq!(code, Some(0), "walbridge ended badly:\n{}", walbridge.log());
     Drained { drainer, rows: backlog.rows, seconds, client: meter, walsender }
+}
+
+/// Waits for walbridge to end, which it should not; its log.
+async fn failure(walbridge: &mut Walbridge) -> String {
+    while walbridge.ended().is_none() {
+        sleep(ASK).await;
+    }
+    walbridge.log()
 }
 
 fn durable(status: &Value) -> u64 {

@@ -6,14 +6,20 @@ mod drain;
 mod latency;
 mod log;
 mod meter;
+mod replay;
 #[path = "../integration-tests/support/mod.rs"]
 mod support;
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     let chosen = |name: &str| wanted.is_empty() || wanted.iter().any(|wish| wish == name);
-    let benches: [(&str, fn()); 4] =
-        [("decode", decode::run), ("log", log::run), ("drain", drain::run), ("latency", latency::run)];
+    let benches: [(&str, fn()); 5] = [
+        ("decode", decode::run),
+        ("log", log::run),
+        ("replay", replay::run),
+        ("drain", drain::run),
+        ("latency", latency::run),
+    ];
     for (name, run) in benches {
         if chosen(name) {
             run();

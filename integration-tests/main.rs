@@ -11,8 +11,12 @@ mod cli;
 mod config_errors;
 mod config_examples;
 mod decode_golden;
+mod decode_values;
 mod log_recovery;
 mod log_retention;
+#[path = "../demo/network/mod.rs"]
+#[allow(dead_code, reason = "the demo uses the rest")]
+mod network;
 mod pipeline;
 mod pipeline_kill;
 mod sink_contract;

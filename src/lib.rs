@@ -4,6 +4,7 @@
 //! `sink`. ARCHITECTURE.md has the map, the invariants and the reasons.
 
 pub mod admin;
+pub mod bridge;
 pub mod capture;
 pub mod cli;
 pub mod config;

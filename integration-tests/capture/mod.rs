@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use walbridge::capture::address::Address;
 use walbridge::event::{Cell, Change, Event, Offset, Relation, Row};
-use walbridge::ingest::{Ingest, IngestError, Source};
+use walbridge::ingest::{Halt, Ingest, Source};
 use walbridge::log::embedded::{self, Log, Options};
 use walbridge::log::{Limit, Recovered};
 use walbridge::status::{Board, SourceStatus};
@@ -30,7 +30,7 @@ pub(crate) struct Capture {
     pub(crate) board: Board,
     pub(crate) recovered: Recovered,
     stop: CancellationToken,
-    task: JoinHandle<Result<(), IngestError>>,
+    task: JoinHandle<Result<(), Halt>>,
 }
 
 impl Capture {
@@ -92,7 +92,7 @@ impl Capture {
     }
 
     /// The error that it halts with.
-    pub(crate) async fn halted(self) -> IngestError {
+    pub(crate) async fn halted(self) -> Halt {
         let outcome = tokio::time::timeout(PATIENCE, self.task).await.expect("it halts in time").expect("no panic");
         outcome.expect_err("it must halt")
     }

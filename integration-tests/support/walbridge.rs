@@ -14,6 +14,7 @@ use super::process::{self, Signal};
 /// A running (or ended) `walbridge run`. Dropping it ends the process and removes its directory.
 pub(crate) struct Walbridge {
     directory: TempDir,
+    config: PathBuf,
     environment: Vec<(String, String)>,
     admin: String,
     child: Option<Child>,
@@ -29,14 +30,27 @@ impl Walbridge {
 
     /// The same, with environment variables.
     pub(crate) fn start_with(config: &str, environment: &[(&str, &str)]) -> Walbridge {
-        let directory = tempfile::Builder::new().prefix("walbridge-run-").tempdir().expect("a temporary directory");
-        let environment =
-            environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect::<Vec<_>>();
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(5)).no_proxy().build().expect("a client");
-        let mut walbridge = Walbridge { directory, environment, admin: String::new(), child: None, http };
+        let mut walbridge = Walbridge::new(environment);
         walbridge.configure(config);
         walbridge.start_again();
         walbridge
+    }
+
+    /// Starts it with a configuration file of the repository. `admin` is where that, with this environment, listens.
+    pub(crate) fn start_file(config: &Path, admin: &str, environment: &[(&str, &str)]) -> Walbridge {
+        let mut walbridge = Walbridge::new(environment);
+        walbridge.config = config.to_owned();
+        walbridge.admin = admin.to_owned();
+        walbridge.start_again();
+        walbridge
+    }
+
+    fn new(environment: &[(&str, &str)]) -> Walbridge {
+        let directory = tempfile::Builder::new().prefix("walbridge-run-").tempdir().expect("a temporary directory");
+        let config = directory.path().join("walbridge.toml");
+        let environment = environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let http = reqwest::Client::builder().timeout(Duration::from_secs(5)).no_proxy().build().expect("a client");
+        Walbridge { directory, config, environment, admin: String::new(), child: None, http }
     }
 
     /// Replaces the configuration file; it counts from the next start on.
@@ -52,7 +66,7 @@ impl Walbridge {
             }
         };
         self.admin = admin;
-        fs::write(self.config_path(), config).expect("the configuration is written");
+        fs::write(&self.config, config).expect("the configuration is written");
     }
 
     /// Starts it again after it ended, with the same configuration; its log goes on in the same file.
@@ -71,7 +85,7 @@ impl Walbridge {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(binary());
-        command.args(arguments).arg("--config").arg(self.config_path());
+        command.args(arguments).arg("--config").arg(&self.config);
         command.current_dir(self.directory.path());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
@@ -164,8 +178,8 @@ impl Walbridge {
     }
 
     /// Its configuration file.
-    pub(crate) fn config_path(&self) -> PathBuf {
-        self.directory.path().join("walbridge.toml")
+    pub(crate) fn config_path(&self) -> &Path {
+        &self.config
     }
 
     fn log_path(&self) -> PathBuf {

@@ -28,6 +28,26 @@ impl ServerError {
         }
     }
 
+    /// What to do about it, where the SQLSTATE tells.
+    #[must_use]
+    pub fn remedy(&self) -> &'static str {
+        match self.sqlstate.as_str() {
+            "28P01" => ". Check the role and its password: in the url, PGPASSWORD, or ~/.pgpass",
+            "28000" => {
+                ". Let this role in: LOGIN and REPLICATION on the role, and a line for it in pg_hba.conf (logical replication \
+                 matches the database's own lines, not `replication`)"
+            }
+            "3D000" => ". Mend the database's name in the url",
+            "42501" => ". The role needs REPLICATION, SELECT on the captured tables, and USAGE on their schemas",
+            "53400" => {
+                ". Drop a slot that nobody uses, or raise max_replication_slots and max_wal_senders, which needs a restart"
+            }
+            "55006" => ". Another client reads this slot; it is taken over when that one lets go",
+            "42704" => ". Something the stream needs was removed; see the server's log",
+            _ => "",
+        }
+    }
+
     /// Whether trying again may help. Unknown means no: going on would be a guess.
     #[must_use]
     pub fn disposition(&self) -> Disposition {
@@ -53,7 +73,7 @@ pub enum CaptureError {
         detail: String,
     },
     /// The server answered with an error.
-    #[error("while {doing}: {source}")]
+    #[error("while {doing}: {source}{}", source.remedy())]
     Server {
         /// What was asked for.
         doing: &'static str,
@@ -80,7 +100,7 @@ pub enum CaptureError {
     #[error("the server broke the protocol: {0}. Nothing of it was kept; report this with the server's version")]
     Protocol(String),
     /// A message that cannot be decoded.
-    #[error(transparent)]
+    #[error("{0}. {remedy}", remedy = .0.remedy())]
     Decode(#[from] DecodeError),
     /// What was found at the source does not allow going on, or not yet.
     #[error("{detail}. {remedy}")]

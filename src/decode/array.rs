@@ -84,3 +84,89 @@ fn write_quoted<'a>(element: Scalar, text: &'a [u8], out: &mut Vec<u8>) -> Optio
         rest = after;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn json(element: Scalar, delimiter: u8, text: &str) -> Option<String> {
+        let mut out = Vec::new();
+        write(element, delimiter, text.as_bytes(), &mut out)?;
+        Some(String::from_utf8(out).expect("JSON is UTF-8"))
+    }
+
+    #[test]
+    fn arrays_become_arrays_of_the_same_shape() {
+        for (element, text, expected) in [
+            (Scalar::Integer, "{}", "[]"),
+            (Scalar::Integer, "{1,NULL,-3}", "[1,null,-3]"),
+            (Scalar::Integer, "{{1,2},{3,NULL}}", "[[1,2],[3,null]]"),
+            (Scalar::Integer, "{{{{{{1}}}}}}", "[[[[[[1]]]]]]"),
+            (
+                Scalar::Text,
+                r#"{a,"",NULL,"NULL","b,c","d\"e","f\\g","{}"}"#,
+                r#"["a","",null,"NULL","b,c","d\"e","f\\g","{}"]"#,
+            ),
+            (Scalar::Text, "{é,\"x y\"}", r#"["é","x y"]"#),
+            (Scalar::Boolean, "{t,f}", "[true,false]"),
+            (Scalar::Float, "{1.5,NaN}", r#"[1.5,"NaN"]"#),
+            (Scalar::Json, r#"{"{\"a\": [1]}",null,"\"s\""}"#, r#"[{"a": [1]},null,"s"]"#),
+            (Scalar::TimestampTz, r#"{"2026-11-24 10:00:00+00"}"#, r#"["2026-11-24T10:00:00Z"]"#),
+            (Scalar::Bytea, r#"{"\\xdead"}"#, r#"["\\xdead"]"#),
+        ] {
+            assert_eq!(json(element, b',', text).as_deref(), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn boxes_are_separated_by_semicolons_because_they_hold_commas() {
+        let expected = r#"["(1,1),(0,0)","(2,2),(1,1)"]"#;
+        assert_eq!(json(Scalar::Text, b';', "{(1,1),(0,0);(2,2),(1,1)}").as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn text_that_json_cannot_hold_or_that_is_no_array_is_declined() {
+        for text in [
+            "",
+            "{",
+            "}",
+            "1",
+            "{1",
+            "{1,",
+            "{1,}",
+            "{,1}",
+            "{1}}",
+            "{1}x",
+            "{{1}",
+            "{{{{{{{1}}}}}}}",
+            "{\"a}",
+            "{\"a\\",
+            "{\"a\"b}",
+            "{a\"b}",
+            "{a{b}",
+            "{{}1}",
+            "[0:1]={7,8}",
+            "{1 , \"",
+            "{a\\b}",
+            "NULL",
+        ] {
+            assert_eq!(json(Scalar::Text, b',', text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_array_of_text_survives(elements in prop::collection::vec(any::<Option<String>>(), 0..10)) {
+            // Quoted throughout, which is array_out's form for anything unusual.
+            let quoted = |element: &Option<String>| element.as_ref().map_or("NULL".to_owned(), |text| {
+                format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+            });
+            let text = format!("{{{}}}", elements.iter().map(quoted).collect::<Vec<_>>().join(","));
+            let written = json(Scalar::Text, b',', &text).expect("an array");
+            let parsed: Vec<Option<String>> = serde_json::from_str(&written).expect("JSON");
+            prop_assert_eq!(parsed, elements);
+        }
+    }
+}

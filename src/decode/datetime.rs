@@ -1,7 +1,7 @@
 //! Dates and times in ISO 8601, from PostgreSQL's `ISO` date style, which our session pins.
 //!
-//! Years are astronomical, as ISO 8601 counts: 1 BC is `0000`, 44 BC is `-0043`, and a year beyond 9999 has a sign. What
-//! has no such form (`infinity`) is left to be written as a string.
+//! Years are astronomical, as ISO 8601 counts: 1 BC is `0000`, 44 BC is `-0043`, and a year beyond 9999 has a sign.
+//! What has no such form (`infinity`) is left to be written as a string.
 
 /// `2026-11-24 10:00:00.5` as `2026-11-24T10:00:00.5`.
 pub(super) fn write_timestamp(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
@@ -108,4 +108,71 @@ fn write_offset(offset: &[u8], out: &mut Vec<u8>) -> Option<()> {
         out.extend_from_slice(b":00");
     }
     close(b"", out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Write = fn(&[u8], &mut Vec<u8>) -> Option<()>;
+
+    fn json(write: Write, text: &str) -> Option<String> {
+        let mut out = Vec::new();
+        write(text.as_bytes(), &mut out)?;
+        Some(String::from_utf8(out).expect("JSON is UTF-8"))
+    }
+
+    #[test]
+    fn dates_and_times_are_iso_8601() {
+        let cases: [(Write, &str, &str); 17] = [
+            (write_date, "2026-11-24", "2026-11-24"),
+            (write_date, "0001-01-01", "0001-01-01"),
+            (write_date, "0001-12-31 BC", "0000-12-31"),
+            (write_date, "0044-03-15 BC", "-0043-03-15"),
+            (write_date, "4714-11-24 BC", "-4713-11-24"),
+            (write_date, "5874897-12-31", "+5874897-12-31"),
+            (write_timestamp, "2026-11-24 10:00:00", "2026-11-24T10:00:00"),
+            (write_timestamp, "2026-11-24 10:00:00.000001", "2026-11-24T10:00:00.000001"),
+            (write_timestamp, "0044-03-15 12:00:00.5 BC", "-0043-03-15T12:00:00.5"),
+            (write_timestamp, "294276-12-31 23:59:59.999999", "+294276-12-31T23:59:59.999999"),
+            (write_timestamptz, "2026-11-24 10:00:00.5+00", "2026-11-24T10:00:00.5Z"),
+            (write_timestamptz, "0044-03-15 12:00:00+00 BC", "-0043-03-15T12:00:00Z"),
+            (write_timestamptz, "2026-11-24 10:00:00+05:30", "2026-11-24T10:00:00+05:30"),
+            (write_timetz, "10:00:00+00", "10:00:00+00:00"),
+            (write_timetz, "10:00:00.25+02", "10:00:00.25+02:00"),
+            (write_timetz, "24:00:00-15:59:59", "24:00:00-15:59:59"),
+            (write_timetz, "10:00:00-07:30", "10:00:00-07:30"),
+        ];
+        for (write, text, expected) in cases {
+            assert_eq!(json(write, text), Some(format!("\"{expected}\"")), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_iso_form_is_declined() {
+        let cases: [(Write, &str); 19] = [
+            (write_date, ""),
+            (write_date, "infinity"),
+            (write_date, "-infinity"),
+            (write_date, "26-11-24"),
+            (write_date, "2026-11-2"),
+            (write_date, "2026-11-24x"),
+            (write_date, "0000-01-01 BC"),
+            (write_date, "24/11/2026"),
+            (write_timestamp, "infinity"),
+            (write_timestamp, "2026-11-24"),
+            (write_timestamp, "2026-11-24 10:00"),
+            (write_timestamp, "2026-11-24 10:00:00."),
+            (write_timestamp, "2026-11-24 10:00:00+00"),
+            (write_timestamptz, "-infinity"),
+            (write_timestamptz, "2026-11-24 10:00:00"),
+            (write_timestamptz, "2026-11-24 10:00:00+0"),
+            (write_timestamptz, "2026-11-24 10:00:00 CET"),
+            (write_timetz, "10:00:00"),
+            (write_timetz, "10:00:00+2:0"),
+        ];
+        for (write, text) in cases {
+            assert_eq!(json(write, text), None, "{text}");
+        }
+    }
 }

@@ -2,9 +2,10 @@
 
 use crate::status::{Code, Disposition};
 
-/// Bytes that are not what the protocol says. The stream cannot be followed past them: skipping one message would lose a
-/// change, so there is nothing to try again and nothing to set aside. The text names the cause only, because the same bytes
-/// may have come from a server ([`DecodeError::remedy`]) or from a damaged log, which calls for something else.
+/// Bytes that are not what the protocol says. The stream cannot be followed past them: skipping one message would
+/// lose a change, so there is nothing to try again and nothing to set aside. The text names the cause only, because
+/// the same bytes may have come from a server ([`DecodeError::remedy`]) or from a damaged log, which calls for
+/// something else.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message} is malformed at byte {at}: {fault}")]
 pub struct DecodeError {

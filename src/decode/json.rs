@@ -16,8 +16,8 @@ pub fn write_row(relation: &Relation, row: &Row, out: &mut Vec<u8>) {
     object.end();
 }
 
-/// Writes an object of the key's columns. One that `row` lacks as unchanged TOAST is taken from `older`: PostgreSQL logs the
-/// old key for just this case (`ExtractReplicaIdentity`), whether or not the key changed.
+/// Writes an object of the key's columns. One that `row` lacks as unchanged TOAST is taken from `older`: PostgreSQL
+/// logs the old key for just this case (`ExtractReplicaIdentity`), whether or not the key changed.
 pub fn write_key(relation: &Relation, row: &Row, older: Option<&Row>, out: &mut Vec<u8>) {
     let mut object = Object::begin(out);
     for &index in &relation.key {
@@ -203,8 +203,9 @@ impl<'o> Object<'o> {
         if !std::mem::replace(&mut self.empty, false) {
             self.out.push(b',');
         }
-        write_string(name.as_bytes(), self.out);
-        self.out.push(b':');
+        self.out.push(b'"');
+        write_escaped(name.as_bytes(), self.out);
+        self.out.extend_from_slice(b"\":");
         match cell {
             Cell::Null | Cell::Unchanged => self.out.extend_from_slice(b"null"),
             Cell::Text(text) => write_cell(shape, text, self.out),
@@ -214,5 +215,155 @@ impl<'o> Object<'o> {
 
     fn end(self) {
         self.out.push(b'}');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::event::{Column, ReplicaIdentity, RowBuilder, TableName};
+
+    fn json(scalar: Scalar, text: &[u8]) -> String {
+        let mut out = Vec::new();
+        write_scalar(scalar, text, &mut out);
+        String::from_utf8(out).expect("JSON is UTF-8")
+    }
+
+    #[test]
+    fn scalars_are_written_by_the_table_in_docs_types() {
+        for (scalar, text, expected) in [
+            (Scalar::Boolean, "t", "true"),
+            (Scalar::Boolean, "f", "false"),
+            (Scalar::Boolean, "yes", r#""yes""#),
+            (Scalar::Integer, "0", "0"),
+            (Scalar::Integer, "-1", "-1"),
+            (Scalar::Integer, "9007199254740992", "9007199254740992"),
+            (Scalar::Integer, "-9007199254740992", "-9007199254740992"),
+            (Scalar::Integer, "9007199254740993", r#""9007199254740993""#),
+            (Scalar::Integer, "-9223372036854775808", r#""-9223372036854775808""#),
+            (Scalar::Integer, "007", r#""007""#),
+            (Scalar::Integer, "", r#""""#),
+            (Scalar::Integer, "-", r#""-""#),
+            (Scalar::Integer, "1 2 3", r#""1 2 3""#),
+            (Scalar::Float, "1", "1"),
+            (Scalar::Float, "-0", "-0"),
+            (Scalar::Float, "0.1", "0.1"),
+            (Scalar::Float, "1e+20", "1e+20"),
+            (Scalar::Float, "1.7976931348623157e+308", "1.7976931348623157e+308"),
+            (Scalar::Float, "5e-324", "5e-324"),
+            (Scalar::Float, "NaN", r#""NaN""#),
+            (Scalar::Float, "-Infinity", r#""-Infinity""#),
+            (Scalar::Float, ".5", r#"".5""#),
+            (Scalar::Float, "5.", r#""5.""#),
+            (Scalar::Float, "1e", r#""1e""#),
+            (Scalar::Numeric, "12.50", r#""12.50""#),
+            (Scalar::Numeric, "NaN", r#""NaN""#),
+            (Scalar::Bytea, r"\xdeadbeef", r#""\\xdeadbeef""#),
+            (Scalar::Time, "24:00:00", r#""24:00:00""#),
+            (Scalar::Text, "a\"b\\c\n\r\t\u{1}\u{7f}é🦀", "\"a\\\"b\\\\c\\n\\r\\t\\u0001\u{7f}é🦀\""),
+        ] {
+            assert_eq!(json(scalar, text.as_bytes()), expected, "{scalar:?} {text}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_are_shown_and_the_rest_of_the_text_stays() {
+        assert_eq!(json(Scalar::Text, b"a\x80\xC3\"\xF0\x9F\xA6\x80"), "\"a\\\\x80\\\\xc3\\\"\u{1F980}\"");
+    }
+
+    fn row(cells: &[Cell<'_>]) -> Row {
+        let mut builder = RowBuilder::default();
+        cells.iter().for_each(|&cell| builder.push(cell));
+        builder.finish()
+    }
+
+    fn relation(columns: &[(&str, Scalar)], key: &[usize]) -> Relation {
+        let column = |&(name, scalar): &(&str, Scalar)| Column {
+            name: name.to_owned(),
+            type_oid: 0,
+            type_modifier: -1,
+            shape: Shape::Scalar(scalar),
+        };
+        Relation {
+            oid: 1,
+            name: TableName { schema: "s".into(), table: "t".into() },
+            identity: ReplicaIdentity::Default,
+            columns: columns.iter().map(column).collect(),
+            key: key.to_vec(),
+        }
+    }
+
+    /// Decoders that gave unchanged TOAST and NULL the same nil wrote nulls over large values.
+    #[test]
+    fn an_unchanged_column_is_absent_and_null_is_null() {
+        let relation = relation(&[("a\"", Scalar::Text), ("b", Scalar::Text), ("c", Scalar::Integer)], &[2]);
+        let row = row(&[Cell::Unchanged, Cell::Null, Cell::Text(b"3")]);
+        let mut out = Vec::new();
+        write_row(&relation, &row, &mut out);
+        assert_eq!(out, br#"{"b":null,"c":3}"#);
+        assert_eq!(unchanged_columns(&relation, &row).collect::<Vec<_>>(), ["a\""]);
+    }
+
+    /// A key column may itself be stored out of line; then an update has it only in the old key. With a composite key
+    /// the other column may have changed in the same update, so neither row alone has the new key.
+    #[test]
+    fn a_key_is_completed_from_the_old_row_column_by_column() {
+        let relation = relation(&[("a", Scalar::Integer), ("v", Scalar::Text), ("b", Scalar::Text)], &[0, 2]);
+        let old = row(&[Cell::Text(b"1"), Cell::Null, Cell::Text(b"long")]);
+        let new = row(&[Cell::Text(b"2"), Cell::Null, Cell::Unchanged]);
+        let mut out = Vec::new();
+        write_key(&relation, &new, Some(&old), &mut out);
+        assert_eq!(out, br#"{"a":2,"b":"long"}"#);
+    }
+
+    #[test]
+    fn a_binary_cell_is_written_as_hex() {
+        let mut out = Vec::new();
+        write_row(&relation(&[("a", Scalar::Integer)], &[]), &row(&[Cell::Binary(&[0, 0xAB])]), &mut out);
+        assert_eq!(out, br#"{"a":"\\x00ab"}"#);
+    }
+
+    fn any_shape() -> impl Strategy<Value = Shape> {
+        let scalar = || (0_u8..12).prop_map(|number| Scalar::from_number(number).expect("a number in use"));
+        prop_oneof![
+            scalar().prop_map(Shape::Scalar),
+            (scalar(), prop::sample::select(vec![b',', b';']))
+                .prop_map(|(element, delimiter)| Shape::Array { element, delimiter }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_text_the_output_is_one_json_value_on_one_line(
+            shape in any_shape(),
+            text in prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..60),
+                "[-+0-9.eE:TZ BCinfty]{0,30}".prop_map(String::into_bytes),
+                "[]\\[{}\",;:\\\\ntu019 .dD8\n]{0,40}".prop_map(String::into_bytes),
+                "\\PC{0,40}".prop_map(String::into_bytes),
+            ],
+        ) {
+            let mut out = Vec::new();
+            write_cell(shape, &text, &mut out);
+            prop_assert!(!out.contains(&b'\n'));
+            let parsed = serde_json::from_slice::<serde_json::Value>(&out);
+            prop_assert!(parsed.is_ok(), "{:?} -> {:?}", String::from_utf8_lossy(&text), String::from_utf8_lossy(&out));
+        }
+
+        #[test]
+        fn text_survives(text in any::<String>()) {
+            let parsed: String = serde_json::from_str(&json(Scalar::Text, text.as_bytes())).expect("a JSON string");
+            prop_assert_eq!(parsed, text);
+        }
+
+        #[test]
+        fn integers_are_numbers_as_far_as_a_double_counts_and_all_their_digits_beyond(n: i64) {
+            let parsed: serde_json::Value = serde_json::from_str(&json(Scalar::Integer, n.to_string().as_bytes()))
+                .expect("JSON");
+            prop_assert_eq!(parsed.is_number(), n.unsigned_abs() <= 1 << 53);
+            prop_assert_eq!(parsed.as_str().map_or_else(|| parsed.to_string(), str::to_owned), n.to_string());
+        }
     }
 }

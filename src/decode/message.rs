@@ -93,7 +93,7 @@ pub struct RelationColumn<'a> {
     pub type_modifier: i32,
 }
 
-/// `Y`: the name of a type that is not built in.
+/// `Y`: the name of a type that is not built in. A domain's message has the domain's OID, but the name of its base type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Type<'a> {
     /// See the module.
@@ -256,7 +256,8 @@ pub struct RollbackPrepared<'a> {
 }
 
 impl Insert<'_> {
-    /// Checks that the row is one of a relation with this many columns. Costs nothing: the row itself is checked already.
+    /// Checks that the row is one of a relation with this many columns. Costs nothing: the row itself is checked
+    /// already.
     ///
     /// # Errors
     /// It has more or fewer.

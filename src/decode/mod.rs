@@ -1,7 +1,8 @@
 //! Bytes in, messages and values out. Pure: no I/O, no async, no clock.
 //!
-//! Whatever arrives is checked before it is believed: no count or length of the wire is used to allocate, a message must
-//! end where its last field ends, and malformed bytes are an error that names the message and the byte, never a panic.
+//! Whatever arrives is checked before it is believed: no count or length of the wire is used to allocate, a message
+//! must end where its last field ends, and malformed bytes are an error that names the message and the byte, never a
+//! panic.
 
 mod array;
 mod datetime;

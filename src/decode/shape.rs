@@ -5,7 +5,8 @@ use crate::event::{Scalar, Shape};
 /// The shape of a built-in type or of an array of one; `None` for any other, which the catalog must be asked about
 /// (domains, enums, composites, extensions).
 ///
-/// Built-in types have fixed OIDs below 12000 (`src/include/catalog/pg_type.dat`), the same in every database and version.
+/// Built-in types have fixed OIDs below 12000 (`src/include/catalog/pg_type.dat`), the same in every database and
+/// version.
 #[must_use]
 pub fn builtin(type_oid: u32) -> Option<Shape> {
     BUILTIN.iter().find_map(|&(oid, array_oid, scalar)| {

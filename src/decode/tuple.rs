@@ -1,8 +1,8 @@
 //! `TupleData`, the form in which rows travel and are stored, and the change bodies made of it.
 //!
-//! A *body* is what follows the relation's OID in an `Insert`, `Update` or `Delete` message: tuples, each behind a letter.
-//! The log stores it as it came, and this is where it is checked on the way in and turned into rows on the way out. Rows
-//! are slices of the body: no cell is copied.
+//! A *body* is what follows the relation's OID in an `Insert`, `Update` or `Delete` message: tuples, each behind a
+//! letter. The log stores it as it came, and this is where it is checked on the way in and turned into rows on the
+//! way out. Rows are slices of the body: no cell is copied.
 
 use std::sync::Arc;
 
@@ -186,4 +186,170 @@ pub fn change(op: Op, relation: &Arc<Relation>, body: &Bytes) -> Result<Change, 
 #[cold]
 const fn tuple_error(at: usize, fault: Fault) -> DecodeError {
     DecodeError { message: "TupleData", at, fault }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::event::{Cell, Column, ReplicaIdentity, RowBuilder, Shape, TableName};
+
+    fn relation(columns: usize) -> Arc<Relation> {
+        let column = |n| Column { name: format!("c{n}"), type_oid: 25, type_modifier: -1, shape: Shape::TEXT };
+        Arc::new(Relation {
+            oid: 16_384,
+            name: TableName { schema: "public".into(), table: "t".into() },
+            identity: ReplicaIdentity::Default,
+            columns: (0..columns).map(column).collect(),
+            key: vec![0],
+        })
+    }
+
+    fn tuple(cells: &[Cell<'_>]) -> Row {
+        let mut builder = RowBuilder::default();
+        cells.iter().for_each(|&cell| builder.push(cell));
+        builder.finish()
+    }
+
+    fn body(parts: &[(u8, &Row)]) -> Bytes {
+        parts.iter().flat_map(|(letter, row)| [&[*letter], row.as_bytes().as_ref()].concat()).collect()
+    }
+
+    #[test]
+    fn each_operation_comes_back_from_its_body_and_shares_its_memory() {
+        let relation = relation(2);
+        let old = tuple(&[Cell::Text(b"1"), Cell::Null]);
+        let new = tuple(&[Cell::Text(b"2"), Cell::Unchanged]);
+        let shared = || Arc::clone(&relation);
+        let cases = [
+            (Op::Insert, body(&[(b'N', &new)]), Change::Insert { relation: shared(), new: new.clone() }),
+            (Op::Read, body(&[(b'N', &new)]), Change::Read { relation: shared(), row: new.clone() }),
+            (Op::Update, body(&[(b'N', &new)]), Change::Update { relation: shared(), old: None, new: new.clone() }),
+            (
+                Op::Update,
+                body(&[(b'K', &old), (b'N', &new)]),
+                Change::Update { relation: shared(), old: Some(OldRow::Key(old.clone())), new: new.clone() },
+            ),
+            (
+                Op::Update,
+                body(&[(b'O', &old), (b'N', &new)]),
+                Change::Update { relation: shared(), old: Some(OldRow::Full(old.clone())), new: new.clone() },
+            ),
+            (Op::Delete, body(&[(b'K', &old)]), Change::Delete { relation: shared(), old: OldRow::Key(old.clone()) }),
+            (Op::Delete, body(&[(b'O', &old)]), Change::Delete { relation: shared(), old: OldRow::Full(old.clone()) }),
+            (Op::Truncate, Bytes::new(), Change::Truncate { relation: shared() }),
+        ];
+        for (op, body, expected) in cases {
+            let found = change(op, &relation, &body).expect("a body as PostgreSQL sends it");
+            assert_eq!(found, expected);
+            if let Change::Insert { new, .. } = found {
+                assert!(body.as_ptr_range().contains(&new.as_bytes().as_ptr()), "the row was copied");
+            }
+        }
+    }
+
+    #[test]
+    fn a_body_cut_anywhere_or_with_a_byte_too_many_is_refused() {
+        let relation = relation(3);
+        let row = tuple(&[Cell::Text(b"abc"), Cell::Null, Cell::Binary(&[1, 2])]);
+        let bodies = [
+            (Op::Insert, body(&[(b'N', &row)])),
+            (Op::Update, body(&[(b'N', &row)])),
+            (Op::Update, body(&[(b'O', &row), (b'N', &row)])),
+            (Op::Delete, body(&[(b'K', &row)])),
+        ];
+        for (op, whole) in bodies {
+            for end in 0..whole.len() {
+                let error = change(op, &relation, &whole.slice(..end)).expect_err("cut short");
+                assert!(error.at <= end, "{op:?} cut at {end} blamed byte {}", error.at);
+            }
+            let longer: Bytes = whole.iter().copied().chain([0]).collect();
+            let error = change(op, &relation, &longer).expect_err("a byte too many");
+            assert_eq!((error.at, error.fault), (whole.len(), Fault::Trailing), "{op:?}");
+        }
+        assert!(change(Op::Truncate, &relation, &Bytes::from_static(b"N")).is_err());
+        assert!(change(Op::Message, &relation, &Bytes::new()).is_err());
+    }
+
+    #[test]
+    fn letters_that_do_not_belong_are_refused_where_they_stand() {
+        let relation = relation(1);
+        let row = tuple(&[Cell::Null]);
+        for (op, body, at, letter) in [
+            (Op::Insert, body(&[(b'K', &row)]), 0, b'K'),
+            (Op::Update, body(&[(b'K', &row), (b'K', &row)]), 4, b'K'),
+            (Op::Update, body(&[(b'X', &row)]), 0, b'X'),
+            (Op::Delete, body(&[(b'N', &row)]), 0, b'N'),
+            (Op::Insert, Bytes::from_static(b"N\0\x01z"), 3, b'z'),
+        ] {
+            let error = change(op, &relation, &body).expect_err("a wrong letter");
+            assert_eq!((error.at, error.fault), (at, Fault::Unknown(letter)), "{op:?} {body:?}");
+        }
+    }
+
+    /// A server (or a damaged log) may claim anything. Lengths are compared with what is there, never trusted.
+    #[test]
+    fn claims_beyond_the_bytes_are_refused() {
+        let cases: [(&[u8], Fault); 6] = [
+            (b"", Fault::Truncated),
+            (b"\0", Fault::Truncated),
+            (b"\xFF\xFFnnn", Fault::Truncated),
+            (b"\0\x01t\xFF\xFF\xFF\xFFabc", Fault::Truncated),
+            (b"\0\x01t\x80\0\0\0abc", Fault::Truncated),
+            (b"\0\x01t\0\0", Fault::Truncated),
+        ];
+        for (bytes, fault) in cases {
+            assert_eq!(walk(bytes).expect_err("a false claim").fault, fault, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_row_of_another_width_than_its_relation_is_refused() {
+        let row = tuple(&[Cell::Null, Cell::Null]);
+        for columns in [0, 1, 3, 65_535] {
+            let fault = Fault::Columns { expected: columns, found: 2 };
+            assert_eq!(check(row.as_bytes(), columns).expect_err("another width").fault, fault);
+            let body = body(&[(b'N', &row)]);
+            assert_eq!(change(Op::Insert, &relation(columns), &body).expect_err("another width").fault, fault);
+        }
+        assert_eq!(check(row.as_bytes(), 2), Ok(4));
+        assert_eq!(check(b"\0\0rest", 0), Ok(2), "a table can have no columns");
+    }
+
+    proptest! {
+        #[test]
+        fn any_row_is_walked_to_its_end_and_no_further(
+            cells in prop::collection::vec(
+                prop_oneof![
+                    Just((b'n', vec![])),
+                    Just((b'u', vec![])),
+                    (prop::sample::select(vec![b't', b'b']), prop::collection::vec(any::<u8>(), 0..40)),
+                ],
+                0..20,
+            ),
+            rest in prop::collection::vec(any::<u8>(), 0..20),
+        ) {
+            let cells: Vec<_> = cells.iter().map(|(kind, value)| match kind {
+                b'n' => Cell::Null,
+                b'u' => Cell::Unchanged,
+                b't' => Cell::Text(value),
+                _ => Cell::Binary(value),
+            }).collect();
+            let row = tuple(&cells);
+            let bytes = [row.as_bytes().as_ref(), &rest].concat();
+            prop_assert_eq!(check(&bytes, cells.len()), Ok(row.as_bytes().len()));
+            prop_assert_eq!(row.cells().collect::<Vec<_>>(), cells);
+        }
+
+        #[test]
+        fn bytes_that_are_accepted_hold_the_cells_they_claim(bytes in prop::collection::vec(
+            prop_oneof![Just(0_u8), Just(1), Just(2), prop::sample::select(b"nutb".to_vec()), any::<u8>()], 0..64,
+        )) {
+            if let Ok(length) = walk(&bytes) {
+                let row = Row::from_tuple_data(Bytes::copy_from_slice(&bytes[..length]));
+                prop_assert_eq!(Some(row.cells().count()), count(&bytes));
+            }
+        }
+    }
 }

@@ -79,6 +79,38 @@ impl IngestError {
     }
 }
 
+/// Why a loop ended that was not told to.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct Halt {
+    /// What calls for an operator.
+    #[source]
+    pub error: IngestError,
+    /// Whether the source has ever streamed in this process.
+    pub streamed: bool,
+}
+
+impl Halt {
+    /// Whether the set-up was never right: then the process ends at once, as with a wrong configuration. What is wrong with
+    /// the source's *history*, or turns wrong later, is shown and waits for an operator.
+    #[must_use]
+    pub fn is_setup(&self) -> bool {
+        let about_setup = matches!(
+            self.error.code(),
+            Code::SourceAuth
+                | Code::SourceUnreachable
+                | Code::SourcePrivilege
+                | Code::SourceWalLevel
+                | Code::SourcePublication
+                | Code::SourceIdentity
+                | Code::SourceProtocol
+                | Code::SecurityTls
+                | Code::SecurityAuth
+        );
+        about_setup && !self.streamed
+    }
+}
+
 /// The loop and what outlives a connection.
 pub struct Ingest<W> {
     source: Source,
@@ -90,6 +122,7 @@ pub struct Ingest<W> {
     shapes: HashMap<u32, Shape>,
     board: Board,
     backoff: Backoff,
+    streamed: bool,
 }
 
 impl<W: LogWriter> Ingest<W> {
@@ -109,6 +142,7 @@ impl<W: LogWriter> Ingest<W> {
             shapes: HashMap::new(),
             board,
             backoff: Backoff::default(),
+            streamed: false,
         }
     }
 
@@ -116,7 +150,7 @@ impl<W: LogWriter> Ingest<W> {
     ///
     /// # Errors
     /// What calls for an operator.
-    pub async fn run(mut self, stop: &CancellationToken) -> Result<(), IngestError> {
+    pub async fn run(mut self, stop: &CancellationToken) -> Result<(), Halt> {
         loop {
             let Err(error) = self.session(stop).await else { return Ok(()) };
             let (code, retry) = (error.code(), error.disposition() == Disposition::Retry);
@@ -127,7 +161,7 @@ impl<W: LogWriter> Ingest<W> {
             });
             if !retry {
                 tracing::error!(source = %self.source.name, %code, %error, "halted");
-                return Err(error);
+                return Err(Halt { error, streamed: self.streamed });
             }
             let delay = self.backoff.next_delay();
             // One line when it begins, then ever fewer.
@@ -152,6 +186,7 @@ impl<W: LogWriter> Ingest<W> {
             prepared = prepare::prepare(&self.source, &mut self.recovered, &mut self.writer, &self.board) => prepared?,
         };
         self.backoff.reset();
+        self.streamed = true;
         tracing::info!(source = %self.source.name, slot = %self.source.slot, from = %prepared.from, "streaming");
         let (to_loop, requests) = mpsc::channel(1);
         let _snapshot = self.start_snapshot(&prepared.tables, to_loop);

@@ -128,12 +128,12 @@ impl KeyTemplate {
         Ok(KeyTemplate { parts })
     }
 
-    /// What a table gets that has no template: `table:{key column}`, with all key columns, separated by colons.
+    /// What a table gets that has no template: `schema.table:{key column}`, with all key columns, separated by colons.
     #[must_use]
     pub fn default_for(relation: &Relation) -> Self {
         let mut parts = Vec::new();
         for column in relation.key_columns() {
-            let separator = if parts.is_empty() { format!("{}:", relation.name.table) } else { ":".to_owned() };
+            let separator = if parts.is_empty() { format!("{}:", relation.name) } else { ":".to_owned() };
             parts.extend([Part::Literal(separator), Part::Column(column.name.clone())]);
         }
         KeyTemplate { parts }
@@ -350,8 +350,8 @@ mod tests {
 
     #[test]
     fn the_default_names_table_and_key() {
-        assert_eq!(KeyTemplate::default_for(&relation("users", &["id", "n"], &[0])).to_string(), "users:{id}");
-        assert_eq!(KeyTemplate::default_for(&relation("f", &["a", "b"], &[0, 1])).to_string(), "f:{a}:{b}");
+        assert_eq!(KeyTemplate::default_for(&relation("users", &["id", "n"], &[0])).to_string(), "public.users:{id}");
+        assert_eq!(KeyTemplate::default_for(&relation("f", &["a", "b"], &[0, 1])).to_string(), "public.f:{a}:{b}");
     }
 
     #[test]

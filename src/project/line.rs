@@ -10,10 +10,11 @@
 //! | `op` | `insert`, `update`, `delete`, `truncate`, `read` (a snapshot's row), `message` |
 //! | `schema`, `table` | when the change was made |
 //! | `key` | the key's columns: the new row's, or a deleted row's; `null` if there is no row |
-//! | `before` | the old row as far as it was logged: all of it under `REPLICA IDENTITY FULL`, otherwise its key, on an update only if that changed |
+//! | `before` | the old row as far as it was logged: whole under `REPLICA IDENTITY FULL`, else its key if need be |
 //! | `after` | the new row |
-//! | `unchanged` | columns missing from `after` because they are large, stored out of line and untouched; never the same as `null` |
+//! | `unchanged` | columns missing from `after`: large, stored out of line, untouched; not the same as `null` |
 //!
+//! Under the default identity an update has its old key only if that changed, or is itself stored out of line.
 //! A `message` also has `prefix`, `content` and `content_encoding`, which is `utf-8`, or `hex` (`\x…`) for other bytes.
 
 use std::io::Write;
@@ -112,5 +113,157 @@ fn write_message(prefix: &str, content: &[u8], out: &mut Vec<u8>) {
     } else {
         json::write_hex(content, out);
         out.extend_from_slice(br#","content_encoding":"hex""#);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use expect_test::{Expect, expect};
+
+    use super::*;
+    use crate::event::{
+        Cell, Column, Lsn, ReplicaIdentity, RowBuilder, Scalar, Shape, TableName, Timestamp, Transaction,
+    };
+
+    fn relation() -> Arc<Relation> {
+        let column = |name: &str, scalar| Column {
+            name: name.to_owned(),
+            type_oid: 0,
+            type_modifier: -1,
+            shape: Shape::Scalar(scalar),
+        };
+        Arc::new(Relation {
+            oid: 16_384,
+            name: TableName { schema: "public".into(), table: "Users \"quoted\"".into() },
+            identity: ReplicaIdentity::Default,
+            columns: vec![
+                column("id", Scalar::Integer),
+                column("bio", Scalar::Text),
+                column("at", Scalar::TimestampTz),
+            ],
+            key: vec![0],
+        })
+    }
+
+    fn row(cells: [Cell<'_>; 3]) -> Row {
+        let mut builder = RowBuilder::default();
+        cells.iter().for_each(|&cell| builder.push(cell));
+        builder.finish()
+    }
+
+    fn line(change: Change) -> String {
+        let transaction = Arc::new(Transaction {
+            epoch: 1,
+            xid: 742,
+            commit_lsn: Lsn::new(0x16_B374_D848),
+            commit_time: Timestamp::from_unix_micros(1_795_514_400_000_500),
+            first_ordinal: 0,
+        });
+        let mut out = Vec::new();
+        write_event("shop", &Event { transaction, ordinal: 3, change }, &mut out);
+        let line = String::from_utf8(out).expect("JSON is UTF-8");
+        assert!(!line.contains('\n'));
+        serde_json::from_str::<serde_json::Value>(&line).expect("JSON");
+        line
+    }
+
+    /// Compares what follows the fields that all events have alike.
+    fn check(change: Change, expected: Expect) {
+        let op = change.op().as_str();
+        let line = line(change);
+        let (head, tail) = line.split_once(r#","key":"#).expect("a key field");
+        assert!(head.contains(&format!(r#","op":"{op}","schema":"#)), "{head}");
+        expected.assert_eq(&format!(r#""key":{tail}"#));
+    }
+
+    #[test]
+    fn an_event_is_placed_dated_and_named() {
+        let head = line(Change::Truncate { relation: relation() });
+        let (head, _) = head.split_once(r#","key":"#).expect("a key field");
+        let expected = concat!(
+            r#"{"source":"shop","position":{"epoch":1,"commit_lsn":"16/B374D848","ordinal":3},"xid":742,"#,
+            r#""commit_time":"2026-11-24T10:00:00.000500Z","op":"truncate","schema":"public","table":"Users \"quoted\"""#
+        );
+        assert_eq!(head, expected);
+    }
+
+    #[test]
+    fn an_insert_has_its_key_and_the_new_row() {
+        let new = row([Cell::Text(b"7"), Cell::Text(b"two\nlines"), Cell::Text(b"2026-11-24 10:00:00+00")]);
+        check(
+            Change::Insert { relation: relation(), new },
+            expect![[
+                r#""key":{"id":7},"before":null,"after":{"id":7,"bio":"two\nlines","at":"2026-11-24T10:00:00Z"},"unchanged":[]}"#
+            ]],
+        );
+    }
+
+    #[test]
+    fn a_snapshot_row_reads_like_an_insert() {
+        let row = row([Cell::Text(b"7"), Cell::Null, Cell::Null]);
+        check(
+            Change::Read { relation: relation(), row },
+            expect![[r#""key":{"id":7},"before":null,"after":{"id":7,"bio":null,"at":null},"unchanged":[]}"#]],
+        );
+    }
+
+    #[test]
+    fn an_update_that_moves_the_key_shows_the_old_key_before_and_the_new_one_as_key() {
+        let old = OldRow::Key(row([Cell::Text(b"7"), Cell::Null, Cell::Null]));
+        let new = row([Cell::Text(b"8"), Cell::Unchanged, Cell::Null]);
+        check(
+            Change::Update { relation: relation(), old: Some(old), new },
+            expect![[r#""key":{"id":8},"before":{"id":7},"after":{"id":8,"at":null},"unchanged":["bio"]}"#]],
+        );
+    }
+
+    #[test]
+    fn an_update_under_identity_full_shows_the_whole_old_row() {
+        let old = OldRow::Full(row([Cell::Text(b"7"), Cell::Text(b"old"), Cell::Null]));
+        let new = row([Cell::Text(b"7"), Cell::Text(b"new"), Cell::Null]);
+        check(
+            Change::Update { relation: relation(), old: Some(old), new },
+            expect![[
+                r#""key":{"id":7},"before":{"id":7,"bio":"old","at":null},"after":{"id":7,"bio":"new","at":null},"unchanged":[]}"#
+            ]],
+        );
+    }
+
+    /// Under the default identity every column but the key is sent as NULL, which means "not sent" here. Shown as
+    /// null it would be a lie.
+    #[test]
+    fn a_delete_by_key_shows_the_key_and_no_nulls_for_what_was_not_sent() {
+        let old = OldRow::Key(row([Cell::Text(b"7"), Cell::Null, Cell::Null]));
+        check(
+            Change::Delete { relation: relation(), old },
+            expect![[r#""key":{"id":7},"before":{"id":7},"after":null,"unchanged":[]}"#]],
+        );
+    }
+
+    #[test]
+    fn a_truncate_has_a_table_and_no_row() {
+        check(
+            Change::Truncate { relation: relation() },
+            expect![[r#""key":null,"before":null,"after":null,"unchanged":[]}"#]],
+        );
+    }
+
+    #[test]
+    fn a_message_has_its_content_as_text_or_as_hex() {
+        check(
+            Change::Message { prefix: "app".into(), content: Bytes::from_static(b"hello \"you\"") },
+            expect![[
+                r#""key":null,"before":null,"after":null,"unchanged":[],"prefix":"app","content":"hello \"you\"","content_encoding":"utf-8"}"#
+            ]],
+        );
+        check(
+            Change::Message { prefix: "app".into(), content: Bytes::from_static(&[0xFF, 0x00]) },
+            expect![[
+                r#""key":null,"before":null,"after":null,"unchanged":[],"prefix":"app","content":"\\xff00","content_encoding":"hex"}"#
+            ]],
+        );
     }
 }

@@ -149,9 +149,11 @@ mod tests {
         let relation = Arc::new(relation("t", &["id", "n"], &[0]));
         let old = Some(OldRow::Key(row(&["1", ""])));
         let out = project(Change::Update { relation, old, new: row(&["2", "x"]) });
-        assert_eq!(out.iter().map(|m| m.key.to_string()).collect::<Vec<_>>(), ["t:1", "t:2"]);
+        assert_eq!(out.iter().map(|m| m.key.to_string()).collect::<Vec<_>>(), ["public.t:1", "public.t:2"]);
         assert_eq!(out[0].effect, Effect::Delete);
-        assert!(matches!(&out[1].effect, Effect::Put { moved_from: Some(from), .. } if from.to_string() == "t:1"));
+        assert!(
+            matches!(&out[1].effect, Effect::Put { moved_from: Some(from), .. } if from.to_string() == "public.t:1")
+        );
     }
 
     #[test]

@@ -1,7 +1,13 @@
 //! Where mutations go: the targets, all behind one small trait and all in files of the same order: config, connect, apply,
 //! classify errors, read back.
 
+mod blocking;
 mod error;
+pub mod file;
+pub mod redis;
+mod saved;
+#[cfg(feature = "search")]
+pub mod tantivy;
 
 use std::future::Future;
 

@@ -59,7 +59,7 @@ impl Postgres {
     /// Makes a cluster and starts it.
     pub(crate) fn start(options: PgOptions) -> Postgres {
         let account = Account::for_servers();
-        let template = Template::shared(&account);
+        let template = if options.own_initdb { Arc::new(Template::make(&account)) } else { Template::shared(&account) };
         let directory = account.directory("walbridge-pg-");
         template.copy_to(&directory.path().join("data"));
         let mut postgres =

@@ -19,6 +19,8 @@ pub(crate) struct PgOptions {
     pub(crate) tls: bool,
     /// More lines for `postgresql.conf`, such as `wal_sender_timeout = 2s`; they win over what stands there.
     pub(crate) conf: Vec<String>,
+    /// A cluster of its own making, with a system identifier of its own; the others are copies of one.
+    pub(crate) own_initdb: bool,
     /// More lines for `pg_hba.conf`, before the usual ones.
     pub(crate) hba: Vec<String>,
 }

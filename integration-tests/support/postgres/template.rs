@@ -30,7 +30,7 @@ impl Template {
         template
     }
 
-    fn make(account: &Account) -> Template {
+    pub(super) fn make(account: &Account) -> Template {
         let directory = account.directory("walbridge-pg-template-");
         let password = directory.path().join("password");
         fs::write(&password, PASSWORD).expect("the password file is written");

@@ -78,6 +78,8 @@ impl Flusher {
     }
 
     fn roll(&mut self, segment: Arc<Segment>, bytes: &[u8]) -> Result<(), LogError> {
+        // Else the new segment could be made in a directory that has taken the place of ours.
+        self.check_still_there()?;
         let path = segment.path.clone();
         (self.file, self.path) = (make_segment(&*self.disk, &self.shared.directory, &path, bytes)?, path);
         self.shared.catalog.push(segment);

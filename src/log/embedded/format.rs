@@ -64,10 +64,12 @@ pub(super) fn parse_segment_header(bytes: &[u8]) -> SegmentHeader {
     let mut input = Input::new(bytes);
     let magic = input.take(MAGIC.len());
     let (Some(format), Some(complement)) = (input.u16(), input.u16()) else { return SegmentHeader::Damaged };
-    if magic != Some(MAGIC) || format != !complement || format == 0 {
-        return SegmentHeader::Damaged;
+    match format {
+        _ if magic != Some(MAGIC) || format != !complement => SegmentHeader::Damaged,
+        FORMAT if input.u32() == Some(0) => SegmentHeader::Ours,
+        0 | FORMAT => SegmentHeader::Damaged,
+        newer => SegmentHeader::Newer(newer),
     }
-    if format > FORMAT { SegmentHeader::Newer(format) } else { SegmentHeader::Ours }
 }
 
 /// What a frame holds.
@@ -193,7 +195,7 @@ mod tests {
     fn a_flipped_bit_in_the_format_is_damage_and_not_a_newer_format() {
         let good = segment_header();
         assert_eq!(parse_segment_header(&good), SegmentHeader::Ours);
-        for bit in 0..96 {
+        for bit in 0..128 {
             let mut bad = good;
             bad[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(parse_segment_header(&bad), SegmentHeader::Damaged, "bit {bit}");

@@ -50,6 +50,11 @@ impl Frames {
         Ok(Frames { segment, file, byte, previous, buffer: Bytes::new() })
     }
 
+    /// From a place in the segment, given the checksum of the frame before it.
+    pub(super) fn open_at(segment: Arc<Segment>, byte: u64, previous: u32) -> Result<Self, LogError> {
+        Ok(Frames { byte, previous, ..Frames::open(segment)? })
+    }
+
     /// Log byte of the next frame.
     pub(super) fn at(&self) -> u64 {
         self.segment.start.saturating_add(self.byte)
@@ -141,14 +146,30 @@ impl Frames {
     /// there was once good, and has been damaged since. Returns the byte of that frame.
     pub(super) fn find_witness(&self) -> Result<Option<u64>, LogError> {
         let misfit = self.at();
+        Ok(self.find_frame(|header| header.synced > misfit)?.map(|(byte, _)| byte))
+    }
+
+    /// Goes to the next whole frame further on, whatever it follows. Returns whether there is one.
+    pub(super) fn resynchronise(&mut self) -> Result<bool, LogError> {
+        let found = self.find_frame(|_| true)?;
+        if let Some((byte, header)) = found {
+            (self.byte, self.previous) = (byte, header.previous);
+            self.buffer = Bytes::new();
+        }
+        Ok(found.is_some())
+    }
+
+    /// The first whole frame beyond the next one's first byte that stands where it says, and that is `wanted`.
+    fn find_frame(&self, wanted: impl Fn(&Header) -> bool) -> Result<Option<(u64, Header)>, LogError> {
         let end = self.file_len()?;
         let mut byte = self.byte.saturating_add(1);
         while byte.saturating_add(FRAME_HEADER_LEN as u64) <= end {
             let window = self.read(byte, usize::try_from(READ_AHEAD).unwrap_or(usize::MAX))?;
             for (index, bytes) in window.windows(FRAME_HEADER_LEN).enumerate() {
                 let place = byte.saturating_add(index as u64);
-                if self.is_witness(bytes, place, misfit, end)? {
-                    return Ok(Some(place));
+                let header = self.header_at(bytes, place, end).filter(&wanted);
+                if let Some(header) = header.filter(|header| self.is_whole(place, header)) {
+                    return Ok(Some((place, header)));
                 }
             }
             byte = byte.saturating_add((window.len().saturating_sub(FRAME_HEADER_LEN - 1)).max(1) as u64);
@@ -156,18 +177,18 @@ impl Frames {
         Ok(None)
     }
 
-    fn is_witness(&self, header: &[u8], place: u64, misfit: u64, end: u64) -> Result<bool, LogError> {
+    fn header_at(&self, bytes: &[u8], place: u64, end: u64) -> Option<Header> {
         // The place first: eight bytes that almost never fit by chance.
         let at = self.segment.start.saturating_add(place).to_le_bytes();
-        if header.get(16..24) != Some(at.as_slice()) {
-            return Ok(false);
+        if bytes.get(16..24) != Some(at.as_slice()) {
+            return None;
         }
-        let Some(header) = Header::parse(header) else { return Ok(false) };
-        if header.synced <= misfit || place.saturating_add(header.frame_len()) > end {
-            return Ok(false);
-        }
-        let frame = self.read(place, usize::try_from(header.frame_len()).unwrap_or(usize::MAX))?;
-        Ok(frame_crc(&frame) == header.crc)
+        Header::parse(bytes).filter(|header| place.saturating_add(header.frame_len()) <= end)
+    }
+
+    fn is_whole(&self, place: u64, header: &Header) -> bool {
+        let len = usize::try_from(header.frame_len()).unwrap_or(usize::MAX);
+        self.read(place, len).is_ok_and(|frame| frame_crc(&frame) == header.crc)
     }
 }
 

@@ -139,12 +139,11 @@ impl History {
         self.unit.take().map(|_| ()).ok_or_else(|| "an abort outside any unit".to_owned())
     }
 
-    /// The source has nothing before `lsn`. Returns whether that is news.
-    pub(super) fn progress(&mut self, lsn: Lsn) -> Result<bool, Disorder> {
+    /// The source has nothing before `lsn`.
+    pub(super) fn progress(&mut self, lsn: Lsn) -> Result<(), Disorder> {
         self.outside("progress")?;
-        let news = lsn > self.closed.end_lsn;
         self.closed.end_lsn = self.closed.end_lsn.max(lsn);
-        Ok(news)
+        Ok(())
     }
 
     fn outside(&self, what: &str) -> Result<(), Disorder> {

@@ -17,6 +17,7 @@ mod input;
 mod lookup;
 mod preamble;
 mod reader;
+mod readonly;
 mod record;
 mod recovery;
 mod relations;
@@ -24,6 +25,7 @@ mod retention;
 mod roles;
 mod scan;
 mod shared;
+mod verify;
 mod walk;
 mod writer;
 
@@ -35,7 +37,9 @@ use std::time::Instant;
 use tokio::sync::watch;
 
 pub use self::reader::Reader;
+pub use self::readonly::{ReadOnly, ReadOnlyReader};
 pub use self::retention::{Retained, Retention};
+pub use self::verify::{Damage, Report, verify};
 pub use self::writer::Writer;
 
 use self::catalog::{Catalog, Segment, open_file};
@@ -83,6 +87,7 @@ fn open_on(directory: &Path, options: Options, disk: Box<dyn Disk>) -> Result<(W
     check_format(&directory::list(directory)?)?;
     let lock = directory::lock(directory)?;
     let listing = directory::list(directory)?;
+    let last_used = last_used(&listing)?;
     let (id, segments, start, excess) = if listing.segments.is_empty() {
         create(directory, &listing, &*disk)?
     } else {
@@ -95,14 +100,13 @@ fn open_on(directory: &Path, options: Options, disk: Box<dyn Disk>) -> Result<(W
         return Err(LogError::Misuse("a log without a segment was opened".to_owned()));
     };
     let file = open_file(&newest, true)?;
-    let modified = retention::modified(&file.metadata().map_err(LogError::io("stat", &newest))?);
     let recovered = Recovered {
         epoch: start.history.epoch.clone(),
         durable: start.history.closed,
         snapshots: start.history.snapshots.values().cloned().collect(),
         truncated_bytes: excess,
     };
-    let clock = SteadyClock::new(modified, Instant::now());
+    let clock = SteadyClock::new(last_used, Instant::now());
     let catalog = Catalog::new(segments);
     let shared = Arc::new(Shared::new(directory.to_owned(), id, catalog, recovered.durable, clock));
     let flusher = Flusher::new(Arc::clone(&shared), disk, file, newest);
@@ -111,6 +115,13 @@ fn open_on(directory: &Path, options: Options, disk: Box<dyn Disk>) -> Result<(W
     let thread = thread.map_err(LogError::io("start the writing thread of", directory))?;
     let writer = Writer::new(Arc::clone(&shared), options, start, queue, thread, lock);
     Ok((writer, Log { shared }, recovered))
+}
+
+/// When the log was last written to, before opening it writes to it: the last time known to be real.
+fn last_used(listing: &Listing) -> Result<Timestamp, LogError> {
+    let Some((_, _, path)) = listing.segments.last() else { return Ok(Timestamp::now()) };
+    let metadata = std::fs::symlink_metadata(path).map_err(LogError::io("stat", path))?;
+    Ok(retention::modified(&metadata))
 }
 
 /// A newer format is refused before anything else, even the lock, is touched.
@@ -144,7 +155,7 @@ fn create(directory: &Path, listing: &Listing, disk: &dyn Disk) -> Result<Opened
     let start = Start {
         history: preamble.history,
         relations: relations::Relations::default(),
-        tail: Tail { sequence: 0, len },
+        tail: Tail { sequence: 0, len, inside: false },
         end: len,
         previous: crc,
         vouched: true,

@@ -14,6 +14,9 @@ use crate::log::{Batch, Durable, Limit, LogError};
 /// takes less time than handing it to another thread.
 const HOT_BYTES: u64 = 1024 * 1024;
 
+/// A scan come back from its thread, with what it read.
+type Read = (Scan, Result<Option<Batch>, LogError>);
+
 /// Reads committed events in order. Each reader has its own place and its own files; it never holds up the writer.
 #[derive(Debug)]
 pub struct Reader {
@@ -21,7 +24,7 @@ pub struct Reader {
     durable: watch::Receiver<Durable>,
     /// Not there while a thread of the blocking pool reads.
     scan: Option<Scan>,
-    reading: Option<JoinHandle<(Scan, Result<Option<Batch>, LogError>)>>,
+    reading: Option<JoinHandle<Read>>,
     offset: Offset,
 }
 

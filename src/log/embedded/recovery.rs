@@ -143,7 +143,7 @@ fn start(walk: Walk, spot: Spot) -> Start {
     Start {
         history,
         relations: Relations::new(relations),
-        tail: Tail { sequence: frames.segment.sequence, len: spot.byte },
+        tail: Tail { sequence: frames.segment.sequence, len: spot.byte, inside: frames.segment.inside },
         end: frames.segment.start.saturating_add(spot.byte),
         previous: spot.previous,
         vouched: spot.vouched,

@@ -1,6 +1,7 @@
 //! Removing the oldest segments by age and size, but never what a live sink still needs.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,7 +48,15 @@ pub(super) fn retain(
     durable: Durable,
     now: Timestamp,
 ) -> Result<Retained, LogError> {
-    let candidates = catalog.all().into_iter().map(candidate).collect::<Result<Vec<_>, _>>()?;
+    let mut candidates = Vec::new();
+    for segment in catalog.all() {
+        match candidate(segment) {
+            Ok(candidate) => candidates.push(candidate),
+            // A transaction is being taken back, and this was part of it.
+            Err(LogError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => break,
+            Err(error) => return Err(error),
+        }
+    }
     let due = due(&candidates, retention, now);
     let may = removable(&candidates, due, keep_from.min(durable.offset));
     let bytes = |from: usize, to: usize| {

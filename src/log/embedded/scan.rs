@@ -302,11 +302,11 @@ impl Scan {
 /// Opens a segment that retention may be about to remove.
 fn open(catalog: &Catalog, segment: Arc<Segment>, wanted: Offset) -> Result<Frames, LogError> {
     let sequence = segment.sequence;
-    Frames::open(segment).map_err(|error| match error {
-        LogError::Io { ref source, .. } if source.kind() == io::ErrorKind::NotFound => match catalog.get(sequence) {
-            Some(_) => error,
-            None => LogError::Expired { wanted, start: catalog.start() },
-        },
-        other => other,
+    Frames::open(segment).map_err(|error| {
+        let gone = matches!(&error, LogError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound);
+        match gone && catalog.get(sequence).is_none() {
+            true => LogError::Expired { wanted, start: catalog.start() },
+            false => error,
+        }
     })
 }

@@ -46,6 +46,13 @@ impl Walk {
         Walk { frames, history, relations: Vec::new(), spot, events: 0, frame_count: 0 }
     }
 
+    /// Goes on in the next segment.
+    pub(super) fn enter(&mut self, frames: Frames) {
+        self.frames = frames;
+        self.relations.clear();
+        self.note_spot(false);
+    }
+
     /// Takes the next frame.
     ///
     /// # Errors
@@ -63,11 +70,15 @@ impl Walk {
         }
         self.frame_count += 1;
         self.events = self.events.saturating_add(u64::from(header.events));
+        self.note_spot(records.is_empty());
+        Ok(Next::Frame(()))
+    }
+
+    fn note_spot(&mut self, vouched: bool) {
         if self.history.unit.is_none() {
             let (byte, previous) = (self.frames.byte, self.frames.previous);
-            self.spot = Some(Spot { byte, previous, relations: self.relations.len(), vouched: records.is_empty() });
+            self.spot = Some(Spot { byte, previous, relations: self.relations.len(), vouched });
         }
-        Ok(Next::Frame(()))
     }
 
     fn records(&mut self, header: &Header, records: &Bytes, end: u64) -> Result<(), String> {
@@ -113,7 +124,7 @@ impl Walk {
             Record::Snapshot(snapshot) => self.history.snapshot(&snapshot)?,
             Record::Commit { end_lsn } => self.history.commit(end_lsn, after)?,
             Record::Epoch(epoch) => self.history.epoch(&epoch)?,
-            Record::Progress(lsn) => self.history.progress(lsn).map(|_| ())?,
+            Record::Progress(lsn) => self.history.progress(lsn)?,
         }
         Ok(false)
     }

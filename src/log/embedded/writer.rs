@@ -54,6 +54,8 @@ pub(super) struct Tail {
     pub(super) sequence: u64,
     /// Bytes in the file.
     pub(super) len: u64,
+    /// Whether it begins inside a unit.
+    pub(super) inside: bool,
 }
 
 /// Where the open unit begins, so that it can be taken back.
@@ -61,9 +63,8 @@ pub(super) struct Tail {
 struct OpenUnit {
     mark: Mark,
     serial: u64,
-    sequence: u64,
-    /// Byte in the segment of the group it began in.
-    group_byte: u64,
+    /// The segment it began in, as long as it was before the group.
+    segment: Tail,
     /// Log byte of that group.
     group_start: u64,
     /// Whether frames of it have been sealed.
@@ -75,7 +76,7 @@ struct OpenUnit {
 
 impl OpenUnit {
     fn place(&self) -> Place {
-        Place { sequence: self.sequence, byte: self.group_byte.saturating_add(self.mark.at as u64) }
+        Place { sequence: self.segment.sequence, byte: self.segment.len.saturating_add(self.mark.at as u64) }
     }
 }
 
@@ -214,8 +215,8 @@ impl Writer {
                 self.seal_full_inside()
             }
             Entry::Snapshot(snapshot) => {
-                self.history.snapshot(snapshot)?;
                 self.open_frame()?;
+                self.history.snapshot(snapshot)?;
                 put_snapshot_record(&mut self.group.bytes, snapshot).map_err(describe)
             }
             Entry::Abort => self.abort(),
@@ -225,12 +226,12 @@ impl Writer {
                 put_epoch_record(&mut self.group.bytes, epoch).map_err(describe)
             }
             Entry::Progress(lsn) => {
-                if !self.history.progress(lsn)? {
-                    return Ok(());
+                // Before the history moves: a new segment's preamble must not know of it yet.
+                if lsn > self.history.closed.end_lsn {
+                    self.open_frame()?;
+                    put_progress(&mut self.group.bytes, lsn);
                 }
-                self.open_frame()?;
-                put_progress(&mut self.group.bytes, lsn);
-                Ok(())
+                self.history.progress(lsn)
             }
         }
     }
@@ -242,8 +243,7 @@ impl Writer {
         self.unit = Some(OpenUnit {
             mark: self.group.mark(),
             serial: self.serial,
-            sequence: self.segment.sequence,
-            group_byte: self.segment.len,
+            segment: self.segment,
             group_start: self.group.start,
             sealed: false,
             relations: self.relations.len(),
@@ -299,7 +299,7 @@ impl Writer {
             return Ok(());
         }
         self.jobs.push(Job::Cut(place));
-        self.segment = Tail { sequence: place.sequence, len: place.byte };
+        self.segment = Tail { len: place.byte, ..unit.segment };
         self.serial = self.serial.wrapping_add(1);
         self.vouched = false;
         self.group = Group::new(unit.group_start.saturating_add(unit.mark.at as u64), unit.mark.previous);
@@ -313,8 +313,7 @@ impl Writer {
     }
 
     fn open_new_frame(&mut self) -> Result<(), String> {
-        let buffered = self.group.bytes.len() as u64;
-        if self.segment.len.saturating_add(buffered) >= self.options.segment_bytes {
+        if self.segment.len.saturating_add(self.group.bytes.len() as u64) >= self.segment_limit() {
             self.roll().map_err(describe)?;
         } else if self.group.bytes.len() >= self.options.group_bytes {
             self.close_group().map_err(describe)?;
@@ -329,6 +328,17 @@ impl Writer {
             _ => self.group.open_frame(offset, 0),
         }
         Ok(())
+    }
+
+    /// Retention can only let the log begin where a segment begins between two units. So a segment waits a while for its
+    /// last unit to end, and one that begins inside a unit ends with it.
+    fn segment_limit(&self) -> u64 {
+        let limit = self.options.segment_bytes;
+        match (self.unit.is_some(), self.segment.inside) {
+            (true, _) => limit.saturating_add(limit / 4),
+            (false, true) => 0,
+            (false, false) => limit,
+        }
     }
 
     /// Seals the frame between units if it is full.
@@ -393,7 +403,7 @@ impl Writer {
             before.truncate(unit.relations);
             unit.left = Some(before);
         }
-        self.segment = Tail { sequence, len };
+        self.segment = Tail { sequence, len, inside: self.unit.is_some() };
         self.group = Group::new(start.saturating_add(len), crc);
         self.serial = self.serial.wrapping_add(1);
         Ok(())

@@ -1,5 +1,9 @@
 //! The embedded log as a whole, against what it promises.
 
+mod faults;
+mod power_cut;
+mod schedules;
+
 use std::path::Path;
 use std::sync::Arc;
 

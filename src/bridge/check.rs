@@ -1,0 +1,67 @@
+//! `walbridge check`: looks at every source and sink without changing anything.
+
+use secrecy::ExposeSecret as _;
+
+use super::{resolve, tables};
+use crate::capture::CaptureError;
+use crate::capture::connection::{Connection, Purpose};
+use crate::config::{self, Config, Target};
+use crate::ingest::preflight;
+use crate::project::key::KeyTemplate;
+use crate::status::Code;
+
+/// What a look at a source or sink has found.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// `source shop`, `sink user-cache`.
+    pub subject: String,
+    /// What is wrong; `None` if nothing is.
+    pub problem: Option<(Code, String)>,
+}
+
+/// Looks at every source and sink.
+pub async fn check(config: &Config) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for source in &config.sources {
+        let problem = look_at_source(source).await.err().map(|error| (error.code(), error.to_string()));
+        let reachable = problem.is_none();
+        findings.push(Finding { subject: format!("source {}", source.name), problem });
+        for sink in config.sinks.iter().filter(|sink| sink.source == source.name) {
+            let problem = look_at_sink(source, sink, reachable).await;
+            findings.push(Finding { subject: format!("sink {}", sink.name), problem });
+        }
+    }
+    findings
+}
+
+async fn look_at_source(source: &config::Source) -> Result<(), CaptureError> {
+    let source = resolve(source);
+    let mut replication = Connection::open(&source.address, Purpose::Replication).await?;
+    let mut catalog = Connection::open(&source.address, Purpose::Query).await?;
+    preflight(&source, &mut replication, &mut catalog).await?;
+    replication.close().await;
+    catalog.close().await;
+    Ok(())
+}
+
+async fn look_at_sink(source: &config::Source, sink: &config::Sink, source_is_sound: bool) -> Option<(Code, String)> {
+    if let Target::Redis { url, .. } = &sink.target {
+        if let Err(error) = crate::sink::redis::ping(url.expose_secret()).await {
+            return Some((error.code(), error.to_string()));
+        }
+    }
+    let text = sink.target.key()?;
+    let template = match KeyTemplate::parse(text) {
+        Ok(template) => template,
+        Err(error) => return Some((Code::ConfigInvalid, format!("key = \"{text}\": {error}"))),
+    };
+    if !source_is_sound {
+        return None;
+    }
+    // Before the first start there is no publication to learn the tables from; the key is then checked at the start.
+    let relations = tables::relations(&resolve(source), &sink.tables).await.ok()?;
+    relations.iter().find_map(|relation| {
+        let error = template.check(relation).err()?;
+        Some((Code::ConfigInvalid, format!("key = \"{text}\" for table {}: {error}", relation.name)))
+    })
+}

@@ -1,0 +1,172 @@
+//! Wiring: the one place that names concrete types. Opens what the configuration names, starts the loops, and waits.
+//!
+//! Each source's ingest loop has a thread and a runtime of its own: nothing that a sink or the admin port does delays the
+//! answer to a keepalive, and reading in gulps (`capture::pace`) is not disturbed by other tasks' wake-ups. The deliver
+//! loops share the process's runtime.
+
+mod check;
+mod retention;
+mod sinks;
+mod tables;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use self::check::{Finding, check};
+use crate::admin;
+use crate::config::{self, Config, SnapshotMode};
+use crate::ingest::{Halt, Ingest, Source};
+use crate::log::embedded::{self, Log, Options};
+use crate::log::{LogError, Recovered};
+use crate::status::{Board, Code, ExitCode, State};
+
+/// What is still under way so long after being told to stop is left as a crash would leave it, which loses nothing.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// An opened source.
+struct Opened {
+    source: Source,
+    writer: embedded::Writer,
+    log: Log,
+    recovered: Recovered,
+}
+
+/// Runs until `stop`, or until nothing can go on without an operator.
+pub async fn run(config: Config, stop: CancellationToken) -> ExitCode {
+    if let Err(error) = stop_on_signals(&stop) {
+        tracing::error!(%error, "signals cannot be received");
+        return ExitCode::Internal;
+    }
+    let board = Board::default();
+    let search = admin::SearchRegistry::default();
+    // The port first: a clash is found before anything else is touched.
+    let port = match admin::bind(&config.admin).await {
+        Ok(port) => port,
+        Err(error) => return fail(ExitCode::Configuration, error.code(), &error),
+    };
+    let mut opened = Vec::new();
+    for source in &config.sources {
+        match open(source, &config.log) {
+            Ok(source) => opened.push(source),
+            Err(error) => return fail(ExitCode::Halted, error.code(), &error),
+        }
+    }
+    let mut loops = JoinSet::new();
+    loops.spawn(admin::serve(port, config.admin.token.clone(), board.clone(), search.clone(), stop.clone()));
+    for source in &opened {
+        for sink in config.sinks.iter().filter(|sink| sink.source == source.source.name) {
+            let parts = sinks::Parts {
+                config: sink.clone(),
+                source: source.source.clone(),
+                log: source.log.clone(),
+                dead_letters: config.log.path.join("dead-letters"),
+                board: board.clone(),
+                search: search.clone(),
+            };
+            let stop = stop.clone();
+            loops.spawn(async move { sinks::run(parts, &stop).await });
+        }
+        let task = retention::run(source.source.name.clone(), source.log.clone(), config.log.retain, board.clone());
+        let stop = stop.clone();
+        loops.spawn(async move { stop.run_until_cancelled(task).await.unwrap_or_default() });
+    }
+    let mut ingests = JoinSet::new();
+    for source in opened {
+        ingests.spawn(ingest(source, board.clone(), stop.clone()));
+    }
+    let mut exit = ExitCode::Clean;
+    while let Some(ended) = ingests.join_next().await {
+        match ended {
+            Ok(None) => {}
+            Ok(Some(halt)) if halt.is_setup() => {
+                exit = ExitCode::Configuration;
+                stop.cancel();
+            }
+            Ok(Some(_)) => {}
+            Err(_) => {
+                exit = ExitCode::Internal;
+                stop.cancel();
+            }
+        }
+    }
+    stop.cancelled().await;
+    if tokio::time::timeout(GRACE, async { while loops.join_next().await.is_some() {} }).await.is_err() {
+        tracing::warn!(
+            seconds = GRACE.as_secs(),
+            "not everything ended in time; the rest is left as a crash would leave it"
+        );
+    }
+    if exit == ExitCode::Clean && is_halted(&board) { ExitCode::Halted } else { exit }
+}
+
+/// SIGTERM, as service managers send it, and SIGINT, as Ctrl-C does.
+fn stop_on_signals(stop: &CancellationToken) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+        stop.cancel();
+    });
+    Ok(())
+}
+
+fn is_halted(board: &Board) -> bool {
+    let status = board.read();
+    let mut states =
+        status.sources.values().map(|source| source.state).chain(status.sinks.values().map(|sink| sink.state));
+    states.any(|state| state == State::Halted)
+}
+
+fn fail(exit: ExitCode, code: Code, error: &dyn std::error::Error) -> ExitCode {
+    tracing::error!(%code, %error, "cannot start");
+    exit
+}
+
+fn open(source: &config::Source, log: &config::Log) -> Result<Opened, LogError> {
+    let (writer, log, recovered) = embedded::open(&log.path_of(&source.name), Options::default())?;
+    tracing::info!(source = %source.name, log = %log.id(), events = %recovered.durable.offset,
+        end_lsn = %recovered.durable.end_lsn, truncated_bytes = recovered.truncated_bytes, "log opened");
+    Ok(Opened { source: resolve(source), writer, log, recovered })
+}
+
+/// The source as the ingest loop wants it.
+fn resolve(source: &config::Source) -> Source {
+    let tables = source.tables.clone();
+    Source {
+        name: source.name.clone(),
+        address: source.address.clone(),
+        tables: Arc::new(move |name| tables.matches(name)),
+        slot: source.slot.clone(),
+        publication: source.publication.clone(),
+        snapshot: source.snapshot == SnapshotMode::Initial,
+    }
+}
+
+/// Runs an ingest loop on a thread of its own. `None`: it was told to stop.
+async fn ingest(opened: Opened, board: Board, stop: CancellationToken) -> Option<Halt> {
+    let Opened { source, writer, recovered, .. } = opened;
+    let (tell, ended) = oneshot::channel();
+    let name = source.name.clone();
+    let body = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let outcome = runtime.map(|runtime| runtime.block_on(Ingest::new(source, writer, recovered, board).run(&stop)));
+        let _ = tell.send(outcome);
+    };
+    let thread = std::thread::Builder::new().name(format!("ingest-{name}")).spawn(body);
+    match (thread, ended.await) {
+        (Ok(_), Ok(Ok(outcome))) => outcome.err(),
+        // The thread panicked, or there was none to be had: the caller treats a panic as a bug.
+        #[expect(clippy::panic, reason = "carries a panic of the thread into the task that waits for it")]
+        _ => panic!("the ingest thread of source {name} ended without an outcome"),
+    }
+}

@@ -1,0 +1,149 @@
+//! From a sink's configuration to its running loop.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::tables;
+use crate::admin::SearchRegistry;
+use crate::capture::readback::Readback;
+use crate::config::{self, Target};
+use crate::dead_letter::DeadLetters;
+use crate::deliver::{Deliver, Limits, OnReject};
+use crate::event::Relation;
+use crate::ingest::Source;
+use crate::log::embedded::Log;
+use crate::project::key::KeyTemplate;
+use crate::project::{Kind, Projection};
+use crate::retry::Backoff;
+use crate::sink::Sink;
+use crate::sink::file::{self, FileSink};
+use crate::sink::redis::{self, RedisSink};
+use crate::status::{Board, Code, Disposition, State};
+
+/// What a sink's loop is made of.
+pub(super) struct Parts {
+    pub(super) config: config::Sink,
+    pub(super) source: Source,
+    pub(super) log: Log,
+    pub(super) dead_letters: PathBuf,
+    pub(super) board: Board,
+    pub(super) search: SearchRegistry,
+}
+
+/// Runs a sink until told to stop. A sink that halts stays on the board; the others go on.
+pub(super) async fn run(parts: Parts, stop: &CancellationToken) {
+    let name = parts.config.name.clone();
+    parts.board.sink(&name, |status| {
+        status.kind = parts.config.target.kind();
+        status.source.clone_from(&parts.source.name);
+    });
+    let Some(relations) = relations(&parts, stop).await else { return };
+    let template = match template(parts.config.target.key(), &relations) {
+        Ok(template) => template,
+        Err(detail) => return halt(&parts, Code::ConfigInvalid, &detail),
+    };
+    match parts.config.target.clone() {
+        Target::Redis { url, value, ttl, .. } => {
+            let clear = tables::clear_patterns(template.as_ref(), &relations);
+            let sink = RedisSink::new(redis::Options { name, url, value: value.into(), ttl, clear });
+            deliver(parts, sink, Kind::State, template, stop).await;
+        }
+        Target::File { path } => {
+            let source = parts.source.name.clone();
+            let sink = FileSink::new(file::Options { name, source, path });
+            deliver(parts, sink, Kind::History, None, stop).await;
+        }
+        #[cfg(feature = "search")]
+        Target::Tantivy { path, fields, .. } => {
+            use crate::sink::tantivy::{Options, TantivySink};
+            let fields = Some(fields).filter(|fields| !fields.is_empty());
+            match TantivySink::new(Options { name: name.clone(), path, fields, relations, ..Options::default() }) {
+                Ok(sink) => {
+                    parts.search.register(&name, sink.search_handle());
+                    deliver(parts, sink, Kind::State, template, stop).await;
+                }
+                Err(error) => halt(&parts, error.code(), &error.to_string()),
+            }
+        }
+        #[cfg(not(feature = "search"))]
+        Target::Tantivy { .. } => {
+            halt(&parts, Code::ConfigInvalid, "this walbridge was built without the feature `search`");
+        }
+    }
+}
+
+async fn deliver(parts: Parts, sink: impl Sink, kind: Kind, template: Option<KeyTemplate>, stop: &CancellationToken) {
+    let dead_letters = match DeadLetters::open(&parts.dead_letters, &parts.config.name, &parts.source.name) {
+        Ok(dead_letters) => dead_letters,
+        Err(error) => {
+            let detail = format!("the dead letters in {} cannot be opened: {error}", parts.dead_letters.display());
+            return halt(&parts, Code::LogIo, &detail);
+        }
+    };
+    let (patterns, batch) = (parts.config.tables.clone(), parts.config.batch);
+    let bytes = usize::try_from(batch.bytes).unwrap_or(usize::MAX);
+    let deliver = Deliver {
+        name: parts.config.name,
+        log: parts.log,
+        sink,
+        projection: Projection::new(kind, Arc::new(move |name| patterns.matches(name)), template),
+        limits: Limits { rows: batch.rows, bytes, linger: batch.linger },
+        on_reject: match parts.config.on_reject {
+            config::OnReject::DeadLetter => OnReject::DeadLetter,
+            config::OnReject::Stop => OnReject::Stop,
+        },
+        dead_letters,
+        readback: Readback::new(parts.source.address),
+        board: parts.board,
+    };
+    // Why it ended is on the board, and in the process's log, by then.
+    let _ = deliver.run(stop).await;
+}
+
+/// The sink's tables as they are now. Waits for a source that is not there yet; a source that refuses is for the ingest
+/// loop to report.
+async fn relations(parts: &Parts, stop: &CancellationToken) -> Option<Vec<Arc<Relation>>> {
+    let mut backoff = Backoff::default();
+    loop {
+        let found = tokio::select! {
+            () = stop.cancelled() => return None,
+            found = tables::relations(&parts.source, &parts.config.tables) => found,
+        };
+        match found {
+            Ok(relations) => return Some(relations),
+            Err(error) => {
+                let waits = error.disposition() == Disposition::Retry;
+                parts.board.sink(&parts.config.name, |status| {
+                    status.state = if waits { State::Starting } else { State::Paused };
+                    status.code = Some(error.code());
+                    status.message = Some(format!("waiting for the source, to learn its tables: {error}"));
+                });
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return None,
+            () = tokio::time::sleep(backoff.next_delay()) => {}
+        }
+    }
+}
+
+/// The configured key template, checked against every table it is for.
+fn template(text: Option<&str>, relations: &[Arc<Relation>]) -> Result<Option<KeyTemplate>, String> {
+    let Some(text) = text else { return Ok(None) };
+    let template = KeyTemplate::parse(text).map_err(|error| format!("key = \"{text}\": {error}"))?;
+    for relation in relations {
+        template.check(relation).map_err(|error| format!("key = \"{text}\" for table {}: {error}", relation.name))?;
+    }
+    Ok(Some(template))
+}
+
+fn halt(parts: &Parts, code: Code, detail: &str) {
+    tracing::error!(sink = %parts.config.name, %code, detail, "halted");
+    parts.board.sink(&parts.config.name, |status| {
+        status.state = State::Halted;
+        status.code = Some(code);
+        status.message = Some(detail.to_owned());
+    });
+}

@@ -1,0 +1,43 @@
+//! What a sink must know of its tables before it starts.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::capture::CaptureError;
+use crate::capture::catalog;
+use crate::capture::connection::{Connection, Purpose};
+use crate::config::TablePatterns;
+use crate::event::{Relation, TableName};
+use crate::ingest::Source;
+use crate::project::key::KeyTemplate;
+use crate::sink::redis::{ClearKeys, ClearPatterns};
+
+/// The tables that a sink takes, as they are published now.
+pub(super) async fn relations(source: &Source, patterns: &TablePatterns) -> Result<Vec<Arc<Relation>>, CaptureError> {
+    let mut connection = Connection::open(&source.address, Purpose::Query).await?;
+    let mut relations = Vec::new();
+    for table in catalog::tables(&mut connection).await? {
+        if (source.tables)(&table.name) && patterns.matches(&table.name) {
+            let published = catalog::describe(&mut connection, &table, &source.publication).await?;
+            relations.push(Arc::new(published.relation));
+        }
+    }
+    connection.close().await;
+    Ok(relations)
+}
+
+/// How the keys of each table's documents are found again when it is truncated.
+pub(super) fn clear_patterns(template: Option<&KeyTemplate>, relations: &[Arc<Relation>]) -> ClearPatterns {
+    let patterns: HashMap<TableName, (KeyTemplate, Arc<Relation>)> = relations
+        .iter()
+        .map(|relation| {
+            let template = template.cloned().unwrap_or_else(|| KeyTemplate::default_for(relation));
+            (relation.name.clone(), (template, relation.clone()))
+        })
+        .collect();
+    Arc::new(move |table: &TableName| {
+        let (template, relation) = patterns.get(table)?.clone();
+        let glob = template.glob();
+        Some(ClearKeys { glob, is_ours: Arc::new(move |key: &[u8]| template.may_be_ours(&relation, key)) })
+    })
+}

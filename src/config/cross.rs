@@ -1,0 +1,186 @@
+//! What can only be checked when all tables have been read: who feeds whom, and who would be in whose way.
+
+use std::path::{Component, Path, PathBuf};
+
+use secrecy::ExposeSecret as _;
+
+use super::Named;
+use super::key::did_you_mean;
+use super::log::Log;
+use super::pattern::{Pattern, TablePatterns};
+use super::sink::{RawSink, Sink, Target};
+use super::source::Source;
+
+type Sources<'a> = [Named<'a, Source>];
+
+/// Completes the sinks. `None` if any is mistaken.
+pub(super) fn check(log: &Option<Log>, sources: &Sources<'_>, sinks: Vec<Named<'_, RawSink>>) -> Option<Vec<Sink>> {
+    refuse_shared_slots(sources);
+    refuse_shared_paths(log.as_ref(), &sinks);
+    refuse_shared_keys(&sinks);
+    let mut complete = Vec::with_capacity(sinks.len());
+    let mut whole = true;
+    for Named { section, value, .. } in sinks {
+        let resolved = value.and_then(|raw| {
+            let source = source_of(&raw, sources, &section)?;
+            if let Some(tables) = source.value.as_ref().map(|source| &source.tables) {
+                refuse_uncovered(&raw, source.name, tables, &section);
+            }
+            Some(Sink {
+                name: raw.name,
+                source: source.name.to_owned(),
+                tables: raw.from.0.into_iter().map(|(pattern, _)| pattern).collect(),
+                on_reject: raw.on_reject,
+                batch: raw.batch,
+                target: raw.target,
+            })
+        });
+        whole &= resolved.is_some();
+        complete.extend(resolved);
+    }
+    whole.then_some(complete)
+}
+
+/// The source that feeds the sink: the one it names, or the only one.
+fn source_of<'s, 'a>(
+    raw: &RawSink,
+    sources: &'s Sources<'a>,
+    section: &super::Section<'_>,
+) -> Option<&'s Named<'a, Source>> {
+    let names = || sources.iter().map(|source| source.name);
+    match (&raw.source, sources) {
+        (Some(wanted), _) => {
+            let found = sources.iter().find(|source| source.name == wanted);
+            if let (None, Some(item)) = (found, section.item("source")) {
+                item.complain(format!("there is no source `{wanted}`"), Some(did_you_mean(wanted, names())));
+            }
+            found
+        }
+        (None, [only]) => Some(only),
+        // That there is no source has been said.
+        (None, []) => None,
+        (None, _) => {
+            let help = format!("add source = one of {}", names().collect::<Vec<_>>().join(", "));
+            section.complain("with several sources, a sink says which one feeds it".to_owned(), help);
+            None
+        }
+    }
+}
+
+/// A sink that waits for tables which its source does not capture would wait for ever.
+fn refuse_uncovered(raw: &RawSink, source: &str, tables: &TablePatterns, section: &super::Section<'_>) {
+    let Some(item) = section.item("from") else { return };
+    for (pattern, span) in raw.from.0.iter().filter(|(pattern, _)| !pattern.excludes()) {
+        if may_be_covered(pattern, tables) {
+            continue;
+        }
+        let literal = tables.patterns().iter().filter(|known| !known.excludes()).map(ToString::to_string);
+        let nearest = nearest(&pattern.to_string(), literal.collect());
+        let add = format!("add it to `tables` of [sources.{source}]");
+        let help = nearest.map_or_else(|| add.clone(), |nearest| format!("did you mean `{nearest}`? Otherwise {add}"));
+        let message = format!("source `{source}` does not capture `{pattern}`");
+        item.reader.complain(&item.path, Some(span.clone()), message, Some(help));
+    }
+}
+
+/// `false` only if it is certain that no table fits both.
+fn may_be_covered(pattern: &Pattern, tables: &TablePatterns) -> bool {
+    match pattern.table_name() {
+        Some(name) => tables.matches(&name),
+        None => tables
+            .patterns()
+            .iter()
+            .filter(|known| !known.excludes())
+            .any(|known| known.table_name().is_none_or(|name| pattern.covers(&name) && tables.matches(&name))),
+    }
+}
+
+fn nearest(wanted: &str, known: Vec<String>) -> Option<String> {
+    let distance = |candidate: &String| strsim::damerau_levenshtein(wanted, candidate);
+    known
+        .into_iter()
+        .map(|candidate| (distance(&candidate), candidate))
+        .filter(|(far, _)| *far <= 3)
+        .min()
+        .map(|(_, near)| near)
+}
+
+/// A slot is read by one; two would take turns at losing changes.
+fn refuse_shared_slots(sources: &Sources<'_>) {
+    for (index, later) in sources.iter().enumerate() {
+        let Some(own) = &later.value else { continue };
+        let same = |earlier: &&Named<'_, Source>| {
+            earlier
+                .value
+                .as_ref()
+                .is_some_and(|other| other.slot == own.slot && other.address.hosts == own.address.hosts)
+        };
+        if let Some(earlier) = sources.iter().take(index).find(same) {
+            let message = format!("source `{}` has the slot `{}` on this server already", earlier.name, own.slot);
+            later.section.complain(message, "give each source a slot of its own: slot = \"…\"".to_owned());
+        }
+    }
+}
+
+/// What a sink writes on the local disk.
+fn local_path(target: &Target) -> Option<&Path> {
+    match target {
+        Target::Tantivy { path, .. } | Target::File { path } => Some(path),
+        Target::Redis { .. } => None,
+    }
+}
+
+/// No two write the same file, or one inside the other's directory.
+fn refuse_shared_paths(log: Option<&Log>, sinks: &[Named<'_, RawSink>]) {
+    let mut taken: Vec<(String, PathBuf)> =
+        log.map(|log| ("the log".to_owned(), plain(&log.path))).into_iter().collect();
+    for sink in sinks {
+        let Some(path) = sink.value.as_ref().and_then(|raw| local_path(&raw.target)) else { continue };
+        let path = plain(path);
+        let clash = taken.iter().find(|(_, other)| path.starts_with(other) || other.starts_with(&path));
+        if let (Some((owner, _)), Some(item)) = (clash, sink.section.item("path")) {
+            let help = "give it a path of its own, outside the others' directories".to_owned();
+            item.complain(format!("{owner} writes there already"), Some(help));
+        }
+        taken.push((format!("sink `{}`", sink.name), path));
+    }
+}
+
+/// The path without `.` and `..`, and without symbolic links as far as it exists.
+fn plain(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                out.pop();
+            }
+            Component::Prefix(_) | Component::RootDir | Component::Normal(_) => {
+                out.push(component);
+                out = std::fs::canonicalize(&out).unwrap_or(out);
+            }
+        }
+    }
+    out
+}
+
+/// Two sinks under the same keys of one server would overwrite each other's documents.
+fn refuse_shared_keys(sinks: &[Named<'_, RawSink>]) {
+    let place = |sink: &Named<'_, RawSink>| match sink.value.as_ref().map(|raw| (&raw.target, &raw.from)) {
+        Some((Target::Redis { url, key, .. }, from)) => {
+            // Without a template a key begins with the table's name: only the same tables meet.
+            let tables =
+                key.is_none().then(|| from.0.iter().map(|(pattern, _)| pattern.to_string()).collect::<Vec<_>>());
+            Some((url.expose_secret().to_owned(), key.clone(), tables))
+        }
+        _ => None,
+    };
+    for (index, later) in sinks.iter().enumerate() {
+        let Some(own) = place(later) else { continue };
+        if let Some(earlier) = sinks.iter().take(index).find(|earlier| place(earlier).as_ref() == Some(&own)) {
+            let help = "give each a key of its own: key = \"prefix:{id}\"".to_owned();
+            let message = format!("sink `{}` writes the same keys to the same server", earlier.name);
+            later.section.complain(message, help);
+        }
+    }
+}

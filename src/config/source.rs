@@ -1,0 +1,225 @@
+//! `[sources.NAME]`: a PostgreSQL database and which of its tables.
+
+use std::path::PathBuf;
+
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::key::{Describe, Key, Section};
+use super::pattern::TablePatterns;
+use super::reader::Item;
+use super::value::{Choice, Patterns};
+use crate::capture::address::Address;
+
+/// A database to capture.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Its name: the log's directory, and a label wherever it is spoken of.
+    pub name: String,
+    /// Where it is and how to get in.
+    pub address: Address,
+    /// Its tables.
+    pub tables: TablePatterns,
+    /// The replication slot.
+    pub slot: String,
+    /// The publication.
+    pub publication: String,
+    /// Whether existing rows are copied.
+    pub snapshot: SnapshotMode,
+}
+
+/// What happens to the rows that a table has already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnapshotMode {
+    /// They are copied, once for each table.
+    Initial,
+    /// They are not; only changes from now on.
+    Never,
+}
+
+impl Choice for SnapshotMode {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("initial", SnapshotMode::Initial), ("never", SnapshotMode::Never)];
+}
+
+static URL: Key<SecretString> = Key::required(
+    "url",
+    "\"postgres://walbridge@db.internal/shop\"",
+    "Where the database is, as libpq's connection URLs have it. Without `sslmode`, a host that is not this machine must prove itself (`verify-full`).",
+);
+static PASSWORD_FILE: Key<PathBuf> = Key::optional(
+    "password_file",
+    "the password in the URL, else `PGPASSWORD`, else `~/.pgpass`",
+    "\"/run/secrets/postgres-password\"",
+    "A file that holds the password and nothing else; a newline at its end does not count.",
+);
+static TABLES: Key<Patterns> = Key::required(
+    "tables",
+    "[\"public.*\", \"!public.audit\"]",
+    "The tables to capture, `schema.table` each. `*` stands for any run of characters, `?` for one; `!` in front leaves tables out.",
+);
+static SLOT: Key<String> = Key::optional(
+    "slot",
+    "`walbridge_NAME`, with `_` for `-`",
+    "\"walbridge_shop\"",
+    "The replication slot; made if it is not there. Only one program may use a slot.",
+);
+static PUBLICATION: Key<String> = Key::optional(
+    "publication",
+    "`walbridge_NAME`, with `_` for `-`",
+    "\"walbridge_shop\"",
+    "The publication; made for the configured tables if it is not there.",
+);
+static SNAPSHOT: Key<SnapshotMode> = Key::default(
+    "snapshot",
+    "\"initial\"",
+    "\"never\"",
+    "`initial` copies the rows that are there already, once for each table; `never` takes only changes from now on.",
+);
+
+pub(super) static KEYS: &[&dyn Describe] = &[&URL, &PASSWORD_FILE, &TABLES, &SLOT, &PUBLICATION, &SNAPSHOT];
+
+/// PostgreSQL's limit for names (`NAMEDATALEN - 1`).
+const NAME_BYTES_MAX: usize = 63;
+
+/// Reads one.
+pub(super) fn read(name: &str, section: &Section<'_>) -> Option<Source> {
+    section.refuse_others(KEYS, |key| {
+        let is_password = key.contains("pass") || key.contains("pasw") || key == "pwd";
+        is_password.then(|| {
+            "a password comes from the environment (`${NAME}` in the url, or PGPASSWORD) or from a file (password_file)"
+                .to_owned()
+        })
+    });
+    let url = section.get(&URL);
+    let password_file = section.get(&PASSWORD_FILE);
+    let tables = section.get(&TABLES);
+    let snapshot = section.get(&SNAPSHOT);
+    let default_name = format!("walbridge_{}", name.replace('-', "_"));
+    let slot = server_name(section, &SLOT, &default_name, is_slot_name, "1 to 63 lower-case letters, digits and _");
+    let publication = server_name(
+        section,
+        &PUBLICATION,
+        &default_name,
+        is_publication_name,
+        "1 to 63 bytes without control characters",
+    );
+    let mut address = parse_url(&section.item("url")?, &url?)?;
+    if let Some(path) = password_file {
+        address.password = Some(read_password(&section.item("password_file")?, &path)?);
+    }
+    let tables = tables?.0.into_iter().map(|(pattern, _)| pattern).collect();
+    Some(Source { name: name.to_owned(), address, tables, slot: slot?, publication: publication?, snapshot: snapshot? })
+}
+
+/// A name on the server, or the default. These names go into SQL and replication commands, so nothing but what PostgreSQL
+/// itself takes gets past here.
+fn server_name(
+    section: &Section<'_>,
+    key: &Key<String>,
+    default: &str,
+    valid: fn(&str) -> bool,
+    rule: &str,
+) -> Option<String> {
+    let item = section.item(key.name());
+    let name = if item.is_some() { section.get(key)? } else { default.to_owned() };
+    if valid(&name) {
+        return Some(name);
+    }
+    match item {
+        Some(item) => {
+            item.complain(format!("`{}` cannot be the name of a {}", item.written(), key.name()), Some(rule.to_owned()))
+        }
+        None => section.complain(
+            format!("`{default}` is too long for a {}", key.name()),
+            format!("set {} yourself: {rule}", key.name()),
+        ),
+    }
+    None
+}
+
+/// As `ReplicationSlotValidateName` has it.
+fn is_slot_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(allowed)
+}
+
+fn is_publication_name(name: &str) -> bool {
+    (1..=NAME_BYTES_MAX).contains(&name.len()) && !name.chars().any(char::is_control)
+}
+
+fn parse_url(item: &Item<'_>, url: &SecretString) -> Option<Address> {
+    let url = url.expose_secret();
+    if password_splits_url(url) {
+        let help = "in a url write %2F for /, %3F for ?, %23 for #, %40 for @; or use password_file".to_owned();
+        item.complain("the password seems to have a character in it that ends the host's part".to_owned(), Some(help));
+        return None;
+    }
+    Address::parse(url)
+        .inspect_err(|error| item.complain(format!("`{}` is not usable", item.path), Some(error.to_string())))
+        .ok()
+}
+
+/// Whether a `/`, `?` or `#` stands before the `@` of the login. Taken at its word, such a url has half of its password in the
+/// port, the database or a parameter, all of which are shown in messages.
+fn password_splits_url(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let Some(cut) = rest.find(['/', '?', '#']) else { return false };
+    let (authority, rest) = rest.split_at(cut);
+    let path = rest.split('?').next().unwrap_or_default();
+    let opens_password = !authority.contains('@')
+        && authority.split_once(':').is_some_and(|(_, port)| !port.bytes().all(|byte| byte.is_ascii_digit()));
+    path.contains('@') || (opens_password && rest.contains('@'))
+}
+
+fn read_password(item: &Item<'_>, path: &std::path::Path) -> Option<SecretString> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => {
+            let password = text.strip_suffix('\n').unwrap_or(&text);
+            Some(SecretString::from(password.strip_suffix('\r').unwrap_or(password)))
+        }
+        Err(error) => {
+            let help = "the file must be there, and readable for the user that runs walbridge".to_owned();
+            item.complain(format!("cannot read {}: {error}", item.written()), Some(help));
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_a_password_is_never_taken_for_a_database_or_a_parameter() {
+        for (url, split) in [
+            ("postgres://u:pa/ss@db/x", true),
+            ("postgres://u:12/34@db/x", true),
+            ("postgres://u:pa?ss=word@db/x", true),
+            ("postgres://u:pa#ss@db/x", true),
+            ("postgres://u:pa@ss@db/x", false),
+            ("postgres://u:p%2Fw@db:5432/x?sslmode=disable", false),
+            ("postgres://db:5432/x?user=a@b", false),
+            ("postgres://db?user=a@b", false),
+            ("postgres:///x?host=/run/postgresql", false),
+        ] {
+            assert_eq!(password_splits_url(url), split, "{url}");
+        }
+    }
+
+    #[test]
+    fn slot_names_are_those_that_postgres_takes() {
+        for (name, valid) in [
+            ("walbridge_shop_2", true),
+            (&"a".repeat(63), true),
+            (&"a".repeat(64), false),
+            ("Walbridge", false),
+            ("a-b", false),
+            ("a b", false),
+            ("x\" (SNAPSHOT 'nothing')", false),
+            ("", false),
+            ("é", false),
+        ] {
+            assert_eq!(is_slot_name(name), valid, "{name}");
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Events as JSON Lines in a local file.

@@ -1,0 +1,83 @@
+//! Redis's errors by consequence: by the kind of the library's error and by the code that starts every error reply, never by
+//! their text.
+
+use redis::{ErrorKind, RedisError, ServerError};
+
+use crate::sink::SinkError;
+
+/// Redis tells these when it will take writes again later: memory is full, it cannot persist, too few replicas are attached.
+/// `EXECABORT` without an earlier refusal means that `EXEC` itself met one of these.
+const PATIENCE: [&str; 4] = ["OOM", "MISCONF", "NOREPLICAS", "EXECABORT"];
+const CREDENTIALS: [&str; 3] = ["NOAUTH", "WRONGPASS", "NOPERM"];
+const CLUSTER: [&str; 3] = ["MOVED", "ASK", "CROSSSLOT"];
+/// A command it does not have, a key of ours with a foreign type, a failing script: the same tomorrow.
+const HOPELESS: [&str; 3] = ["ERR", "WRONGTYPE", "NOPROTO"];
+
+/// What an error reply means for the sink. Codes that are not known are waited for, visibly.
+pub(super) fn refused(target: &str, doing: &str, error: &ServerError) -> SinkError {
+    let (target, code) = (target.to_owned(), error.code());
+    let detail = format!("{doing}: {code} {}", error.details().unwrap_or_default());
+    if CREDENTIALS.contains(&code) {
+        SinkError::Auth { target, detail }
+    } else if PATIENCE.contains(&code) {
+        SinkError::Throttled { target, detail }
+    } else if CLUSTER.contains(&code) {
+        let remedy = "Redis Cluster is not supported: name a server that holds all keys".to_owned();
+        SinkError::Unusable { target, detail, remedy }
+    } else if HOPELESS.contains(&code) {
+        let remedy = "walbridge needs Redis 6.2 or newer with WATCH, MULTI and EVAL".to_owned();
+        SinkError::Unusable { target, detail, remedy }
+    } else {
+        SinkError::Unavailable { target, detail }
+    }
+}
+
+/// What a failure below the replies means: nothing is known of what was sent, and the connection is of no more use.
+pub(super) fn broken(target: &str, error: &RedisError) -> SinkError {
+    let target = target.to_owned();
+    if error.kind() == ErrorKind::InvalidClientConfig {
+        let remedy = "Correct the url of this sink".to_owned();
+        return SinkError::Unusable { target, detail: error.category().to_owned(), remedy };
+    }
+    SinkError::Unavailable { target, detail: error.to_string() }
+}
+
+/// The server answered, but not in the way of Redis.
+pub(super) fn strange(target: &str, doing: &str) -> SinkError {
+    SinkError::Unavailable { target: target.to_owned(), detail: format!("{doing}: an answer that Redis does not give") }
+}
+
+#[cfg(test)]
+mod tests {
+    use redis::Value;
+
+    use super::*;
+
+    fn meaning(reply: &str) -> SinkError {
+        let Ok(Value::ServerError(error)) = redis::parse_redis_value(format!("-{reply}\r\n").as_bytes()) else {
+            panic!("{reply} is an error reply")
+        };
+        refused("cache:6379", "SET", &error)
+    }
+
+    #[test]
+    fn error_replies_are_told_apart_by_their_code() {
+        for code in ["LOADING", "READONLY", "MASTERDOWN", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "SOMETHINGNEW"] {
+            assert!(matches!(meaning(&format!("{code} text")), SinkError::Unavailable { .. }), "{code}");
+        }
+        for code in ["OOM", "MISCONF", "NOREPLICAS", "EXECABORT"] {
+            assert!(matches!(meaning(&format!("{code} text")), SinkError::Throttled { .. }), "{code}");
+        }
+        for code in ["NOAUTH", "WRONGPASS", "NOPERM"] {
+            assert!(matches!(meaning(&format!("{code} text")), SinkError::Auth { .. }), "{code}");
+        }
+        for code in ["MOVED", "ASK", "CROSSSLOT", "ERR", "WRONGTYPE"] {
+            assert!(matches!(meaning(&format!("{code} 1 text")), SinkError::Unusable { .. }), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_code_in_the_text_means_nothing() {
+        assert!(matches!(meaning("LOADING before OOM and NOAUTH"), SinkError::Unavailable { .. }));
+    }
+}

@@ -1,0 +1,230 @@
+//! Rows as Redis values, and rows that lack unchanged TOAST values completed from what is stored already.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use serde_json::value::RawValue;
+
+use super::ValueKind;
+use super::reply::Reply;
+use crate::decode::json;
+use crate::event::Cell;
+use crate::project::mutation::Document;
+
+/// What stands, or is to stand, under a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    /// A string: the row as JSON.
+    Json(Vec<u8>),
+    /// A hash: a field for each column that is not NULL, with the value's text as PostgreSQL has it.
+    Fields(Vec<(Vec<u8>, Vec<u8>)>),
+}
+
+impl Content {
+    /// What it weighs.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Content::Json(text) => text.len(),
+            Content::Fields(fields) => fields.iter().map(|(name, value)| name.len().saturating_add(value.len())).sum(),
+        }
+    }
+
+    /// The longest single value in it.
+    pub(super) fn longest(&self) -> usize {
+        match self {
+            Content::Json(text) => text.len(),
+            Content::Fields(fields) => fields.iter().map(|(_, value)| value.len()).max().unwrap_or_default(),
+        }
+    }
+
+    /// From the reply to `GET` or `HGETALL`; `None` for anything else, and for nothing.
+    pub(super) fn from_reply(reply: Reply) -> Option<Self> {
+        if let Reply::Bytes(text) = reply {
+            return Some(Content::Json(text));
+        }
+        let mut flat = reply.strings()?.into_iter();
+        let mut fields = Vec::with_capacity(flat.len() / 2);
+        while let (Some(name), Some(value)) = (flat.next(), flat.next()) {
+            fields.push((name, value));
+        }
+        if fields.is_empty() { None } else { Some(Content::Fields(fields)) }
+    }
+}
+
+/// The document's value. Columns that it lacks are taken from `stored`; `None` if they are not there either.
+pub(super) fn encode(kind: ValueKind, document: &Document, stored: Option<&Content>) -> Option<Content> {
+    match kind {
+        ValueKind::Hash => fields(document, stored).map(Content::Fields),
+        ValueKind::Json | ValueKind::Invalidate => {
+            let mut text = Vec::new();
+            if document.row.lacks_values() {
+                write_merged(document, stored?, &mut text)?;
+            } else {
+                json::write_row(&document.relation, &document.row, &mut text);
+            }
+            Some(Content::Json(text))
+        }
+    }
+}
+
+/// Writes the same bytes as if the row had been whole: all columns in their order, the missing ones copied unread.
+fn write_merged(document: &Document, stored: &Content, out: &mut Vec<u8>) -> Option<()> {
+    let Content::Json(stored) = stored else { return None };
+    let stored: HashMap<String, &RawValue> = serde_json::from_slice(stored).ok()?;
+    let columns = document.relation.columns.iter().zip(document.row.cells());
+    for (index, (column, cell)) in columns.enumerate() {
+        out.push(if index == 0 { b'{' } else { b',' });
+        json::write_string(column.name.as_bytes(), out);
+        out.push(b':');
+        match cell {
+            Cell::Null => out.extend_from_slice(b"null"),
+            Cell::Text(text) => json::write_cell(column.shape, text, out),
+            Cell::Binary(bytes) => json::write_hex(bytes, out),
+            Cell::Unchanged => out.extend_from_slice(stored.get(&column.name)?.get().as_bytes()),
+        }
+    }
+    out.push(b'}');
+    Some(())
+}
+
+fn fields(document: &Document, stored: Option<&Content>) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+    let mut fields = Vec::with_capacity(document.relation.columns.len());
+    for (column, cell) in document.relation.columns.iter().zip(document.row.cells()) {
+        let name = column.name.as_bytes();
+        let value = match cell {
+            Cell::Null => continue,
+            Cell::Text(text) => text.to_vec(),
+            Cell::Binary(bytes) => hex(bytes),
+            // A value that is stored out of line is not NULL, so its field is there if the document is.
+            Cell::Unchanged => match stored? {
+                Content::Fields(stored) => stored.iter().find(|(field, _)| field == name)?.1.clone(),
+                Content::Json(_) => return None,
+            },
+        };
+        fields.push((name.to_vec(), value));
+    }
+    Some(fields)
+}
+
+/// As PostgreSQL writes `bytea`.
+fn hex(bytes: &[u8]) -> Vec<u8> {
+    let mut quoted = Vec::new();
+    json::write_hex(bytes, &mut quoted);
+    // Without JSON's quotes and its second backslash.
+    let digits = quoted.get(3..quoted.len().saturating_sub(1)).unwrap_or_default();
+    [b"\\", digits].concat()
+}
+
+/// Remembers, in 1 MiB however large the transaction, which keys have been sent into it: their stored documents are out of
+/// date. Sometimes it takes another key for one of them, and that row is read from the source for nothing.
+#[derive(Debug, Default)]
+pub(super) struct Sent {
+    bits: Vec<u64>,
+}
+
+const SENT_WORDS: usize = 1 << 17;
+
+impl Sent {
+    pub(super) fn insert(&mut self, key: &[u8]) {
+        self.bits.resize(SENT_WORDS, 0);
+        for (word, bit) in places(key) {
+            if let Some(word) = self.bits.get_mut(word) {
+                *word |= bit;
+            }
+        }
+    }
+
+    /// False means certainly not.
+    pub(super) fn may_contain(&self, key: &[u8]) -> bool {
+        places(key).iter().all(|&(word, bit)| self.bits.get(word).is_some_and(|word| word & bit != 0))
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.bits = Vec::new();
+    }
+}
+
+/// Two bits of a Bloom filter.
+fn places(key: &[u8]) -> [(usize, u64); 2] {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    let hash = hasher.finish();
+    [hash, hash.rotate_left(32)].map(|hash| {
+        let word = usize::try_from(hash >> 6 & (SENT_WORDS as u64 - 1)).unwrap_or_default();
+        (word, 1 << (hash & 63))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::event::{Column, Relation, ReplicaIdentity, RowBuilder, Scalar, Shape, TableName};
+
+    fn document(cells: &[Cell<'_>]) -> Document {
+        let column = |name: &str, scalar| Column {
+            name: name.to_owned(),
+            type_oid: 0,
+            type_modifier: -1,
+            shape: Shape::Scalar(scalar),
+        };
+        let relation = Relation {
+            oid: 1,
+            name: TableName { schema: "public".to_owned(), table: "t".to_owned() },
+            identity: ReplicaIdentity::Default,
+            columns: vec![
+                column("id", Scalar::Integer),
+                column("note \"q\"", Scalar::Text),
+                column("big", Scalar::Json),
+            ],
+            key: vec![0],
+        };
+        let mut row = RowBuilder::default();
+        cells.iter().for_each(|&cell| row.push(cell));
+        Document { relation: Arc::new(relation), row: row.finish() }
+    }
+
+    #[test]
+    fn a_merged_row_has_the_bytes_of_the_whole_row() {
+        let whole = document(&[Cell::Text(b"1"), Cell::Text(b"a"), Cell::Text(br#"{"n": 1e400}"#)]);
+        let partial = document(&[Cell::Text(b"1"), Cell::Text(b"a"), Cell::Unchanged]);
+        for kind in [ValueKind::Json, ValueKind::Hash] {
+            let old = document(&[Cell::Text(b"1"), Cell::Null, Cell::Text(br#"{"n": 1e400}"#)]);
+            let stored = encode(kind, &old, None).expect("a whole row");
+            assert_eq!(encode(kind, &partial, Some(&stored)), encode(kind, &whole, None), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_missing_value_that_is_not_stored_leaves_the_row_incomplete() {
+        let partial = document(&[Cell::Text(b"1"), Cell::Null, Cell::Unchanged]);
+        let without = Content::Json(br#"{"id":1}"#.to_vec());
+        let foreign = Content::Json(b"not a document".to_vec());
+        let fields = Content::Fields(vec![(b"id".to_vec(), b"1".to_vec())]);
+        for stored in [None, Some(&without), Some(&foreign), Some(&fields)] {
+            assert_eq!(encode(ValueKind::Json, &partial, stored), None);
+            assert_eq!(encode(ValueKind::Hash, &partial, stored), None);
+        }
+    }
+
+    #[test]
+    fn null_is_an_absent_field_and_empty_text_is_an_empty_one() {
+        let content = encode(ValueKind::Hash, &document(&[Cell::Text(b"1"), Cell::Text(b""), Cell::Null]), None);
+        let expected = vec![(b"id".to_vec(), b"1".to_vec()), (b"note \"q\"".to_vec(), Vec::new())];
+        assert_eq!(content, Some(Content::Fields(expected)));
+        assert_eq!(hex(&[0, 255]), b"\\x00ff");
+    }
+
+    #[test]
+    fn sent_keys_are_remembered_and_others_rarely_confused_with_them() {
+        let mut sent = Sent::default();
+        assert!(!sent.may_contain(b"1"));
+        (0..10_000_u32).for_each(|key| sent.insert(&key.to_be_bytes()));
+        assert!((0..10_000_u32).all(|key| sent.may_contain(&key.to_be_bytes())));
+        let confused = (10_000..20_000_u32).filter(|key| sent.may_contain(&key.to_be_bytes())).count();
+        assert!(confused < 10, "{confused} of 10000");
+        sent.clear();
+        assert!(!sent.may_contain(&1_u32.to_be_bytes()));
+    }
+}

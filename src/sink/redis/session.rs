@@ -1,0 +1,372 @@
+//! One transaction after another on a connection, each fenced by the checkpoint it starts from.
+//!
+//! `WATCH` on the checkpoint is set, and its value compared with what we left there, before each transaction begins: then
+//! `EXEC` does nothing if anybody has touched it since, FLUSHALL included. Both travel behind the `EXEC` before, so a commit
+//! is one round trip. A session is dropped at the first error, and everything unfinished with it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use redis::{Pipeline, cmd};
+
+use super::checkpoint::{self, is_reserved};
+use super::connect::Connection;
+use super::merge::{self, Content, Sent};
+use super::reply::Reply;
+use super::write::{self, Before, Held};
+use super::{Target, ValueKind, error};
+use crate::event::TableName;
+use crate::project::mutation::{Document, Effect, Key, Mutation};
+use crate::sink::{Checkpoint, Rejection, SinkError, Staged};
+
+/// Writes are held here up to this size, and beyond it sent into the open transaction.
+const HELD_BYTES_MAX: usize = 4 << 20;
+/// Stored documents that are read, and kept in memory, at once.
+const READ_TOGETHER: usize = 32;
+/// Redis refuses longer strings (`proto-max-bulk-len`), by closing the connection.
+const VALUE_BYTES_MAX: usize = 512 << 20;
+/// What an `EXEC` may take for each held-full of writes that were sent before it.
+const EXEC_TIMEOUT_PER_SEND: Duration = Duration::from_secs(1);
+
+/// A connection that has read the checkpoint.
+pub(super) struct Session {
+    target: Arc<Target>,
+    writer: Connection,
+    /// Reads what is committed while the writer's transaction is open. Made when first needed.
+    reader: Option<Connection>,
+    /// The checkpoint in the target, as we last read or wrote it.
+    belief: Option<Checkpoint>,
+    held: Held,
+    /// Set while a transaction is open at the server.
+    open: Option<Open>,
+    /// Keys in the open transaction.
+    sent: Sent,
+}
+
+/// A transaction at the server.
+#[derive(Clone, Copy, Default)]
+struct Open {
+    /// Script calls so far.
+    parts: u64,
+    /// Pipelines so far.
+    sends: u32,
+}
+
+enum Outcome {
+    Staged,
+    Incomplete,
+    Rejected(String),
+}
+
+impl Session {
+    pub(super) async fn open(target: Arc<Target>) -> Result<Self, SinkError> {
+        let mut writer = target.address.connect().await?;
+        let belief = watch(&target, &mut writer, Pipeline::new()).await?;
+        Ok(Session { target, writer, reader: None, belief, held: Held::default(), open: None, sent: Sent::default() })
+    }
+
+    pub(super) fn belief(&self) -> Option<Checkpoint> {
+        self.belief
+    }
+
+    pub(super) async fn stage(&mut self, mutations: &[Mutation]) -> Result<Staged, SinkError> {
+        let mut staged = Staged::default();
+        self.held.begin_run();
+        let mut rest = mutations;
+        while !rest.is_empty() {
+            let (group, later) = rest.split_at(self.group_length(rest));
+            let stored = self.read_stored(group).await?;
+            let index = mutations.len().saturating_sub(rest.len());
+            for (index, mutation) in (index..).zip(group) {
+                if self.is_old(mutation) {
+                    continue;
+                }
+                if let Effect::Clear(table) = &mutation.effect {
+                    self.clear(table).await?;
+                    continue;
+                }
+                match self.hold(mutation, &stored) {
+                    Outcome::Staged => self.send_if_full().await?,
+                    Outcome::Incomplete => staged.incomplete.push(index),
+                    Outcome::Rejected(reason) => {
+                        staged.rejected.push(Rejection { mutation: mutation.clone(), reason });
+                    }
+                }
+            }
+            rest = later;
+        }
+        Ok(staged)
+    }
+
+    pub(super) async fn commit(&mut self, upto: Checkpoint) -> Result<(), SinkError> {
+        let (mut pipeline, open) = self.part();
+        pipeline.add_command(write::finish(&self.target.own, open.parts, &checkpoint::encode(&upto)));
+        pipeline.cmd("EXEC");
+        let exec_at = pipeline.len().saturating_sub(1);
+        let allowance = EXEC_TIMEOUT_PER_SEND.saturating_mul(open.sends);
+        self.writer.set_response_timeout(self.target.address.response_timeout().saturating_add(allowance));
+        add_watch(&self.target, &mut pipeline);
+        let mut replies = self.writer.ask(&pipeline).await?;
+        let tail = replies.split_off(exec_at);
+        self.check_queued(replies)?;
+        let mut tail = tail.into_iter();
+        let (executed, watched, found) = (tail.next(), tail.next(), tail.next());
+        let applied = self.check_executed(executed)?;
+        let found = read_watch(&self.target, watched, found)?;
+        checkpoint::verify(self.shown(), found, if applied { Some(upto) } else { self.belief })?;
+        if !applied {
+            let detail = "its checkpoint was touched during the transaction".to_owned();
+            return Err(SinkError::Regressed { target: self.shown().to_owned(), detail });
+        }
+        self.belief = Some(upto);
+        self.held = Held::default();
+        self.open = None;
+        self.sent.clear();
+        Ok(())
+    }
+
+    pub(super) async fn probe(&mut self) -> Result<(), SinkError> {
+        let mut get = cmd("GET");
+        get.arg(&self.target.own.checkpoint);
+        // Inside a transaction the writer's commands would only be queued.
+        let connection = if self.open.is_some() { self.reader().await? } else { &mut self.writer };
+        let reply = connection.ask_one(get).await?;
+        checkpoint::verify(self.shown(), parse(&self.target, reply)?, self.belief)
+    }
+
+    /// The target has it already: an older mutation never wins over a newer.
+    fn is_old(&self, mutation: &Mutation) -> bool {
+        let position = self.belief.and_then(|belief| belief.position);
+        position.is_some_and(|position| mutation.position <= position)
+    }
+
+    /// How many mutations to take at once, so that no more than [`READ_TOGETHER`] documents have to be read for them.
+    fn group_length(&self, mutations: &[Mutation]) -> usize {
+        let mut reads = 0;
+        let fits = mutations.iter().take_while(|mutation| {
+            reads += usize::from(self.source(mutation).is_some());
+            reads <= READ_TOGETHER
+        });
+        fits.count()
+    }
+
+    /// The key whose document has what the row lacks; `None` if nothing lacks.
+    fn source<'m>(&self, mutation: &'m Mutation) -> Option<&'m Key> {
+        let Effect::Put { document, moved_from } = &mutation.effect else { return None };
+        let needed = self.target.kind != ValueKind::Invalidate && document.row.lacks_values() && !self.is_old(mutation);
+        needed.then(|| moved_from.as_ref().unwrap_or(&mutation.key))
+    }
+
+    /// The documents, as committed, that rows of the group lack values of.
+    async fn read_stored(&mut self, group: &[Mutation]) -> Result<HashMap<Bytes, Content>, SinkError> {
+        let sources = group
+            .iter()
+            .filter_map(|mutation| self.source(mutation))
+            .filter(|key| self.held.before_run(&key.0) == Before::Untouched && !self.sent.may_contain(&key.0));
+        let keys: Vec<Bytes> = sources.map(|key| key.0.clone()).collect();
+        if keys.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let read = if self.target.kind == ValueKind::Hash { "HGETALL" } else { "GET" };
+        let mut pipeline = Pipeline::with_capacity(keys.len());
+        for key in &keys {
+            pipeline.cmd(read).arg(key.as_ref());
+        }
+        let replies = self.reader().await?.ask(&pipeline).await?;
+        let mut stored = HashMap::with_capacity(keys.len());
+        for (key, reply) in keys.into_iter().zip(replies) {
+            // Somebody else's value stands there; ours will replace it.
+            let foreign = matches!(&reply, Reply::Refused(refusal) if refusal.code() == "WRONGTYPE");
+            if !foreign {
+                let content = Content::from_reply(reply.accepted(self.shown(), read)?);
+                stored.extend(content.map(|content| (key, content)));
+            }
+        }
+        Ok(stored)
+    }
+
+    /// Takes a mutation that needs nothing more from the target.
+    fn hold(&mut self, mutation: &Mutation, stored: &HashMap<Bytes, Content>) -> Outcome {
+        if is_reserved(&mutation.key.0) {
+            return Outcome::Rejected("its key is reserved for walbridge's own checkpoints".to_owned());
+        }
+        let content = match &mutation.effect {
+            Effect::Put { document, .. } if self.target.kind != ValueKind::Invalidate => {
+                match self.complete(mutation, document, stored) {
+                    Some(content) => Some(content),
+                    None => return Outcome::Incomplete,
+                }
+            }
+            Effect::Put { .. } | Effect::Delete => None,
+            Effect::Clear(_) | Effect::Append(_) => {
+                return Outcome::Rejected("a Redis sink keeps documents, not events".to_owned());
+            }
+        };
+        if let Some(length) = content.as_ref().map(Content::longest).filter(|&length| length > VALUE_BYTES_MAX) {
+            return Outcome::Rejected(format!("a value of {length} bytes; Redis takes at most {VALUE_BYTES_MAX}"));
+        }
+        self.held.push(mutation.key.0.clone(), content);
+        Outcome::Staged
+    }
+
+    fn complete(&self, mutation: &Mutation, document: &Document, stored: &HashMap<Bytes, Content>) -> Option<Content> {
+        let stored = match self.source(mutation) {
+            None => None,
+            Some(source) => match self.held.before_run(&source.0) {
+                Before::Content(content) => Some(content),
+                Before::Removed => None,
+                Before::Untouched if self.sent.may_contain(&source.0) => None,
+                Before::Untouched => stored.get(&source.0),
+            },
+        };
+        merge::encode(self.target.kind, document, stored)
+    }
+
+    /// Removes a table's documents: those in the target, and those staged before.
+    async fn clear(&mut self, table: &TableName) -> Result<(), SinkError> {
+        let keys = (self.target.keys_of)(table);
+        if self.open.is_some() {
+            if !keys.all {
+                return Err(SinkError::Unusable {
+                    target: self.shown().to_owned(),
+                    detail: format!("{table} was truncated in one transaction with more than 4 MiB of changes"),
+                    remedy: "Give each table a sink of its own, where this can be done".to_owned(),
+                });
+            }
+            // All that was sent would be removed again.
+            let mut discard = Pipeline::new();
+            discard.cmd("DISCARD");
+            let found = watch(&self.target, &mut self.writer, discard).await?;
+            checkpoint::verify(self.shown(), found, self.belief)?;
+            self.open = None;
+            self.sent.clear();
+        }
+        self.held.forget(|key| (keys.matches)(key));
+        let mut cursor = b"0".to_vec();
+        loop {
+            let mut scan = cmd("SCAN");
+            scan.arg(&cursor).arg("MATCH").arg(&keys.glob).arg("COUNT").arg(1000);
+            let reply = self.reader().await?.ask_one(scan).await?.accepted(self.shown(), "SCAN")?;
+            let (next, found) = reply.scanned().ok_or_else(|| error::strange(self.shown(), "SCAN"))?;
+            for key in found {
+                if (keys.matches)(&key) && !is_reserved(&key) {
+                    self.held.push(key.into(), None);
+                    self.send_if_full().await?;
+                }
+            }
+            if next == b"0" {
+                return Ok(());
+            }
+            cursor = next;
+        }
+    }
+
+    async fn send_if_full(&mut self) -> Result<(), SinkError> {
+        if self.held.bytes() < HELD_BYTES_MAX {
+            return Ok(());
+        }
+        let (pipeline, open) = self.part();
+        let replies = self.writer.ask(&pipeline).await?;
+        self.check_queued(replies)?;
+        for key in self.held.keys() {
+            self.sent.insert(key);
+        }
+        self.held.forget(|_| true);
+        self.open = Some(open);
+        Ok(())
+    }
+
+    /// The commands that bring what is held into the transaction, which they open if none is; and what it is then.
+    fn part(&self) -> (Pipeline, Open) {
+        let mut pipeline = Pipeline::new();
+        let mut open = self.open.unwrap_or_default();
+        if self.open.is_none() {
+            write::begin(self.target.kind, &self.target.own, &mut pipeline);
+        }
+        self.held.apply(&self.target.own, self.target.ttl_ms, &mut open.parts, &mut pipeline);
+        open.sends = open.sends.saturating_add(1);
+        (pipeline, open)
+    }
+
+    /// Every command must have been queued (`MULTI` itself answers OK).
+    fn check_queued(&self, replies: Vec<Reply>) -> Result<(), SinkError> {
+        for reply in replies {
+            if !matches!(reply.accepted(self.shown(), "MULTI")?, Reply::Ok | Reply::Queued) {
+                return Err(error::strange(self.shown(), "MULTI"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the transaction was applied; `false` if the checkpoint had been touched.
+    fn check_executed(&self, reply: Option<Reply>) -> Result<bool, SinkError> {
+        match reply.map(|reply| reply.accepted(self.shown(), "EXEC")).transpose()? {
+            Some(Reply::Nil) => Ok(false),
+            Some(Reply::Array(replies)) => {
+                for reply in replies {
+                    reply.accepted(self.shown(), "EXEC")?;
+                }
+                Ok(true)
+            }
+            _ => Err(error::strange(self.shown(), "EXEC")),
+        }
+    }
+
+    /// The server's address, for messages.
+    fn shown(&self) -> &str {
+        self.target.address.shown()
+    }
+
+    async fn reader(&mut self) -> Result<&mut Connection, SinkError> {
+        let reader = match self.reader.take() {
+            Some(reader) => reader,
+            None => self.target.address.connect().await?,
+        };
+        Ok(self.reader.insert(reader))
+    }
+}
+
+fn add_watch(target: &Target, pipeline: &mut Pipeline) {
+    pipeline.cmd("WATCH").arg(&target.own.checkpoint);
+    pipeline.cmd("GET").arg(&target.own.checkpoint);
+}
+
+/// Watches the checkpoint and reads it, after some other commands.
+async fn watch(
+    target: &Target,
+    connection: &mut Connection,
+    mut pipeline: Pipeline,
+) -> Result<Option<Checkpoint>, SinkError> {
+    add_watch(target, &mut pipeline);
+    let mut replies = connection.ask(&pipeline).await?;
+    let (found, watched) = (replies.pop(), replies.pop());
+    read_watch(target, watched, found)
+}
+
+fn read_watch(target: &Target, watched: Option<Reply>, found: Option<Reply>) -> Result<Option<Checkpoint>, SinkError> {
+    let (Some(watched), Some(found)) = (watched, found) else {
+        return Err(error::strange(target.address.shown(), "WATCH"));
+    };
+    watched.accepted(target.address.shown(), "WATCH")?;
+    parse(target, found)
+}
+
+/// The reply to reading the checkpoint.
+fn parse(target: &Target, reply: Reply) -> Result<Option<Checkpoint>, SinkError> {
+    let shown = target.address.shown();
+    let text = match reply.accepted(shown, "GET")? {
+        Reply::Nil => return Ok(None),
+        Reply::Bytes(text) => text,
+        Reply::Ok | Reply::Queued | Reply::Array(_) | Reply::Refused(_) | Reply::Other => {
+            return Err(error::strange(shown, "GET"));
+        }
+    };
+    let unusable = || SinkError::Unusable {
+        target: shown.to_owned(),
+        detail: format!("what stands under {} is no checkpoint", String::from_utf8_lossy(&target.own.checkpoint)),
+        remedy: "Give the sink another name, or remove that key to begin from the start".to_owned(),
+    };
+    checkpoint::decode(&text).map(Some).ok_or_else(unusable)
+}

@@ -1,0 +1,61 @@
+//! A checkpoint as JSON, for the targets that keep it in a file of their own.
+
+use serde::{Deserialize, Serialize};
+
+use super::Checkpoint;
+use crate::event::{Lsn, Offset, Position};
+use crate::log::LogId;
+
+/// `{"log":"…32 hex digits…","offset":7,"epoch":1,"commit_lsn":"0/16B3748","ordinal":0}`. The last three are missing
+/// together if there is no event before the offset.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Saved {
+    log: String,
+    offset: Offset,
+    #[serde(flatten)]
+    position: Option<SavedPosition>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct SavedPosition {
+    epoch: u32,
+    commit_lsn: Lsn,
+    ordinal: u64,
+}
+
+impl From<Checkpoint> for Saved {
+    fn from(checkpoint: Checkpoint) -> Self {
+        let position = checkpoint.position.map(|Position { epoch, commit_lsn, ordinal }| SavedPosition {
+            epoch,
+            commit_lsn,
+            ordinal,
+        });
+        Saved { log: checkpoint.log.to_string(), offset: checkpoint.offset, position }
+    }
+}
+
+impl Saved {
+    /// The checkpoint; `None` if the log's name is not one.
+    pub(super) fn checkpoint(&self) -> Option<Checkpoint> {
+        let log = LogId(u128::from_str_radix(&self.log, 16).ok()?);
+        let position =
+            self.position.map(|SavedPosition { epoch, commit_lsn, ordinal }| Position { epoch, commit_lsn, ordinal });
+        Some(Checkpoint { log, offset: self.offset, position })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_comes_back_as_it_was_saved() {
+        let position = Some(Position { epoch: 3, commit_lsn: Lsn::new(0x1_0000_0001), ordinal: u64::MAX });
+        for position in [None, position] {
+            let checkpoint = Checkpoint { log: LogId(1 << 127), offset: Offset(u64::MAX), position };
+            let json = serde_json::to_string(&Saved::from(checkpoint)).unwrap();
+            let saved: Saved = serde_json::from_str(&json).unwrap();
+            assert_eq!(saved.checkpoint(), Some(checkpoint), "{json}");
+        }
+    }
+}

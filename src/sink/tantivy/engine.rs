@@ -1,0 +1,315 @@
+//! The index itself, with blocking calls only.
+//!
+//! Invariants: the payload of every commit is the checkpoint of the documents committed with it; and a key has at most
+//! one live document, because each put deletes the key's term first and one thread numbers the operations.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tantivy::collector::TopDocs;
+use tantivy::directory::MmapDirectory;
+use tantivy::indexer::IndexWriterOptions;
+use tantivy::query::TermQuery;
+use tantivy::schema::{IndexRecordOption, Value};
+use tantivy::{Index, IndexReader, IndexSettings, IndexWriter, ReloadPolicy, TantivyDocument, TantivyError, Term};
+
+use super::directory::{self, Identity, unusable};
+use super::error::{REBUILD, classify};
+use super::fields::{self, Fields, Kind};
+use super::search::View;
+use super::uncommitted::{Known, Uncommitted};
+use super::{Options, document};
+use crate::event::{Position, TableName};
+use crate::project::mutation::{Document, Effect, Key, Mutation};
+use crate::sink::saved::Saved;
+use crate::sink::{Checkpoint, Rejection, SinkError, Staged};
+
+/// What [`super::TantivySink`] runs on the blocking pool.
+pub(super) struct Engine {
+    options: Options,
+    plan: BTreeMap<String, Kind>,
+    /// Where searches find the index.
+    view: View,
+    open: Option<Open>,
+    uncommitted: Uncommitted,
+}
+
+/// An opened index, its writer lock held.
+struct Open {
+    index: Index,
+    fields: Fields,
+    writer: IndexWriter,
+    reader: IndexReader,
+    /// The directory it was opened in.
+    identity: Identity,
+    /// The payload of the last commit, as the directory had it.
+    payload: Option<String>,
+    /// Mutations up to here are in the index.
+    position: Option<Position>,
+    /// Bytes handed to the indexing thread since it was last seen idle.
+    queued_bytes: usize,
+}
+
+impl Engine {
+    pub(super) fn new(options: Options, plan: BTreeMap<String, Kind>, view: View) -> Self {
+        let uncommitted = Uncommitted::new(options.memory_bytes);
+        Engine { options, plan, view, open: None, uncommitted }
+    }
+
+    /// See [`crate::sink::Sink::resume`].
+    pub(super) fn resume(&mut self) -> Result<Option<Checkpoint>, SinkError> {
+        self.uncommitted.reset();
+        // Rolling back keeps one list of files in the index; opening it anew beside its own merges would make two.
+        let rolled_back = self.open.take().filter(|open| open.is_in_place(&self.options)).and_then(Open::roll_back);
+        let open = match rolled_back {
+            Some(open) => open,
+            None => self.open_index()?,
+        };
+        let checkpoint = self.read_checkpoint(&open)?;
+        let open = self.open.insert(open);
+        open.position = checkpoint.and_then(|checkpoint| checkpoint.position);
+        self.view.set(open.reader.clone(), open.fields.clone());
+        Ok(checkpoint)
+    }
+
+    /// See [`crate::sink::Sink::stage`].
+    pub(super) fn stage(&mut self, mutations: Vec<Mutation>) -> Result<Staged, SinkError> {
+        let mut staged = Staged::default();
+        let options = &self.options;
+        let open = self.open.as_mut().ok_or_else(|| not_open(options))?;
+        for (index, mutation) in mutations.into_iter().enumerate() {
+            if open.position.is_some_and(|applied| mutation.position <= applied) {
+                continue;
+            }
+            match open.apply(mutation, &mut self.uncommitted).map_err(|error| open.judge(options, &error))? {
+                Applied::Staged => {}
+                Applied::Incomplete => staged.incomplete.push(index),
+                Applied::Refused(rejection) => staged.rejected.push(*rejection),
+            }
+            open.bound_queue(options.memory_bytes).map_err(|error| open.judge(options, &error))?;
+        }
+        Ok(staged)
+    }
+
+    /// See [`crate::sink::Sink::commit`].
+    pub(super) fn commit(&mut self, upto: Checkpoint) -> Result<(), SinkError> {
+        let options = &self.options;
+        let open = self.open.as_mut().ok_or_else(|| not_open(options))?;
+        open.check_in_place(options)?;
+        open.commit(upto).map_err(|error| open.judge(options, &error))?;
+        self.uncommitted.reset();
+        Ok(())
+    }
+
+    /// See [`crate::sink::Sink::probe`].
+    pub(super) fn probe(&mut self) -> Result<(), SinkError> {
+        self.open.as_ref().ok_or_else(|| not_open(&self.options))?.check_in_place(&self.options)
+    }
+
+    fn open_index(&self) -> Result<Open, SinkError> {
+        let path = &self.options.path;
+        let judge = |error: TantivyError| classify(path, &error);
+        let is_index = directory::prepare(path)?;
+        let files = MmapDirectory::open(path).map_err(|error| judge(error.into()))?;
+        let index = if is_index {
+            Index::open(files).map_err(judge)?
+        } else {
+            tracing::info!(sink = %self.options.name, path = %path.display(), "index created");
+            Index::create(files, fields::schema(&self.plan), IndexSettings::default()).map_err(judge)?
+        };
+        fields::register_tokenizer(&index);
+        let fields = self.agree_on_fields(&index)?;
+        let options = IndexWriterOptions::builder()
+            .num_worker_threads(1)
+            .num_merge_threads(1)
+            .memory_budget_per_thread(self.options.memory_bytes)
+            .build();
+        let writer = index.writer_with_options(options).map_err(judge)?;
+        let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into().map_err(judge)?;
+        let payload = index.load_metas().map_err(judge)?.payload;
+        let identity = directory::identify(path).ok_or_else(|| regressed(&self.options, "it was removed just now"))?;
+        Ok(Open { index, fields, writer, reader, identity, payload, position: None, queued_bytes: 0 })
+    }
+
+    /// The fields of an index that may be older than the configuration. What it lacks stays unindexed; what it has as
+    /// something else makes it useless.
+    fn agree_on_fields(&self, index: &Index) -> Result<Fields, SinkError> {
+        let path = &self.options.path;
+        let mut fields = fields::read(&index.schema())
+            .ok_or_else(|| unusable(path, "it holds an index that walbridge did not make", REBUILD))?;
+        for (name, kind) in &self.plan {
+            match fields.columns.get(name) {
+                Some((_, found)) if found == kind => {}
+                Some((_, found)) => {
+                    let detail =
+                        format!("the index has column `{name}` as {found:?}, and the tables now call for {kind:?}");
+                    return Err(unusable(path, &detail, REBUILD));
+                }
+                None if self.options.fields.is_some() => {
+                    let detail = format!("the index was made without column `{name}`, which `fields` names");
+                    return Err(unusable(path, &detail, REBUILD));
+                }
+                None => tracing::warn!(sink = %self.options.name, column = %name,
+                    "this column came after the index was made: it is in the documents but not searchable; \
+                     remove the index's directory to have it built anew"),
+            }
+        }
+        fields.columns.retain(|name, _| self.plan.contains_key(name));
+        Ok(fields)
+    }
+
+    fn read_checkpoint(&self, open: &Open) -> Result<Option<Checkpoint>, SinkError> {
+        let Some(payload) = &open.payload else { return Ok(None) };
+        let saved = serde_json::from_str(payload).ok().and_then(|saved: Saved| saved.checkpoint());
+        let damaged = || unusable(&self.options.path, "its commit does not hold a checkpoint", REBUILD);
+        saved.map(Some).ok_or_else(damaged)
+    }
+}
+
+/// What became of a mutation.
+enum Applied {
+    Staged,
+    Incomplete,
+    Refused(Box<Rejection>),
+}
+
+impl Open {
+    /// Drops what was staged; `None` if that fails, and the index must be opened anew.
+    fn roll_back(mut self) -> Option<Open> {
+        self.writer.rollback().ok()?;
+        self.reader.reload().ok()?;
+        self.queued_bytes = 0;
+        Some(self)
+    }
+
+    fn apply(&mut self, mutation: Mutation, uncommitted: &mut Uncommitted) -> Result<Applied, TantivyError> {
+        match &mutation.effect {
+            Effect::Put { document, moved_from } => {
+                let Some(source) = self.complete(&mutation.key, document, moved_from.as_ref(), uncommitted)? else {
+                    return Ok(Applied::Incomplete);
+                };
+                self.put(mutation.key.clone(), &document.relation.name, source, uncommitted)?;
+            }
+            Effect::Delete => {
+                self.delete_id(&mutation.key);
+                uncommitted.delete(mutation.key);
+            }
+            Effect::Clear(table) => {
+                self.writer.delete_term(Term::from_field_text(self.fields.table, &table.to_string()));
+                uncommitted.clear(table);
+            }
+            Effect::Append(_) => {
+                let reason = "a search index keeps rows, not their history".to_owned();
+                return Ok(Applied::Refused(Box::new(Rejection { mutation, reason })));
+            }
+        }
+        Ok(Applied::Staged)
+    }
+
+    fn put(
+        &mut self,
+        key: Key,
+        table: &TableName,
+        source: String,
+        uncommitted: &mut Uncommitted,
+    ) -> Result<(), TantivyError> {
+        let document = document::document(&self.fields, &table.to_string(), &key, &source);
+        self.delete_id(&key);
+        self.writer.add_document(document)?;
+        // The text twice, as stored and as indexed.
+        self.queued_bytes = self.queued_bytes.saturating_add(source.len().saturating_mul(2));
+        uncommitted.put(key, table.clone(), source.into());
+        Ok(())
+    }
+
+    fn delete_id(&self, key: &Key) {
+        self.writer.delete_term(Term::from_field_bytes(self.fields.id, &document::id_of(key)));
+    }
+
+    /// The whole document as JSON; `None` if values are missing that are not here either.
+    fn complete(
+        &self,
+        key: &Key,
+        document: &Document,
+        moved_from: Option<&Key>,
+        uncommitted: &Uncommitted,
+    ) -> Result<Option<String>, TantivyError> {
+        let Document { relation, row } = document;
+        if !row.lacks_values() {
+            return Ok(document::source(relation, row, None));
+        }
+        let (from, moved) = moved_from.map_or((key, false), |from| (from, true));
+        let older: Option<Arc<str>> = match uncommitted.find(from, &relation.name, moved) {
+            Known::Document(source) => Some(source),
+            Known::Committed => self.committed_source(from)?.map(Arc::from),
+            Known::Nothing => None,
+        };
+        Ok(older.and_then(|older| document::source(relation, row, Some(&older))))
+    }
+
+    /// The document under this key as last committed.
+    fn committed_source(&self, key: &Key) -> Result<Option<String>, TantivyError> {
+        let searcher = self.reader.searcher();
+        let term = Term::from_field_bytes(self.fields.id, &document::id_of(key));
+        let query = TermQuery::new(term, IndexRecordOption::Basic);
+        let found = searcher.search(&query, &TopDocs::with_limit(1).order_by_score())?;
+        let Some((_, address)) = found.first() else { return Ok(None) };
+        let document: TantivyDocument = searcher.doc(*address)?;
+        Ok(document.get_first(self.fields.source).and_then(|source| source.as_str().map(str::to_owned)))
+    }
+
+    /// Waits for the indexing thread once more than this many bytes may be waiting for it: its queue counts documents,
+    /// not bytes. A prepared commit that is dropped only writes out what was staged.
+    fn bound_queue(&mut self, bytes_max: usize) -> Result<(), TantivyError> {
+        if self.queued_bytes > bytes_max {
+            drop(self.writer.prepare_commit()?);
+            self.queued_bytes = 0;
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, upto: Checkpoint) -> Result<(), TantivyError> {
+        let payload = serde_json::to_string(&Saved::from(upto))
+            .map_err(|error| TantivyError::InternalError(error.to_string()))?;
+        let mut prepared = self.writer.prepare_commit()?;
+        prepared.set_payload(&payload);
+        prepared.commit()?;
+        self.payload = Some(payload);
+        self.position = upto.position.or(self.position);
+        self.queued_bytes = 0;
+        self.reader.reload()
+    }
+
+    fn is_in_place(&self, options: &Options) -> bool {
+        self.check_in_place(options).is_ok()
+    }
+
+    /// Whether the directory is the one that was opened, at the commit that we made.
+    fn check_in_place(&self, options: &Options) -> Result<(), SinkError> {
+        if directory::identify(&options.path) != Some(self.identity) {
+            return Err(regressed(options, "the directory was removed or replaced"));
+        }
+        match self.index.load_metas() {
+            Ok(metas) if metas.payload == self.payload => Ok(()),
+            Ok(_) => Err(regressed(options, "it holds another commit than the last one made here")),
+            Err(error) => Err(classify(&options.path, &error)),
+        }
+    }
+
+    /// An error of tantivy's; a removed directory shows as any of them.
+    fn judge(&self, options: &Options, error: &TantivyError) -> SinkError {
+        if directory::identify(&options.path) == Some(self.identity) {
+            return classify(&options.path, error);
+        }
+        regressed(options, "the directory was removed or replaced")
+    }
+}
+
+fn regressed(options: &Options, detail: &str) -> SinkError {
+    SinkError::Regressed { target: options.path.display().to_string(), detail: detail.to_owned() }
+}
+
+fn not_open(options: &Options) -> SinkError {
+    let detail = "the index is not open".to_owned();
+    SinkError::Unavailable { target: options.path.display().to_string(), detail }
+}

@@ -1,0 +1,118 @@
+//! A full-text index in a local directory, and the search over it.
+//!
+//! - **What is kept.** Each document whole, as JSON text, in `_source`; its columns as fields to search by ([`fields`]).
+//! - **Transactions.** What is staged becomes visible with the commit and not before, and the checkpoint is the commit's
+//!   payload: after a crash either both are there or neither.
+//! - **Order.** Mutations at or below the checkpoint's Position are skipped, so a redelivery changes nothing.
+//! - **Whole rows.** A row that lacks unchanged TOAST values is completed from the document it replaces.
+//! - **Rebuilding.** The index holds nothing that the log does not. Remove its directory and it is built anew; that is
+//!   also the way to have a column indexed that was added later, which until then is in `_source` only.
+//! - **One writer.** The lock is an `flock`: it is gone with its process, however that ends.
+//!
+//! Tantivy's calls block, on its indexing thread and on the disk, so all run on tokio's blocking pool.
+
+mod directory;
+mod document;
+mod engine;
+mod error;
+mod fields;
+mod search;
+mod uncommitted;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use self::search::{DEPTH_MAX, Hit, LIMIT_MAX, SearchAnswer, SearchError, SearchHandle, SearchRequest};
+
+use self::directory::unusable;
+use self::engine::Engine;
+use self::search::View;
+use super::blocking::Blocking;
+use super::{Checkpoint, Sink, SinkError, Staged};
+use crate::event::Relation;
+use crate::project::mutation::Mutation;
+
+/// What a search index is made of.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The sink's name in the configuration.
+    pub name: String,
+    /// The index's directory. Made if it is not there; mode 0700.
+    pub path: PathBuf,
+    /// The columns to index; `None` for all. The others are in the documents but cannot be searched by.
+    pub fields: Option<Vec<String>>,
+    /// The tables, as they are now.
+    pub relations: Vec<Arc<Relation>>,
+    /// Memory for documents on their way into the index, in bytes: for the indexing thread, for its queue, and for what is
+    /// kept to complete rows from, each. At least [`MEMORY_BYTES_MIN`].
+    pub memory_bytes: usize,
+}
+
+/// [`Options::memory_bytes`] if nothing else is configured.
+pub const MEMORY_BYTES_DEFAULT: usize = 30 << 20;
+/// Tantivy works with no less.
+pub const MEMORY_BYTES_MIN: usize = 15_000_000;
+
+/// See the module.
+pub struct TantivySink {
+    path: PathBuf,
+    engine: Blocking<Engine>,
+    view: View,
+}
+
+impl TantivySink {
+    /// Checks the options. Nothing is opened before the first [`Sink::resume`].
+    ///
+    /// # Errors
+    /// [`SinkError::Unusable`]: `fields` names a column that no table has or that cannot be indexed, or too little memory.
+    pub fn new(options: Options) -> Result<TantivySink, SinkError> {
+        let plan = fields::plan(&options.relations, options.fields.as_deref());
+        let missing = options.fields.iter().flatten().find(|name| !plan.contains_key(*name));
+        if let Some(name) = missing {
+            let detail = format!("no table has a column `{name}` that can be indexed");
+            return Err(unusable(&options.path, &detail, "Correct `fields` in the configuration"));
+        }
+        if options.memory_bytes < MEMORY_BYTES_MIN {
+            let detail = format!("{} bytes of memory are too few", options.memory_bytes);
+            return Err(unusable(&options.path, &detail, "Give it 15 MB or more"));
+        }
+        let view = View::default();
+        let path = options.path.clone();
+        let engine = Blocking::new(Engine::new(options, plan, view.clone()));
+        Ok(TantivySink { path, engine, view })
+    }
+
+    /// The search over this index, before and after it has been opened, and across its rebuilding.
+    #[must_use]
+    pub fn search_handle(&self) -> SearchHandle {
+        SearchHandle::new(self.view.clone())
+    }
+
+    async fn run<R: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut Engine) -> Result<R, SinkError> + Send + 'static,
+    ) -> Result<R, SinkError> {
+        let panicked = |detail| SinkError::Unavailable { target: self.path.display().to_string(), detail };
+        self.engine.run(call).await.map_err(panicked)?
+    }
+}
+
+impl Sink for TantivySink {
+    async fn resume(&mut self) -> Result<Option<Checkpoint>, SinkError> {
+        self.run(Engine::resume).await
+    }
+
+    async fn stage(&mut self, mutations: &[Mutation]) -> Result<Staged, SinkError> {
+        // Copies no row data.
+        let mutations = mutations.to_vec();
+        self.run(move |engine| engine.stage(mutations)).await
+    }
+
+    async fn commit(&mut self, upto: Checkpoint) -> Result<(), SinkError> {
+        self.run(move |engine| engine.commit(upto)).await
+    }
+
+    async fn probe(&mut self) -> Result<(), SinkError> {
+        self.run(Engine::probe).await
+    }
+}

@@ -1,13 +1,12 @@
 //! `walbridge check`: looks at every source and sink without changing anything.
 
-use secrecy::ExposeSecret as _;
-
 use super::{resolve, tables};
 use crate::capture::CaptureError;
 use crate::capture::connection::{Connection, Purpose};
 use crate::config::{self, Config, Target};
 use crate::ingest::preflight;
 use crate::project::key::KeyTemplate;
+use crate::sink::{Sink as _, redis};
 use crate::status::Code;
 
 /// What a look at a source or sink has found.
@@ -45,8 +44,21 @@ async fn look_at_source(source: &config::Source) -> Result<(), CaptureError> {
 }
 
 async fn look_at_sink(source: &config::Source, sink: &config::Sink, source_is_sound: bool) -> Option<(Code, String)> {
-    if let Target::Redis { url, .. } = &sink.target {
-        if let Err(error) = crate::sink::redis::ping(url.expose_secret()).await {
+    if let Target::Redis { url, value, ttl, .. } = &sink.target {
+        // Connecting reads the checkpoint, and changes nothing.
+        let options = redis::Options {
+            name: sink.name.clone(),
+            url: url.clone(),
+            value: tables::value_kind(*value),
+            ttl: *ttl,
+            keys_of: tables::keys_of(None, &[]),
+            response_timeout: redis::RESPONSE_TIMEOUT,
+        };
+        let looked = match redis::RedisSink::new(options) {
+            Ok(mut sink) => sink.resume().await.err(),
+            Err(error) => Some(error),
+        };
+        if let Some(error) = looked {
             return Some((error.code(), error.to_string()));
         }
     }

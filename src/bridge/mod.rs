@@ -6,6 +6,8 @@
 
 mod check;
 mod retention;
+#[cfg(feature = "search")]
+mod search;
 mod sinks;
 mod tables;
 
@@ -18,8 +20,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use self::check::{Finding, check};
-use crate::admin;
-use crate::config::{self, Config, SnapshotMode};
+use crate::admin::{Admin, SearchRegistry};
+use crate::config::{self, Config, SnapshotMode, Target};
 use crate::ingest::{Halt, Ingest, Source};
 use crate::log::embedded::{self, Log, Options};
 use crate::log::{LogError, Recovered};
@@ -43,11 +45,10 @@ pub async fn run(config: Config, stop: CancellationToken) -> ExitCode {
         return ExitCode::Internal;
     }
     let board = Board::default();
-    let search = admin::SearchRegistry::default();
     // The port first: a clash is found before anything else is touched.
-    let port = match admin::bind(&config.admin).await {
+    let port = match Admin::bind(config.admin.listen).await {
         Ok(port) => port,
-        Err(error) => return fail(ExitCode::Configuration, error.code(), &error),
+        Err(error) => return fail(error.exit_code(), error.code(), &error),
     };
     let mut opened = Vec::new();
     for source in &config.sources {
@@ -57,7 +58,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> ExitCode {
         }
     }
     let mut loops = JoinSet::new();
-    loops.spawn(admin::serve(port, config.admin.token.clone(), board.clone(), search.clone(), stop.clone()));
+    let mut registry = SearchRegistry::default();
     for source in &opened {
         for sink in config.sinks.iter().filter(|sink| sink.source == source.source.name) {
             let parts = sinks::Parts {
@@ -66,7 +67,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> ExitCode {
                 log: source.log.clone(),
                 dead_letters: config.log.path.join("dead-letters"),
                 board: board.clone(),
-                search: search.clone(),
+                #[cfg(feature = "search")]
+                search: matches!(sink.target, Target::Tantivy { .. })
+                    .then(|| search::register(&mut registry, &sink.name)),
             };
             let stop = stop.clone();
             loops.spawn(async move { sinks::run(parts, &stop).await });
@@ -75,6 +78,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> ExitCode {
         let stop = stop.clone();
         loops.spawn(async move { stop.run_until_cancelled(task).await.unwrap_or_default() });
     }
+    loops.spawn(port.serve(config.admin.token.clone(), board.clone(), registry, stop.clone()));
     let mut ingests = JoinSet::new();
     for source in opened {
         ingests.spawn(ingest(source, board.clone(), stop.clone()));

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::tables;
-use crate::admin::SearchRegistry;
 use crate::capture::readback::Readback;
 use crate::config::{self, Target};
 use crate::dead_letter::DeadLetters;
@@ -29,7 +28,8 @@ pub(super) struct Parts {
     pub(super) log: Log,
     pub(super) dead_letters: PathBuf,
     pub(super) board: Board,
-    pub(super) search: SearchRegistry,
+    #[cfg(feature = "search")]
+    pub(super) search: Option<super::search::Slot>,
 }
 
 /// Runs a sink until told to stop. A sink that halts stays on the board; the others go on.
@@ -46,9 +46,18 @@ pub(super) async fn run(parts: Parts, stop: &CancellationToken) {
     };
     match parts.config.target.clone() {
         Target::Redis { url, value, ttl, .. } => {
-            let clear = tables::clear_patterns(template.as_ref(), &relations);
-            let sink = RedisSink::new(redis::Options { name, url, value: value.into(), ttl, clear });
-            deliver(parts, sink, Kind::State, template, stop).await;
+            let options = redis::Options {
+                name,
+                url,
+                value: tables::value_kind(value),
+                ttl,
+                keys_of: tables::keys_of(template.as_ref(), &relations),
+                response_timeout: redis::RESPONSE_TIMEOUT,
+            };
+            match RedisSink::new(options) {
+                Ok(sink) => deliver(parts, sink, Kind::State, template, stop).await,
+                Err(error) => halt(&parts, error.code(), &error.to_string()),
+            }
         }
         Target::File { path } => {
             let source = parts.source.name.clone();
@@ -57,11 +66,14 @@ pub(super) async fn run(parts: Parts, stop: &CancellationToken) {
         }
         #[cfg(feature = "search")]
         Target::Tantivy { path, fields, .. } => {
-            use crate::sink::tantivy::{Options, TantivySink};
+            use crate::sink::tantivy::{MEMORY_BYTES_MIN, Options, TantivySink};
             let fields = Some(fields).filter(|fields| !fields.is_empty());
-            match TantivySink::new(Options { name: name.clone(), path, fields, relations, ..Options::default() }) {
+            match TantivySink::new(Options { name, path, fields, relations, memory_bytes: MEMORY_BYTES_MIN }) {
                 Ok(sink) => {
-                    parts.search.register(&name, sink.search_handle());
+                    if let Some(slot) = &parts.search {
+                        // A sink's loop is started once.
+                        let _ = slot.set(sink.search_handle());
+                    }
                     deliver(parts, sink, Kind::State, template, stop).await;
                 }
                 Err(error) => halt(&parts, error.code(), &error.to_string()),

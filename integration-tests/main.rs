@@ -20,6 +20,10 @@ mod network;
 mod pipeline;
 mod pipeline_kill;
 mod sink_contract;
+mod sinks_file;
+mod sinks_rows;
+#[cfg(feature = "search")]
+mod sinks_tantivy;
 mod support;
 mod support_servers;
 mod tidy;

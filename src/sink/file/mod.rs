@@ -1,1 +1,71 @@
-//! Events as JSON Lines in a local file.
+//! Events as JSON Lines in a local file, for those who want the history as it is.
+//!
+//! The file and its checkpoint cannot be written at once, so the checkpoint (`<path>.checkpoint`, see [`sidecar`]) holds
+//! the file's length, and is written after the data's fsync. Whatever stands beyond that length is from a commit that did
+//! not happen, and is cut off: no line appears twice, and none is half there.
+//!
+//! Nothing else may write the file. It is locked (`flock`), and never followed through a symbolic link; one that shrank or
+//! vanished is written anew from the log, from its start.
+
+mod engine;
+mod sidecar;
+
+use std::path::PathBuf;
+
+use self::engine::Engine;
+use super::blocking::Blocking;
+use super::{Checkpoint, Sink, SinkError, Staged};
+use crate::project::mutation::Mutation;
+
+/// Which file, and what stands in it.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The sink's name in the configuration.
+    pub name: String,
+    /// The source's name, as the lines have it.
+    pub source: String,
+    /// The file. Made with mode 0600 if it is not there; its directory is not made.
+    pub path: PathBuf,
+}
+
+/// See the module.
+pub struct FileSink {
+    path: PathBuf,
+    engine: Blocking<Engine>,
+}
+
+impl FileSink {
+    /// Opens nothing before the first [`Sink::resume`].
+    #[must_use]
+    pub fn new(options: Options) -> FileSink {
+        FileSink { path: options.path.clone(), engine: Blocking::new(Engine::new(options)) }
+    }
+
+    async fn run<R: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut Engine) -> Result<R, SinkError> + Send + 'static,
+    ) -> Result<R, SinkError> {
+        let panicked = |detail| SinkError::Unavailable { target: self.path.display().to_string(), detail };
+        self.engine.run(call).await.map_err(panicked)?
+    }
+}
+
+impl Sink for FileSink {
+    async fn resume(&mut self) -> Result<Option<Checkpoint>, SinkError> {
+        self.run(Engine::resume).await
+    }
+
+    async fn stage(&mut self, mutations: &[Mutation]) -> Result<Staged, SinkError> {
+        // Copies no row data.
+        let mutations = mutations.to_vec();
+        self.run(move |engine| engine.stage(mutations)).await
+    }
+
+    async fn commit(&mut self, upto: Checkpoint) -> Result<(), SinkError> {
+        self.run(move |engine| engine.commit(upto)).await
+    }
+
+    async fn probe(&mut self) -> Result<(), SinkError> {
+        self.run(Engine::probe).await
+    }
+}

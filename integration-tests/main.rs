@@ -10,6 +10,7 @@ mod capture;
 mod cli;
 mod config_errors;
 mod config_examples;
+mod contract;
 mod decode_golden;
 mod decode_values;
 mod log_recovery;

@@ -175,6 +175,20 @@ async fn a_moved_row_takes_its_unchanged_values_along() {
     assert_eq!(contents(&sink), [r#"user:8 {"id":8,"name":"Ada","bio":"large"}"#]);
 }
 
+/// What is left of a run in which row 1 became 2, another row took key 1, and row 2 changed.
+#[tokio::test]
+async fn a_moved_row_does_not_take_the_values_of_the_row_that_took_its_key() {
+    let (_home, mut sink, users) = open().await;
+    apply(&mut sink, 1, &[put(1, &users, "user:1", &[Some("1"), Some("Ada"), Some("hers")])]).await;
+    let run = [
+        put(2, &users, "user:1", &[Some("1"), Some("Bob"), Some("his")]),
+        put_moved(3, &users, "user:1", "user:2", &[Some("2"), Some("Ada L."), Some("UNCHANGED")]),
+    ];
+    apply(&mut sink, 3, &run).await;
+    let expected = [r#"user:1 {"id":1,"name":"Bob","bio":"his"}"#, r#"user:2 {"id":2,"name":"Ada L.","bio":"hers"}"#];
+    assert_eq!(contents(&sink), expected);
+}
+
 #[tokio::test]
 async fn truncate_empties_one_table_only() {
     let home = tempfile::tempdir().unwrap();

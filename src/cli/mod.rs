@@ -4,10 +4,15 @@
 //! stdout, everything else to stderr.
 
 mod check;
+mod events;
+mod log;
 mod logging;
 mod output;
+mod place;
 mod run;
 mod schema;
+mod status;
+mod tail;
 
 use std::path::PathBuf;
 
@@ -46,6 +51,9 @@ struct Cli {
 enum Command {
     Run(run::Arguments),
     Check(check::Arguments),
+    Status(status::Arguments),
+    Tail(tail::Arguments),
+    Log(log::Arguments),
     Schema(schema::Arguments),
 }
 
@@ -71,6 +79,9 @@ pub fn main() -> std::process::ExitCode {
     let result = match cli.command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Status(arguments) => status::run(&arguments),
+        Command::Tail(arguments) => tail::run(&arguments),
+        Command::Log(arguments) => log::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
     };
     let code = result.unwrap_or_else(|failure| failure.report());

@@ -32,6 +32,7 @@ pub use self::pattern::TablePatterns;
 pub use self::schema::{KeyDocumentation, documented_keys, json_schema};
 pub use self::sink::{BatchLimits, OnReject, RedisValue, Sink, Target};
 pub use self::source::{SnapshotMode, Source};
+pub use self::units::parse_duration;
 
 use self::error::Complaint;
 use self::key::{Section, did_you_mean};
@@ -147,7 +148,9 @@ fn named<'a, T>(top: &Section<'a>, name: &str, read: impl Fn(&str, &Section<'a>)
     let tables = section.items().filter_map(|(name, span, item)| {
         let valid = is_name(name);
         if !valid {
-            let help = "a name has 1 to 63 lower-case letters, digits, - and _, a letter first".to_owned();
+            let help =
+                "a name has 1 to 63 lower-case letters, digits, - and _, a letter first; and it is not dead-letters"
+                    .to_owned();
             item.reader.complain(&item.path, Some(span.clone()), format!("`{name}` cannot be a name"), Some(help));
         }
         let section = Section::of(&item, span)?;
@@ -157,10 +160,16 @@ fn named<'a, T>(top: &Section<'a>, name: &str, read: impl Fn(&str, &Section<'a>)
     tables.collect()
 }
 
+/// A directory beside those of the sources.
+const RESERVED_NAME: &str = "dead-letters";
+
 /// Names become directories, labels and parts of URLs.
 fn is_name(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
-    name.len() <= 63 && name.starts_with(|first: char| first.is_ascii_lowercase()) && name.bytes().all(allowed)
+    name != RESERVED_NAME
+        && name.len() <= 63
+        && name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name.bytes().all(allowed)
 }
 
 #[cfg(test)]

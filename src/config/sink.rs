@@ -10,6 +10,7 @@ use super::key::{Describe, Key, Section, Value, table_schema};
 use super::pattern::TablePatterns;
 use super::reader::Item;
 use super::value::{Bytes, Choice, Count, Names, Patterns, Positive};
+use crate::project::key::KeyTemplate;
 
 /// A target, and what goes there.
 #[derive(Clone, Debug)]
@@ -175,7 +176,7 @@ static URL: Key<SecretString> = Key::required(
     "\"redis://cache.internal:6379\"",
     "Where the server is: `redis://`, with TLS `rediss://`, over a Unix socket `redis+unix://`.",
 );
-static REDIS_KEY: Key<String> = Key::optional(
+static REDIS_KEY: Key<Template> = Key::optional(
     "key",
     "`schema.table:` and the row's key",
     "\"user:{id}\"",
@@ -191,7 +192,7 @@ static TTL: Key<Positive> =
     Key::optional("ttl", "a key stays until its row goes", "\"1d\"", "A key expires so long after its last change.");
 static INDEX_PATH: Key<PathBuf> =
     Key::required("path", "\"/var/lib/walbridge-search/users\"", "The index's directory. Made if it is not there.");
-static INDEX_KEY: Key<String> = Key::optional(
+static INDEX_KEY: Key<Template> = Key::optional(
     "key",
     "`schema.table:` and the row's key",
     "\"{id}\"",
@@ -304,7 +305,7 @@ fn read_redis(section: &Section<'_>) -> Option<Target> {
         item.complain("a sink that only invalidates keeps nothing that could expire".to_owned(), Some(help));
         return None;
     }
-    Some(Target::Redis { url: url?, key, value: value?, ttl: ttl.map(|ttl| ttl.0) })
+    Some(Target::Redis { url: url?, key: key.map(|key| key.0), value: value?, ttl: ttl.map(|ttl| ttl.0) })
 }
 
 fn check_redis_url(item: &Item<'_>, url: &SecretString) -> Option<()> {
@@ -330,7 +331,30 @@ fn read_tantivy(section: &Section<'_>) -> Option<Target> {
         item.complain("this build of walbridge is without the search sink".to_owned(), Some(help));
         return None;
     }
-    Some(Target::Tantivy { path: path?, key, fields: fields.map(|names| names.0).unwrap_or_default() })
+    Some(Target::Tantivy {
+        path: path?,
+        key: key.map(|key| key.0),
+        fields: fields.map(|names| names.0).unwrap_or_default(),
+    })
+}
+
+/// The text of a key template. Whether its columns are the table's is known once there is a table.
+struct Template(String);
+
+impl Value for Template {
+    fn read(item: &Item<'_>) -> Option<Self> {
+        let text = item.text("a key such as \"user:{id}\"")?;
+        KeyTemplate::parse(&text)
+            .inspect_err(|error| {
+                item.complain(format!("`{}` cannot be a key", item.written()), Some(error.to_string()));
+            })
+            .ok()?;
+        Some(Template(text))
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "minLength": 1, "pattern": "\\{" })
+    }
 }
 
 /// [`BatchLimits`] before the kind's own linger is known.

@@ -31,6 +31,12 @@ const SPELLINGS: [(&str, &[&str]); 10] = [
     ("TiB", &["t", "ti", "tib", "tb", "terabyte", "terabytes", "tebibytes"]),
 ];
 
+/// Reads a duration as the configuration has it: `500ms`, `10s`, `5m`, `12h`, `7d`, `2w`.
+#[must_use]
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    duration(text).ok()
+}
+
 /// Reads a duration, or says what might have been meant.
 pub(super) fn duration(text: &str) -> Result<Duration, Option<String>> {
     quantity(text, &DURATION_UNITS).map(Duration::from_millis).ok_or_else(|| guess(text, &DURATION_UNITS))

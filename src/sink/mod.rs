@@ -2,6 +2,7 @@
 //! classify errors, read back.
 
 mod blocking;
+mod disk;
 mod error;
 pub mod file;
 pub mod redis;

@@ -55,94 +55,158 @@ pub enum Disposition {
     Stop,
 }
 
-macro_rules! codes {
-    ($($(#[$doc:meta])* $name:ident = $text:literal,)+) => {
-        /// Why a source or sink is in its state.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum Code { $($(#[$doc])* $name,)+ }
-
-        impl Code {
-            /// The public word.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Code::$name => $text,)+ }
-            }
-
-            /// Every code, for documentation and its test.
-            pub const ALL: &'static [Code] = &[$(Code::$name,)+];
-        }
-    };
+/// Why a source or sink is in its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Code {
+    /// The configuration is wrong.
+    ConfigInvalid,
+    /// The server refused the role or its password.
+    SourceAuth,
+    /// The server cannot be reached, or went away.
+    SourceUnreachable,
+    /// The role lacks a privilege.
+    SourcePrivilege,
+    /// The server is a standby that cannot decode.
+    SourceNotPrimary,
+    /// `wal_level` is not `logical`.
+    SourceWalLevel,
+    /// Another client holds the slot.
+    SourceSlotActive,
+    /// The slot is gone.
+    SourceSlotMissing,
+    /// The slot was invalidated: WAL it needed was removed.
+    SourceSlotLost,
+    /// The server is another cluster, or another timeline of it.
+    SourceHistoryChanged,
+    /// The log is ahead of the server: the server was restored to an earlier time.
+    SourcePositionAhead,
+    /// The slot is ahead of the log: changes in between are not in the log.
+    SourceGap,
+    /// A table has no key to name its rows by.
+    SourceIdentity,
+    /// The server sent something that is not the protocol.
+    SourceProtocol,
+    /// The publication is missing, or not what the configuration says.
+    SourcePublication,
+    /// The copy of existing rows was interrupted and goes on.
+    SnapshotInterrupted,
+    /// Row-level security hides rows from the snapshot.
+    SnapshotPartialView,
+    /// A change of the table's definition that cannot be followed.
+    SchemaUnsupported,
+    /// A type that cannot be carried.
+    TypeUnsupported,
+    /// The log's disk failed.
+    LogIo,
+    /// The log's disk is full.
+    LogFull,
+    /// The log is damaged.
+    LogCorrupt,
+    /// Another process has the log.
+    LogLocked,
+    /// The log was written by a newer version.
+    LogFormat,
+    /// What was asked for is no longer in the log.
+    LogExpired,
+    /// The sink cannot be reached.
+    SinkUnavailable,
+    /// The sink asks for patience.
+    SinkThrottled,
+    /// The sink refused rows; they are in its dead letters.
+    SinkRejected,
+    /// The sink lost what it had.
+    SinkRegressed,
+    /// Another writer feeds the same sink.
+    SinkFenced,
+    /// A certificate or TLS setting is wrong.
+    SecurityTls,
+    /// A credential was refused, or an unsafe way of sending it was asked for.
+    SecurityAuth,
+    /// A limit was reached.
+    ResourceLimit,
+    /// A bug in walbridge.
+    Internal,
 }
 
-codes! {
-    /// The configuration is wrong.
-    ConfigInvalid = "config.invalid",
-    /// The server refused the role or its password.
-    SourceAuth = "source.auth",
-    /// The server cannot be reached, or went away.
-    SourceUnreachable = "source.unreachable",
-    /// The role lacks a privilege.
-    SourcePrivilege = "source.privilege",
-    /// The server is a standby that cannot decode.
-    SourceNotPrimary = "source.not_primary",
-    /// `wal_level` is not `logical`.
-    SourceWalLevel = "source.wal_level",
-    /// Another client holds the slot.
-    SourceSlotActive = "source.slot_active",
-    /// The slot is gone.
-    SourceSlotMissing = "source.slot_missing",
-    /// The slot was invalidated: WAL it needed was removed.
-    SourceSlotLost = "source.slot_lost",
-    /// The server is another cluster, or another timeline of it.
-    SourceHistoryChanged = "source.history_changed",
-    /// The log is ahead of the server: the server was restored to an earlier time.
-    SourcePositionAhead = "source.position_ahead",
-    /// The slot is ahead of the log: changes in between are not in the log.
-    SourceGap = "source.gap",
-    /// A table has no key to name its rows by.
-    SourceIdentity = "source.identity",
-    /// The server sent something that is not the protocol.
-    SourceProtocol = "source.protocol",
-    /// The publication is missing, or not what the configuration says.
-    SourcePublication = "source.publication",
-    /// The copy of existing rows was interrupted and goes on.
-    SnapshotInterrupted = "snapshot.interrupted",
-    /// Row-level security hides rows from the snapshot.
-    SnapshotPartialView = "snapshot.partial_view",
-    /// A change of the table's definition that cannot be followed.
-    SchemaUnsupported = "schema.unsupported",
-    /// A type that cannot be carried.
-    TypeUnsupported = "type.unsupported",
-    /// The log's disk failed.
-    LogIo = "log.io",
-    /// The log's disk is full.
-    LogFull = "log.full",
-    /// The log is damaged.
-    LogCorrupt = "log.corrupt",
-    /// Another process has the log.
-    LogLocked = "log.locked",
-    /// The log was written by a newer version.
-    LogFormat = "log.format",
-    /// What was asked for is no longer in the log.
-    LogExpired = "log.expired",
-    /// The sink cannot be reached.
-    SinkUnavailable = "sink.unavailable",
-    /// The sink asks for patience.
-    SinkThrottled = "sink.throttled",
-    /// The sink refused rows; they are in its dead letters.
-    SinkRejected = "sink.rejected",
-    /// The sink lost what it had.
-    SinkRegressed = "sink.regressed",
-    /// Another writer feeds the same sink.
-    SinkFenced = "sink.fenced",
-    /// A certificate or TLS setting is wrong.
-    SecurityTls = "security.tls",
-    /// A credential was refused, or an unsafe way of sending it was asked for.
-    SecurityAuth = "security.auth",
-    /// A limit was reached.
-    ResourceLimit = "resource.limit",
-    /// A bug in walbridge.
-    Internal = "internal",
+impl Code {
+    /// Every code, for documentation and its test.
+    pub const ALL: &'static [Code] = &[
+        Code::ConfigInvalid,
+        Code::SourceAuth,
+        Code::SourceUnreachable,
+        Code::SourcePrivilege,
+        Code::SourceNotPrimary,
+        Code::SourceWalLevel,
+        Code::SourceSlotActive,
+        Code::SourceSlotMissing,
+        Code::SourceSlotLost,
+        Code::SourceHistoryChanged,
+        Code::SourcePositionAhead,
+        Code::SourceGap,
+        Code::SourceIdentity,
+        Code::SourceProtocol,
+        Code::SourcePublication,
+        Code::SnapshotInterrupted,
+        Code::SnapshotPartialView,
+        Code::SchemaUnsupported,
+        Code::TypeUnsupported,
+        Code::LogIo,
+        Code::LogFull,
+        Code::LogCorrupt,
+        Code::LogLocked,
+        Code::LogFormat,
+        Code::LogExpired,
+        Code::SinkUnavailable,
+        Code::SinkThrottled,
+        Code::SinkRejected,
+        Code::SinkRegressed,
+        Code::SinkFenced,
+        Code::SecurityTls,
+        Code::SecurityAuth,
+        Code::ResourceLimit,
+        Code::Internal,
+    ];
+
+    /// The public word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Code::ConfigInvalid => "config.invalid",
+            Code::SourceAuth => "source.auth",
+            Code::SourceUnreachable => "source.unreachable",
+            Code::SourcePrivilege => "source.privilege",
+            Code::SourceNotPrimary => "source.not_primary",
+            Code::SourceWalLevel => "source.wal_level",
+            Code::SourceSlotActive => "source.slot_active",
+            Code::SourceSlotMissing => "source.slot_missing",
+            Code::SourceSlotLost => "source.slot_lost",
+            Code::SourceHistoryChanged => "source.history_changed",
+            Code::SourcePositionAhead => "source.position_ahead",
+            Code::SourceGap => "source.gap",
+            Code::SourceIdentity => "source.identity",
+            Code::SourceProtocol => "source.protocol",
+            Code::SourcePublication => "source.publication",
+            Code::SnapshotInterrupted => "snapshot.interrupted",
+            Code::SnapshotPartialView => "snapshot.partial_view",
+            Code::SchemaUnsupported => "schema.unsupported",
+            Code::TypeUnsupported => "type.unsupported",
+            Code::LogIo => "log.io",
+            Code::LogFull => "log.full",
+            Code::LogCorrupt => "log.corrupt",
+            Code::LogLocked => "log.locked",
+            Code::LogFormat => "log.format",
+            Code::LogExpired => "log.expired",
+            Code::SinkUnavailable => "sink.unavailable",
+            Code::SinkThrottled => "sink.throttled",
+            Code::SinkRejected => "sink.rejected",
+            Code::SinkRegressed => "sink.regressed",
+            Code::SinkFenced => "sink.fenced",
+            Code::SecurityTls => "security.tls",
+            Code::SecurityAuth => "security.auth",
+            Code::ResourceLimit => "resource.limit",
+            Code::Internal => "internal",
+        }
+    }
 }
 
 impl fmt::Display for Code {
@@ -163,4 +227,16 @@ pub enum ExitCode {
     Halted = 3,
     /// A bug.
     Internal = 70,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_code_is_missing_from_the_list_or_in_it_twice() {
+        let last = Code::Internal as usize;
+        let found: Vec<usize> = Code::ALL.iter().map(|code| *code as usize).collect();
+        assert_eq!(found, (0..=last).collect::<Vec<_>>(), "a new code goes before Internal, and into ALL");
+    }
 }

@@ -64,7 +64,11 @@ impl Flusher {
     fn work(&mut self, job: Job) -> Result<(), LogError> {
         match job {
             Job::Roll { segment, bytes } => self.roll(segment, &bytes),
-            Job::Write { bytes, byte, closed } => self.write(&bytes, byte, closed),
+            Job::Write { bytes, byte, closed } => {
+                self.write(&bytes, byte, closed)?;
+                self.shared.recycle(bytes);
+                Ok(())
+            }
             Job::Cut(place) => self.cut(place),
         }
     }

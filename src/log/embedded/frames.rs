@@ -1,12 +1,13 @@
 //! Reading a segment frame by frame.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
+use rustix::io::{Errno, ReadWriteFlags};
 
 use super::catalog::{Segment, open_file};
 use super::format::{
@@ -29,6 +30,9 @@ pub(super) struct Frames {
     pub(super) previous: u32,
     /// Bytes of the file from `byte` on.
     buffer: Bytes,
+    /// Whether to wait for the disk. If not, what is not in the page cache is an error of kind `WouldBlock`, after which
+    /// the same call can be made again.
+    pub(super) wait: bool,
 }
 
 /// What stands at a place.
@@ -47,7 +51,7 @@ impl Frames {
     pub(super) fn open(segment: Arc<Segment>) -> Result<Self, LogError> {
         let file = open_file(&segment.path, false)?;
         let (byte, previous) = (segment.body, segment.crc);
-        Ok(Frames { segment, file, byte, previous, buffer: Bytes::new() })
+        Ok(Frames { segment, file, byte, previous, buffer: Bytes::new(), wait: true })
     }
 
     /// From a place in the segment, given the checksum of the frame before it.
@@ -129,11 +133,14 @@ impl Frames {
         self.previous = header.crc;
     }
 
-    /// Reads `wanted` bytes, more if that is safe, fewer if the file ends.
+    /// Reads `wanted` bytes, and if that is safe the next header too, or many small frames at once. Fewer if the file ends.
     fn fill(&mut self, wanted: u64, bound: u64) -> Result<(), LogError> {
-        let safe = bound.saturating_sub(self.at()).min(READ_AHEAD);
-        let len = usize::try_from(wanted.max(safe)).unwrap_or(usize::MAX);
-        self.buffer = Bytes::from(self.read(self.byte, len)?);
+        let safe = bound.saturating_sub(self.at());
+        let ahead = wanted.saturating_add(FRAME_HEADER_LEN as u64).max(READ_AHEAD);
+        let len = usize::try_from(wanted.max(safe.min(ahead))).unwrap_or(usize::MAX);
+        let path = &self.segment.path;
+        let bytes = if self.wait { self.read(self.byte, len) } else { read_cached(&self.file, path, self.byte, len) };
+        self.buffer = Bytes::from(bytes?);
         Ok(())
     }
 
@@ -234,10 +241,31 @@ pub(super) fn read_preamble(
 }
 
 fn read_at(file: &File, path: &Path, byte: u64, len: usize) -> Result<Vec<u8>, LogError> {
+    read_by(path, byte, len, |rest, at| file.read_at(rest, at))
+}
+
+/// As [`read_at`], but only what is in the page cache (`RWF_NOWAIT`).
+fn read_cached(file: &File, path: &Path, byte: u64, len: usize) -> Result<Vec<u8>, LogError> {
+    read_by(path, byte, len, |rest, at| {
+        let read = rustix::io::preadv2(file, &mut [IoSliceMut::new(rest)], at, ReadWriteFlags::NOWAIT);
+        read.map_err(|error| match error {
+            // Some file systems cannot tell.
+            Errno::OPNOTSUPP | Errno::NOSYS => io::Error::from(io::ErrorKind::WouldBlock),
+            other => io::Error::from(other),
+        })
+    })
+}
+
+fn read_by(
+    path: &Path,
+    byte: u64,
+    len: usize,
+    read: impl Fn(&mut [u8], u64) -> io::Result<usize>,
+) -> Result<Vec<u8>, LogError> {
     let mut bytes = vec![0; len];
     let mut filled = 0;
     while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match file.read_at(rest, byte.saturating_add(filled as u64)) {
+        match read(rest, byte.saturating_add(filled as u64)) {
             Ok(0) => break,
             Ok(count) => filled += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -37,8 +37,9 @@ pub(super) struct Mark {
 }
 
 impl Group {
-    pub(super) fn new(start: u64, previous: u32) -> Self {
-        Group { bytes: Vec::new(), start, previous, frame: None }
+    /// Gathers in `bytes`, which is empty.
+    pub(super) fn new(bytes: Vec<u8>, start: u64, previous: u32) -> Self {
+        Group { bytes, start, previous, frame: None }
     }
 
     /// Log byte after what is in the buffer.

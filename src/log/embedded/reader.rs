@@ -1,5 +1,6 @@
 //! A reader in the writer's process: waits for what becomes durable.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -9,10 +10,6 @@ use super::scan::Scan;
 use super::shared::Shared;
 use crate::event::Offset;
 use crate::log::{Batch, Durable, Limit, LogError};
-
-/// Within so many bytes of the end, what is read was written a moment ago and lies in the page cache: reading it here
-/// takes less time than handing it to another thread.
-const HOT_BYTES: u64 = 1024 * 1024;
 
 /// A scan come back from its thread, with what it read.
 type Read = (Scan, Result<Option<Batch>, LogError>);
@@ -67,11 +64,18 @@ impl Reader {
         }
     }
 
+    /// Reads here what is in the page cache, as what was just written is, and has a thread that may block read the rest.
     async fn read(&mut self, durable: Durable, limit: Limit) -> Result<Option<Batch>, LogError> {
-        if let Some(scan) = self.scan.as_mut().filter(|scan| scan.at().saturating_add(HOT_BYTES) >= durable.bytes) {
-            return scan.batch(&self.shared.catalog, durable, limit);
-        }
         if let Some(mut scan) = self.scan.take() {
+            scan.wait_for_disk(false);
+            match scan.batch(&self.shared.catalog, durable, limit) {
+                Err(LogError::Io { source, .. }) if source.kind() == ErrorKind::WouldBlock => {}
+                read => {
+                    self.scan = Some(scan);
+                    return read;
+                }
+            }
+            scan.wait_for_disk(true);
             let shared = Arc::clone(&self.shared);
             self.reading = Some(tokio::task::spawn_blocking(move || {
                 let batch = scan.batch(&shared.catalog, durable, limit);

@@ -79,6 +79,11 @@ impl Scan {
         Ok(scan)
     }
 
+    /// Whether [`Scan::batch`] waits for the disk; if not, see [`Frames::wait`].
+    pub(super) fn wait_for_disk(&mut self, wait: bool) {
+        self.frames.wait = wait;
+    }
+
     /// The offset of the next event to be given out.
     pub(super) fn offset(&self) -> Offset {
         Offset(self.read.0.max(self.from.0).saturating_sub(self.ahead.len() as u64))
@@ -293,7 +298,9 @@ impl Scan {
         if segment.previous != self.frames.previous || segment.start != self.frames.at() {
             return Err(self.frames.corrupt("the next segment does not follow on this"));
         }
+        let wait = self.frames.wait;
         self.frames = open(catalog, segment, self.offset())?;
+        self.frames.wait = wait;
         self.known = std::mem::take(&mut self.relations);
         Ok(())
     }

@@ -10,6 +10,10 @@ use super::catalog::Catalog;
 use super::clock::SteadyClock;
 use crate::log::{Durable, LogError, LogId};
 
+/// One is filled while one is written.
+const SPARE_BUFFERS: usize = 2;
+const SPARE_BYTES: usize = 4 << 20;
+
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) directory: PathBuf,
@@ -23,6 +27,8 @@ pub(super) struct Shared {
     pub(super) writing: AtomicBool,
     /// What retention takes for the time.
     pub(super) clock: Mutex<SteadyClock>,
+    /// Written buffers, to be filled again: fresh memory costs more than the copy into it.
+    spare: Mutex<Vec<Vec<u8>>>,
     poisoned: AtomicBool,
     /// The failure that poisoned the log, for the first who asks.
     failure: Mutex<Option<LogError>>,
@@ -38,8 +44,23 @@ impl Shared {
             idle: Semaphore::new(1),
             writing: AtomicBool::new(true),
             clock: Mutex::new(clock),
+            spare: Mutex::default(),
             poisoned: AtomicBool::new(false),
             failure: Mutex::new(None),
+        }
+    }
+
+    /// An empty buffer.
+    pub(super) fn buffer(&self) -> Vec<u8> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    /// Takes a buffer back, unless a rare large record has blown it up.
+    pub(super) fn recycle(&self, mut buffer: Vec<u8>) {
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.len() < SPARE_BUFFERS && buffer.capacity() <= SPARE_BYTES {
+            buffer.clear();
+            spare.push(buffer);
         }
     }
 

@@ -108,7 +108,7 @@ impl Writer {
             options,
             history: start.history,
             relations: start.relations,
-            group: Group::new(start.end, start.previous),
+            group: Group::new(Vec::new(), start.end, start.previous),
             serial: 0,
             unit: None,
             segment: start.tail,
@@ -302,7 +302,7 @@ impl Writer {
         self.segment = Tail { len: place.byte, ..unit.segment };
         self.serial = self.serial.wrapping_add(1);
         self.vouched = false;
-        self.group = Group::new(unit.group_start.saturating_add(unit.mark.at as u64), unit.mark.previous);
+        self.group = Group::new(Vec::new(), unit.group_start.saturating_add(unit.mark.at as u64), unit.mark.previous);
         Ok(())
     }
 
@@ -370,7 +370,7 @@ impl Writer {
         if self.group.bytes.is_empty() {
             return Ok(());
         }
-        let next = Group::new(self.group.end(), self.group.previous);
+        let next = Group::new(self.shared.buffer(), self.group.end(), self.group.previous);
         let bytes = std::mem::replace(&mut self.group, next).bytes;
         let byte = self.segment.len;
         self.segment.len = byte.saturating_add(bytes.len() as u64);
@@ -404,7 +404,7 @@ impl Writer {
             unit.left = Some(before);
         }
         self.segment = Tail { sequence, len, inside: self.unit.is_some() };
-        self.group = Group::new(start.saturating_add(len), crc);
+        self.group = Group::new(self.shared.buffer(), start.saturating_add(len), crc);
         self.serial = self.serial.wrapping_add(1);
         Ok(())
     }

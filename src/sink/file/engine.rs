@@ -12,6 +12,7 @@ use super::sidecar::{self, Sidecar};
 use crate::event::Position;
 use crate::project::line::write_event;
 use crate::project::mutation::{Effect, Mutation};
+use crate::sink::disk::{failed, no_follow, not_open, regressed, unusable};
 use crate::sink::saved::Saved;
 use crate::sink::{Checkpoint, Rejection, SinkError, Staged};
 
@@ -68,7 +69,7 @@ impl Engine {
     pub(super) fn stage(&mut self, mutations: Vec<Mutation>) -> Result<Staged, SinkError> {
         let mut staged = Staged::default();
         let options = &self.options;
-        let open = self.open.as_mut().ok_or_else(|| not_open(options))?;
+        let open = self.open.as_mut().ok_or_else(|| not_open(&options.path))?;
         for mutation in mutations {
             if open.position.is_some_and(|written| mutation.position <= written) {
                 continue;
@@ -90,20 +91,20 @@ impl Engine {
     /// See [`crate::sink::Sink::commit`].
     pub(super) fn commit(&mut self, upto: Checkpoint) -> Result<(), SinkError> {
         let options = &self.options;
-        let open = self.open.as_mut().ok_or_else(|| not_open(options))?;
+        let open = self.open.as_mut().ok_or_else(|| not_open(&options.path))?;
         open.write_out(options)?;
-        open.file.sync_data().map_err(|error| failed(options, "fsync", &error))?;
+        open.file.sync_data().map_err(|error| failed(&options.path, "fsync", &error))?;
         // Once more: what shrank meanwhile must not be called committed.
         open.check_in_place(options)?;
         let sidecar = Sidecar { length: open.length, checkpoint: Some(Saved::from(upto)) };
-        sidecar::write(&options.path, &sidecar).map_err(|error| failed(options, "checkpoint", &error))?;
+        sidecar::write(&options.path, &sidecar).map_err(|error| failed(&options.path, "checkpoint", &error))?;
         open.position = upto.position.or(open.position);
         Ok(())
     }
 
     /// See [`crate::sink::Sink::probe`].
     pub(super) fn probe(&mut self) -> Result<(), SinkError> {
-        self.open.as_ref().ok_or_else(|| not_open(&self.options))?.check_in_place(&self.options)
+        self.open.as_ref().ok_or_else(|| not_open(&self.options.path))?.check_in_place(&self.options)
     }
 
     /// Refuses a place where no file of ours can be.
@@ -142,18 +143,18 @@ impl Engine {
             Err(TryLockError::WouldBlock) => {
                 return Err(SinkError::Fenced { target: self.target(), detail: "the file's lock is held".to_owned() });
             }
-            Err(TryLockError::Error(error)) => return Err(failed(&self.options, "lock", &error)),
+            Err(TryLockError::Error(error)) => return Err(failed(&self.options.path, "lock", &error)),
         }
         sidecar::sync_directory(path).map_err(self.failed("fsync the directory of"))?;
         Ok(file)
     }
 
     fn read_sidecar(&self) -> Result<Option<Sidecar>, SinkError> {
-        sidecar::read(&self.options.path).map_err(|error| match error.kind() {
-            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
-                self.foreign(&format!("its checkpoint file cannot be read: {error}"))
+        sidecar::read(&self.options.path).map_err(|error| {
+            if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) {
+                return self.foreign(&format!("its checkpoint file cannot be read: {error}"));
             }
-            _ => failed(&self.options, "read the checkpoint of", &error),
+            failed(&self.options.path, "read the checkpoint of", &error)
         })
     }
 
@@ -191,7 +192,7 @@ impl Engine {
     }
 
     fn unusable(&self, detail: &str, remedy: &str) -> SinkError {
-        SinkError::Unusable { target: self.target(), detail: detail.to_owned(), remedy: remedy.to_owned() }
+        unusable(&self.options.path, detail, remedy)
     }
 
     fn target(&self) -> String {
@@ -200,7 +201,7 @@ impl Engine {
 
     /// For `map_err`.
     fn failed(&self, action: &'static str) -> impl FnOnce(io::Error) -> SinkError {
-        move |error| failed(&self.options, action, &error)
+        move |error| failed(&self.options.path, action, &error)
     }
 }
 
@@ -209,7 +210,7 @@ impl Open {
     fn write_out(&mut self, options: &Options) -> Result<(), SinkError> {
         // Before, too: appending to a file that was emptied could bring it back to the length that the sidecar tells.
         self.check_in_place(options)?;
-        self.file.write_all(&self.buffer).map_err(|error| failed(options, "write", &error))?;
+        self.file.write_all(&self.buffer).map_err(|error| failed(&options.path, "write", &error))?;
         let written = u64::try_from(self.buffer.len()).unwrap_or(u64::MAX);
         self.length = self.length.saturating_add(written);
         self.buffer.clear();
@@ -219,39 +220,15 @@ impl Open {
 
     /// Whether the path still leads to our file, as long as we left it.
     fn check_in_place(&self, options: &Options) -> Result<(), SinkError> {
-        let regressed = |detail: String| SinkError::Regressed { target: options.path.display().to_string(), detail };
-        let ours = self.file.metadata().map_err(|error| failed(options, "read", &error))?;
+        let ours = self.file.metadata().map_err(|error| failed(&options.path, "read", &error))?;
         let same = |there: Metadata| (there.dev(), there.ino()) == (ours.dev(), ours.ino());
         if !fs::symlink_metadata(&options.path).is_ok_and(same) {
-            return Err(regressed("the file was removed or replaced".to_owned()));
+            return Err(regressed(&options.path, "the file was removed or replaced"));
         }
         if ours.len() != self.length {
-            return Err(regressed(format!("the file has {} bytes where {} were written", ours.len(), self.length)));
+            let detail = format!("the file has {} bytes where {} were written", ours.len(), self.length);
+            return Err(regressed(&options.path, detail));
         }
         Ok(())
     }
-}
-
-/// `open` flags that refuse a symbolic link.
-pub(super) fn no_follow() -> i32 {
-    // Bit flags: the sign means nothing.
-    rustix::fs::OFlags::NOFOLLOW.bits().cast_signed()
-}
-
-fn failed(options: &Options, action: &str, error: &io::Error) -> SinkError {
-    let (target, detail) = (options.path.display().to_string(), format!("cannot {action} it: {error}"));
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-            SinkError::Throttled { target, detail }
-        }
-        io::ErrorKind::PermissionDenied => {
-            let remedy = "Let walbridge's user write the file and its directory".to_owned();
-            SinkError::Unusable { target, detail, remedy }
-        }
-        _ => SinkError::Unavailable { target, detail },
-    }
-}
-
-fn not_open(options: &Options) -> SinkError {
-    SinkError::Unavailable { target: options.path.display().to_string(), detail: "the file is not open".to_owned() }
 }

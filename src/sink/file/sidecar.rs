@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::engine::no_follow;
+use crate::sink::disk::no_follow;
 use crate::sink::saved::Saved;
 
 /// What the sidecar holds.

@@ -78,7 +78,7 @@ impl Address {
             auth.arg(password);
             if let Reply::Refused(refusal) = connection.ask_one(auth).await? {
                 // Only the code: some servers quote the command in the text.
-                let (target, detail) = (self.shown.to_string(), format!("AUTH: {}", refusal.code()));
+                let (target, detail) = (self.shown.to_string(), format!("it answers AUTH with {}", refusal.code()));
                 let refused = ["WRONGPASS", "NOAUTH", "NOPERM"].contains(&refusal.code());
                 return Err(if refused {
                     SinkError::Auth { target, detail }

@@ -13,6 +13,9 @@
 //!
 //! The user needs the commands `GET SET UNLINK SCAN WATCH MULTI EXEC DISCARD EVAL`, for hashes also `HSET HGETALL PEXPIRE`, on
 //! the documents' keys and on `walbridge:NAME:*`.
+//!
+//! A `maxmemory-policy` of the `allkeys` sort may evict the checkpoint too, and everything is then written again; the
+//! `volatile` ones and `noeviction` leave it alone, for it has no TTL.
 
 mod checkpoint;
 mod connect;

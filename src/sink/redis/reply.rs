@@ -45,7 +45,12 @@ impl Reply {
     /// # Errors
     /// Redis refused the command.
     pub(super) fn accepted(self, target: &str, doing: &str) -> Result<Self, SinkError> {
-        if let Reply::Refused(refusal) = &self { Err(error::refused(target, doing, refusal)) } else { Ok(self) }
+        if let Some(refusal) = self.refusal() { Err(error::refused(target, doing, refusal)) } else { Ok(self) }
+    }
+
+    /// The error, if it is one.
+    pub(super) fn refusal(&self) -> Option<&ServerError> {
+        if let Reply::Refused(refusal) = self { Some(refusal) } else { None }
     }
 
     /// The strings of an array; `None` if it is not an array of strings.

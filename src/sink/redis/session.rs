@@ -305,10 +305,8 @@ impl Session {
         match reply.map(|reply| reply.accepted(self.shown(), "EXEC")).transpose()? {
             Some(Reply::Nil) => Ok(false),
             Some(Reply::Array(replies)) => {
-                for reply in replies {
-                    reply.accepted(self.shown(), "EXEC")?;
-                }
-                Ok(true)
+                let failure = replies.iter().find_map(Reply::refusal);
+                failure.map_or(Ok(true), |failure| Err(error::failed_inside(self.shown(), failure)))
             }
             _ => Err(error::strange(self.shown(), "EXEC")),
         }

@@ -60,6 +60,8 @@ const CALL_ARGUMENTS: usize = 50_000;
 struct Write {
     key: Bytes,
     content: Option<Content>,
+    /// The run it came with.
+    run: u64,
 }
 
 /// What writes held back say of a key, as of the beginning of the current run.
@@ -97,14 +99,19 @@ impl Held {
     }
 
     pub(super) fn push(&mut self, key: Bytes, content: Option<Content>) {
-        let (at, run) = (self.writes.len(), self.run);
-        let earlier =
-            self.places.get(&key).and_then(|place| if place.run == run { place.earlier } else { Some(place.at) });
-        self.places.insert(key.clone(), Place { at, run, earlier });
+        self.add(Write { key, content, run: self.run });
+    }
+
+    fn add(&mut self, write: Write) {
+        let (at, run) = (self.writes.len(), write.run);
+        let last = self.places.get(&write.key);
+        let earlier = last.and_then(|place| if place.run == run { place.earlier } else { Some(place.at) });
+        self.places.insert(write.key.clone(), Place { at, run, earlier });
         // The fixed part is about what the bookkeeping of a small write weighs.
-        let weight = content.as_ref().map_or(0, Content::bytes).saturating_add(key.len()).saturating_add(64);
+        let weight =
+            write.content.as_ref().map_or(0, Content::bytes).saturating_add(write.key.len()).saturating_add(64);
         self.bytes = self.bytes.saturating_add(weight);
-        self.writes.push(Write { key, content });
+        self.writes.push(write);
     }
 
     /// A key as it stood when the run began.
@@ -120,14 +127,9 @@ impl Held {
 
     /// Drops the writes to some keys, as if they had never been staged.
     pub(super) fn forget(&mut self, gone: impl Fn(&[u8]) -> bool) {
-        let run = self.run;
-        let writes = std::mem::take(self).writes;
-        self.run = run;
-        for write in writes {
-            if !gone(&write.key) {
-                self.push(write.key, write.content);
-            }
-        }
+        let before = std::mem::take(self);
+        self.run = before.run;
+        before.writes.into_iter().filter(|write| !gone(&write.key)).for_each(|write| self.add(write));
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -234,9 +236,10 @@ mod tests {
         held.begin_run();
         assert_eq!(held.before_run(b"a"), Before::Content(&Content::Json(b"2".to_vec())));
         assert_eq!(held.before_run(b"b"), Before::Removed);
+        held.push("c".into(), json("3"));
         held.forget(|key| key == b"a");
-        held.begin_run();
         assert_eq!(held.before_run(b"a"), Before::Untouched);
+        assert_eq!(held.before_run(b"c"), Before::Untouched);
         assert_eq!(held.before_run(b"b"), Before::Removed);
     }
 

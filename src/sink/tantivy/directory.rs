@@ -5,8 +5,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use super::error::classify_io;
 use crate::sink::SinkError;
+use crate::sink::disk::{failed, unusable};
 
 /// Which directory it is, so that one made anew under the same path is noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,10 +22,10 @@ const META: &str = "meta.json";
 pub(super) fn prepare(path: &Path) -> Result<bool, SinkError> {
     let metadata = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            make(path).map_err(|error| classify_io(path, "create", &error))?;
+            make(path).map_err(|error| failed(path, "create", &error))?;
             return Ok(false);
         }
-        found => found.map_err(|error| classify_io(path, "open", &error))?,
+        found => found.map_err(|error| failed(path, "open", &error))?,
     };
     if metadata.is_symlink() {
         return Err(unusable(path, "it is a symbolic link", "Configure the directory that it points to"));
@@ -43,7 +43,7 @@ pub(super) fn prepare(path: &Path) -> Result<bool, SinkError> {
             return Err(unusable(path, detail, "Run `chmod 700` on it"));
         }
         fs::set_permissions(path, fs::Permissions::from_mode(0o700))
-            .map_err(|error| classify_io(path, "change the mode of", &error))?;
+            .map_err(|error| failed(path, "change the mode of", &error))?;
     }
     Ok(is_index)
 }
@@ -63,16 +63,12 @@ fn make(path: &Path) -> io::Result<()> {
 
 /// Tantivy removes files that it does not know. What an interrupted creation leaves begins with a dot.
 fn refuse_foreign(path: &Path) -> Result<(), SinkError> {
-    for entry in fs::read_dir(path).map_err(|error| classify_io(path, "list", &error))? {
-        let name = entry.map_err(|error| classify_io(path, "list", &error))?.file_name();
+    for entry in fs::read_dir(path).map_err(|error| failed(path, "list", &error))? {
+        let name = entry.map_err(|error| failed(path, "list", &error))?.file_name();
         if !name.to_string_lossy().starts_with('.') {
             let detail = format!("it holds `{}` but no index", name.to_string_lossy());
             return Err(unusable(path, &detail, "Configure an empty directory, or remove this one if it was an index"));
         }
     }
     Ok(())
-}
-
-pub(super) fn unusable(path: &Path, detail: &str, remedy: &str) -> SinkError {
-    SinkError::Unusable { target: path.display().to_string(), detail: detail.to_owned(), remedy: remedy.to_owned() }
 }

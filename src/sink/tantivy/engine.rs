@@ -13,7 +13,7 @@ use tantivy::query::TermQuery;
 use tantivy::schema::{IndexRecordOption, Value};
 use tantivy::{Index, IndexReader, IndexSettings, IndexWriter, ReloadPolicy, TantivyDocument, TantivyError, Term};
 
-use super::directory::{self, Identity, unusable};
+use super::directory::{self, Identity};
 use super::error::{REBUILD, classify};
 use super::fields::{self, Fields, Kind};
 use super::search::View;
@@ -21,6 +21,7 @@ use super::uncommitted::{Known, Uncommitted};
 use super::{Options, document};
 use crate::event::{Position, TableName};
 use crate::project::mutation::{Document, Effect, Key, Mutation};
+use crate::sink::disk::{not_open, regressed, unusable};
 use crate::sink::saved::Saved;
 use crate::sink::{Checkpoint, Rejection, SinkError, Staged};
 
@@ -76,7 +77,8 @@ impl Engine {
     pub(super) fn stage(&mut self, mutations: Vec<Mutation>) -> Result<Staged, SinkError> {
         let mut staged = Staged::default();
         let options = &self.options;
-        let open = self.open.as_mut().ok_or_else(|| not_open(options))?;
+        self.uncommitted.begin_run();
+        let open = self.open.as_mut().ok_or_else(|| not_open(&options.path))?;
         for (index, mutation) in mutations.into_iter().enumerate() {
             if open.position.is_some_and(|applied| mutation.position <= applied) {
                 continue;
@@ -94,7 +96,7 @@ impl Engine {
     /// See [`crate::sink::Sink::commit`].
     pub(super) fn commit(&mut self, upto: Checkpoint) -> Result<(), SinkError> {
         let options = &self.options;
-        let open = self.open.as_mut().ok_or_else(|| not_open(options))?;
+        let open = self.open.as_mut().ok_or_else(|| not_open(&options.path))?;
         open.check_in_place(options)?;
         open.commit(upto).map_err(|error| open.judge(options, &error))?;
         self.uncommitted.reset();
@@ -103,7 +105,7 @@ impl Engine {
 
     /// See [`crate::sink::Sink::probe`].
     pub(super) fn probe(&mut self) -> Result<(), SinkError> {
-        self.open.as_ref().ok_or_else(|| not_open(&self.options))?.check_in_place(&self.options)
+        self.open.as_ref().ok_or_else(|| not_open(&self.options.path))?.check_in_place(&self.options)
     }
 
     fn open_index(&self) -> Result<Open, SinkError> {
@@ -127,7 +129,8 @@ impl Engine {
         let writer = index.writer_with_options(options).map_err(judge)?;
         let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into().map_err(judge)?;
         let payload = index.load_metas().map_err(judge)?.payload;
-        let identity = directory::identify(path).ok_or_else(|| regressed(&self.options, "it was removed just now"))?;
+        let identity =
+            directory::identify(path).ok_or_else(|| regressed(&self.options.path, "it was removed just now"))?;
         Ok(Open { index, fields, writer, reader, identity, payload, position: None, queued_bytes: 0 })
     }
 
@@ -238,10 +241,13 @@ impl Open {
         if !row.lacks_values() {
             return Ok(document::source(relation, row, None));
         }
-        let (from, moved) = moved_from.map_or((key, false), |from| (from, true));
-        let older: Option<Arc<str>> = match uncommitted.find(from, &relation.name, moved) {
+        let known = match moved_from {
+            Some(from) => uncommitted.find_moved(from, &relation.name),
+            None => uncommitted.find(key, &relation.name),
+        };
+        let older: Option<Arc<str>> = match known {
             Known::Document(source) => Some(source),
-            Known::Committed => self.committed_source(from)?.map(Arc::from),
+            Known::Committed => self.committed_source(moved_from.unwrap_or(key))?.map(Arc::from),
             Known::Nothing => None,
         };
         Ok(older.and_then(|older| document::source(relation, row, Some(&older))))
@@ -287,11 +293,11 @@ impl Open {
     /// Whether the directory is the one that was opened, at the commit that we made.
     fn check_in_place(&self, options: &Options) -> Result<(), SinkError> {
         if directory::identify(&options.path) != Some(self.identity) {
-            return Err(regressed(options, "the directory was removed or replaced"));
+            return Err(regressed(&options.path, "the directory was removed or replaced"));
         }
         match self.index.load_metas() {
             Ok(metas) if metas.payload == self.payload => Ok(()),
-            Ok(_) => Err(regressed(options, "it holds another commit than the last one made here")),
+            Ok(_) => Err(regressed(&options.path, "it holds another commit than the last one made here")),
             Err(error) => Err(classify(&options.path, &error)),
         }
     }
@@ -301,15 +307,6 @@ impl Open {
         if directory::identify(&options.path) == Some(self.identity) {
             return classify(&options.path, error);
         }
-        regressed(options, "the directory was removed or replaced")
+        regressed(&options.path, "the directory was removed or replaced")
     }
-}
-
-fn regressed(options: &Options, detail: &str) -> SinkError {
-    SinkError::Regressed { target: options.path.display().to_string(), detail: detail.to_owned() }
-}
-
-fn not_open(options: &Options) -> SinkError {
-    let detail = "the index is not open".to_owned();
-    SinkError::Unavailable { target: options.path.display().to_string(), detail }
 }

@@ -24,10 +24,10 @@ use std::sync::Arc;
 
 pub use self::search::{DEPTH_MAX, Hit, LIMIT_MAX, SearchAnswer, SearchError, SearchHandle, SearchRequest};
 
-use self::directory::unusable;
 use self::engine::Engine;
 use self::search::View;
 use super::blocking::Blocking;
+use super::disk::unusable;
 use super::{Checkpoint, Sink, SinkError, Staged};
 use crate::event::Relation;
 use crate::project::mutation::Mutation;

@@ -1,0 +1,4 @@
+//! Every sink against its real target.
+
+mod redis;
+mod rows;

@@ -1,0 +1,201 @@
+//! `walbridge status`.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use comfy_table::Table;
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use secrecy::ExposeSecret as _;
+
+use super::output::{Failure, print, print_json, runtime};
+use super::{ConfigFile, Outcome};
+use crate::admin::{SinkView, SourceView, StatusView};
+use crate::config::Admin;
+use crate::status::{ExitCode, State};
+
+/// What is a running walbridge doing, and how far behind is it?
+#[derive(clap::Args)]
+#[command(after_help = "\
+Asks the admin port that the configuration names. Exit code 3 if anything is halted, or if there is nobody to ask.
+
+Examples:
+  walbridge status --config walbridge.toml
+  walbridge status --config walbridge.toml --json | jq '.sinks[].lag_events'")]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// Print what /api/status says, as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// The other side is on this machine, or nearly.
+const TIME_MAX: Duration = Duration::from_secs(10);
+
+/// More than any status is.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
+
+pub(super) fn run(arguments: &Arguments) -> Outcome {
+    let admin = arguments.config.load()?.admin;
+    let status = runtime()?.block_on(ask(&admin))?;
+    if arguments.json {
+        print_json(&status)?;
+    } else {
+        print(&describe(&status))?;
+    }
+    let halted = State::Halted.as_str();
+    let mut states = status.sources.values().map(|s| &s.state).chain(status.sinks.values().map(|s| &s.state));
+    Ok(if states.any(|state| state == halted) { ExitCode::Halted } else { ExitCode::Clean })
+}
+
+async fn ask(admin: &Admin) -> Result<StatusView, Failure> {
+    let address = reachable(admin.listen);
+    let refuse = |why: String| Failure::Unreachable(format!("the admin port http://{address} {why}"));
+    let client = reqwest::Client::builder()
+        .timeout(TIME_MAX)
+        .no_proxy()
+        // An answer from elsewhere is not the answer; and the token is for nobody else.
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .map_err(|error| Failure::Internal(error.to_string()))?;
+    let mut request = client.get(format!("http://{address}/api/status"));
+    if let Some(token) = &admin.token {
+        request = request.bearer_auth(token.expose_secret());
+    }
+    let mut answer = request.send().await.map_err(|error| {
+        let why = if error.is_connect() {
+            "does not answer: is `walbridge run` running with this configuration?"
+        } else {
+            "does not answer in time"
+        };
+        refuse(why.to_owned())
+    })?;
+    let status = answer.status();
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(|_| refuse("broke off its answer".to_owned()))? {
+        body.extend_from_slice(&chunk);
+        if body.len() > ANSWER_BYTES_MAX {
+            return Err(refuse("does not stop answering: it is not walbridge's".to_owned()));
+        }
+    }
+    if !status.is_success() {
+        return Err(refuse(format!("answers {status}: {}", String::from_utf8_lossy(&body).trim())));
+    }
+    serde_json::from_slice(&body).map_err(|_| refuse("answers something else: another program has it".to_owned()))
+}
+
+/// Who listens everywhere can be asked here.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
+/// States first; then how far behind; then the rest.
+fn describe(status: &StatusView) -> String {
+    let mut out = format!("{}\n\n", status.summary);
+    let mut sources =
+        table(["STATE", "SOURCE", "LAG", "WAL KEPT", "RECEIVED", "DURABLE", "CONFIRMED", "EXISTING ROWS"]);
+    for (name, source) in &status.sources {
+        sources.add_row([
+            state(&source.state, source.code.as_ref()),
+            name.clone(),
+            bytes(source.lag_bytes),
+            bytes(source.retained_bytes),
+            source.received_lsn.to_string(),
+            source.durable_lsn.to_string(),
+            source.confirmed_flush_lsn.to_string(),
+            copied(source),
+        ]);
+    }
+    let mut sinks = table(["STATE", "SINK", "LAG", "CHECKPOINT", "APPLIED", "REFUSED"]);
+    for (name, sink) in &status.sinks {
+        sinks.add_row([
+            state(&sink.state, sink.code.as_ref()),
+            format!("{name} ({} of {})", sink.kind, sink.source),
+            lag(sink),
+            sink.checkpoint.map_or_else(|| "none".to_owned(), |checkpoint| checkpoint.to_string()),
+            sink.applied.to_string(),
+            sink.rejected.to_string(),
+        ]);
+    }
+    for table in [sources, sinks] {
+        let text = table.to_string();
+        out.extend(text.lines().flat_map(|line| [line.trim_end(), "\n"]));
+        out.push('\n');
+    }
+    let messages = status.sources.iter().map(|(name, s)| (name, &s.message));
+    for (name, message) in messages.chain(status.sinks.iter().map(|(name, s)| (name, &s.message))) {
+        if let Some(message) = message {
+            out.push_str(&format!("{name}: {message}\n"));
+        }
+    }
+    out
+}
+
+fn table<const N: usize>(header: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(header);
+    table
+}
+
+fn state(state: &str, code: Option<&String>) -> String {
+    code.map_or_else(|| state.to_owned(), |code| format!("{state} ({code})"))
+}
+
+fn copied(source: &SourceView) -> String {
+    let snapshot = &source.snapshot;
+    match snapshot.tables {
+        0 => "not copied".to_owned(),
+        tables if snapshot.tables_done == tables => format!("{tables} tables copied"),
+        tables => {
+            format!("{}/{tables} tables, {} rows of ~{}", snapshot.tables_done, snapshot.rows, snapshot.rows_estimate)
+        }
+    }
+}
+
+fn lag(sink: &SinkView) -> String {
+    if sink.lag_events == 0 {
+        return "none".to_owned();
+    }
+    format!("{} events, {}, {:.1} s", sink.lag_events, bytes(sink.lag_bytes), sink.lag_seconds)
+}
+
+/// `1.5 MiB`.
+pub(super) fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if count < 1024 {
+        return format!("{count} B");
+    }
+    // Tenths, so that no float is needed.
+    let (mut tenths, mut unit) = (u128::from(count) * 10 / 1024, 0);
+    while tenths >= 10_240 && unit + 1 < UNITS.len() {
+        tenths /= 1024;
+        unit += 1;
+    }
+    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS.get(unit).unwrap_or(&"PiB"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        for (count, text) in
+            [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (1 << 30, "1.0 GiB"), (u64::MAX, "16383.9 PiB")]
+        {
+            assert_eq!(bytes(count), text);
+        }
+    }
+
+    #[test]
+    fn who_listens_everywhere_is_asked_here() {
+        for (listen, asked) in [("0.0.0.0:1", "127.0.0.1:1"), ("[::]:1", "[::1]:1"), ("10.0.0.1:1", "10.0.0.1:1")] {
+            assert_eq!(reachable(listen.parse().expect("valid")).to_string(), asked);
+        }
+    }
+}

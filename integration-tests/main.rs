@@ -20,11 +20,11 @@ mod log_retention;
 mod network;
 mod pipeline;
 mod pipeline_kill;
+mod sinks;
 mod sinks_file;
 mod sinks_rows;
 #[cfg(feature = "search")]
 mod sinks_tantivy;
-mod sinks;
 mod support;
 mod support_servers;
 mod tidy;

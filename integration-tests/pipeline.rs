@@ -8,7 +8,8 @@ use crate::support::{PgOptions, Postgres, Redis, Walbridge, eventually};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-const SCHEMA: &str = "CREATE TABLE users (id bigint PRIMARY KEY, name text NOT NULL, bio text, score numeric, tags text[], born date,
+const SCHEMA: &str =
+    "CREATE TABLE users (id bigint PRIMARY KEY, name text NOT NULL, bio text, score numeric, tags text[], born date,
      seen timestamptz, active boolean, data jsonb);
      ALTER TABLE users ALTER COLUMN bio SET STORAGE EXTERNAL;";
 
@@ -67,7 +68,11 @@ pub(crate) async fn caught_up(walbridge: &mut Walbridge, postgres: &Postgres) {
             let durable = sources.map(|(_, source)| source["durable_lsn"].as_str().and_then(|lsn| lsn.parse().ok()));
             let reached = durable.flatten().all(|lsn: walbridge::event::Lsn| lsn >= end);
             let mut sinks = status["sinks"].as_object().into_iter().flatten();
-            let copied = status["sources"].as_object().into_iter().flatten().all(|(_, source)| source["state"] != "snapshotting" && source["state"] != "starting");
+            let copied = status["sources"]
+                .as_object()
+                .into_iter()
+                .flatten()
+                .all(|(_, source)| source["state"] != "snapshotting" && source["state"] != "starting");
             reached && copied && sinks.all(|(_, sink)| sink["lag_events"] == 0 && !sink["checkpoint"].is_null())
         })
         .await;
@@ -102,10 +107,14 @@ async fn a_profile_edit_reaches_cache_and_search_with_every_value_as_postgres_ha
     assert_eq!((ada["name"].as_str(), ada["bio"].as_str().map(str::len)), (Some("Ada Lovelace"), Some(5000)));
     assert!(document(&redis, "user:9007199254740993").await.is_none());
     let found: Value =
-        serde_json::from_str(&walbridge.get("/search/user-search?q=lovelace&highlight=name").await.expect("an answer")).expect("JSON");
+        serde_json::from_str(&walbridge.get("/search/user-search?q=lovelace&highlight=name").await.expect("an answer"))
+            .expect("JSON");
     assert_eq!(found["total"], 1, "{found}");
     assert_eq!(found["hits"][0]["document"]["bio"].as_str().map(str::len), Some(5000));
-    assert!(found["hits"][0]["highlights"]["name"].as_str().is_some_and(|html| html.contains("<b>Lovelace</b>")), "{found}");
+    assert!(
+        found["hits"][0]["highlights"]["name"].as_str().is_some_and(|html| html.contains("<b>Lovelace</b>")),
+        "{found}"
+    );
     assert_eq!(walbridge.sigterm(), Some(0), "a clean stop: {}", walbridge.log());
 }
 

@@ -1,5 +1,7 @@
 //! A deliver loop without its clock: the events of a world go to a sink in runs, and are committed where a test says.
 
+use std::time::Duration;
+
 use walbridge::event::Cell;
 use walbridge::project::coalesce::coalesce;
 use walbridge::project::mutation::{Effect, Mutation};
@@ -8,6 +10,7 @@ use walbridge::sink::{Sink, SinkError};
 
 use super::target::{AnySink, Target};
 use super::world::World;
+use crate::support::eventually;
 
 /// A sink, and how far it has been fed.
 pub(super) struct Delivery {
@@ -17,14 +20,28 @@ pub(super) struct Delivery {
     pub(super) at: usize,
     /// Events read at once.
     pub(super) run: usize,
+    /// Rows completed from the source, because the target did not have what they lacked.
+    pub(super) read_back: usize,
 }
 
 impl Delivery {
-    /// Opens a sink on the target and begins where it says.
+    /// Opens a sink on the target, which no other has open, and begins where it says.
+    ///
+    /// A lock may seem held for a moment after its file was closed: a process that another test starts has a copy of every
+    /// descriptor from its fork to its exec.
     pub(super) async fn begin(target: &Target, world: &World) -> Result<Delivery, SinkError> {
+        let waits = |outcome| match outcome {
+            Err(SinkError::Fenced { detail, .. }) => Err(detail),
+            other => Ok(other),
+        };
+        eventually(Duration::from_secs(10), || async { waits(Delivery::try_begin(target, world).await) }).await
+    }
+
+    /// The same, at once or not at all.
+    pub(super) async fn try_begin(target: &Target, world: &World) -> Result<Delivery, SinkError> {
         let kind = if target.keeps_history() { Kind::History } else { Kind::State };
         let projection = Projection::new(kind, std::sync::Arc::new(|_| true), None);
-        let mut delivery = Delivery { sink: target.open(world), projection, at: 0, run: 1000 };
+        let mut delivery = Delivery { sink: target.open(world), projection, at: 0, run: 1000, read_back: 0 };
         delivery.resume(world).await?;
         Ok(delivery)
     }
@@ -66,6 +83,7 @@ impl Delivery {
         assert!(staged.rejected.is_empty(), "{:?}", staged.rejected);
         let completed: Vec<Mutation> =
             staged.incomplete.iter().map(|&index| completed(world, &mutations[index])).collect();
+        self.read_back += completed.len();
         if !completed.is_empty() {
             let staged = self.sink.stage(&completed).await?;
             assert!(staged.rejected.is_empty() && staged.incomplete.is_empty(), "{staged:?}");
@@ -78,7 +96,6 @@ fn completed(world: &World, mutation: &Mutation) -> Mutation {
     let mut mutation = mutation.clone();
     let Effect::Put { document, moved_from } = &mut mutation.effect else { panic!("only rows lack values") };
     let Some(Cell::Text(id)) = document.row.cell(0) else { panic!("a row without its key") };
-    println!("READBACK {:?} {document:?} {moved_from:?}", mutation.key);
     match world.read_back(&document.relation, id) {
         Some(row) => (document.row, *moved_from) = (row, None),
         None => mutation.effect = Effect::Delete,

@@ -77,7 +77,7 @@ async fn of_two_writers_only_one_goes_on() {
     let world = world(3);
     for target in Target::each() {
         let mut first = Delivery::begin(&target, &world).await.expect("a target");
-        let refused = match Delivery::begin(&target, &world).await {
+        let refused = match Delivery::try_begin(&target, &world).await {
             Err(error) => error,
             Ok(mut second) => {
                 second.stage_to(&world, 1).await.expect("staged");

@@ -107,7 +107,8 @@ async fn schedule(seed: u64, target: &mut Target) -> Result<(), SinkError> {
                 drop(delivery);
                 target.empty().await;
                 delivery = Delivery::begin(target, &world).await?;
-                (committed, _) = (0, assert_eq!(delivery.at, 0, "seed {seed}"));
+                assert_eq!(delivery.at, 0, "seed {seed}");
+                committed = 0;
             }
             // What was delivered long ago comes again.
             4 => {
@@ -131,6 +132,7 @@ async fn schedule(seed: u64, target: &mut Target) -> Result<(), SinkError> {
         "seed {seed} {:?}",
         target.kind
     );
+    assert_eq!(delivery.read_back, 0, "seed {seed} {:?}: every value was to be had from the target", target.kind);
     Ok(())
 }
 

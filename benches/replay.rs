@@ -14,7 +14,7 @@ use walbridge::deliver::{Deliver, Limits, OnReject};
 use walbridge::event::{
     Cell, Column, Lsn, Offset, Op, Relation, ReplicaIdentity, RowBuilder, TableName, Timestamp, Transaction,
 };
-use walbridge::log::{Entry, Epoch, LogWriter, embedded};
+use walbridge::log::{Entry, Epoch, embedded};
 use walbridge::project::mutation::Mutation;
 use walbridge::project::{Kind, Projection};
 use walbridge::sink::{Checkpoint, Sink, SinkError, Staged};

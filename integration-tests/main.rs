@@ -6,10 +6,12 @@
     reason = "a test says that something is wrong by panicking, in its helper functions too"
 )]
 
+mod admin;
 mod capture;
 mod cli;
 mod config_errors;
 mod config_examples;
+mod config_secrets;
 mod contract;
 mod decode_golden;
 mod decode_values;

@@ -1,35 +1,35 @@
-//! The house rules that a machine can hold. What is not checked drifts.
+//! The house's rules that no compiler and no lint holds. What is not checked drifts.
+//!
+//! The scan goes by lines and relies on `cargo fmt`, which `make test` runs first: an item ends at the first line that is its own
+//! indentation and a closing brace.
 
-use std::fmt::Write;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use walbridge::status::Code;
+use walbridge::status::{Code, State};
 
-/// Folders with our own Rust in them.
-const FOLDERS: [&str; 4] = ["benches", "demo", "integration-tests", "src"];
 const FILE_LINES_MAX: usize = 500;
 const FUNCTION_LINES_MAX: usize = 70;
 
-/// What a stage may know of the others: `crate::` paths it may begin an import with. The stages that are not listed (`admin`,
-/// `bridge`, `cli`, `config`) put the others together, and may know them all.
-const LAYERS: &[(&str, &[&str])] = &[
+/// Who may use what. A stage may always use itself; everything not listed is refused.
+const IMPORTS: [(&str, &[&str]); 15] = [
     ("event", &[]),
-    ("retry", &["status"]),
     ("status", &["event"]),
+    ("retry", &[]),
     ("decode", &["event", "status"]),
+    ("log", &["event", "decode", "status"]),
+    ("project", &["event", "decode"]),
     ("capture", &["decode", "event", "retry", "status"]),
-    ("log", &["decode", "event", "status"]),
-    ("project", &["decode", "event"]),
-    ("sink", &["decode", "event", "log::LogId", "project::mutation", "retry", "status"]),
-    ("dead_letter", &["decode", "event", "log::LogId", "project::mutation", "sink", "status"]),
+    ("sink", &["project", "event", "decode", "log", "status"]),
+    ("dead_letter", &["decode", "event", "project", "sink"]),
     ("ingest", &["capture", "decode", "event", "log", "retry", "status"]),
-    // Only to read a row back that the stream left incomplete.
     (
         "deliver",
         &[
-            "capture::CaptureError",
             "capture::readback",
+            "capture::CaptureError",
             "dead_letter",
             "event",
             "log",
@@ -39,170 +39,353 @@ const LAYERS: &[(&str, &[&str])] = &[
             "status",
         ],
     ),
+    ("config", &["capture::address", "event", "project::key"]),
+    ("admin", &["event", "status"]),
+    (
+        "bridge",
+        &[
+            "admin",
+            "capture",
+            "config",
+            "dead_letter",
+            "deliver",
+            "event",
+            "ingest",
+            "log",
+            "project",
+            "retry",
+            "sink",
+            "status",
+        ],
+    ),
+    ("cli", &["admin", "bridge", "config", "decode", "event", "log", "project", "status"]),
 ];
 
+/// Concrete types, which only their own stage and those who wire or print may name.
+const CONCRETE: [&str; 4] = ["log::embedded", "sink::redis", "sink::tantivy", "sink::file"];
+const MAY_NAME_CONCRETE: [&str; 2] = ["bridge", "cli"];
+
 struct Source {
-    path: PathBuf,
+    path: String,
     text: String,
 }
 
 impl Source {
-    /// All of ours.
-    fn all() -> Vec<Source> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let mut sources = Vec::new();
-        let mut folders: Vec<PathBuf> = FOLDERS.iter().map(|folder| root.join(folder)).collect();
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(&folder).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_dir() {
-                    folders.push(path);
-                } else if path.extension().is_some_and(|extension| extension == "rs") {
-                    let text = fs::read_to_string(&path).unwrap();
-                    sources.push(Source { path: path.strip_prefix(root).unwrap().to_owned(), text });
-                }
-            }
-        }
-        assert!(sources.len() > 50, "the sources are where they are looked for: {}", sources.len());
-        sources
-    }
-
-    /// The folder or file below `src/` that this belongs to.
-    fn stage(&self) -> Option<&str> {
-        let below = self.path.strip_prefix("src").ok()?;
-        let first = below.components().next()?.as_os_str().to_str()?;
-        Some(first.strip_suffix(".rs").unwrap_or(first))
-    }
-
-    /// Without comments, and without the unit tests at its end, which may use what they like.
+    /// The lines of code before the unit tests, with their numbers; no comments.
     fn code(&self) -> impl Iterator<Item = (usize, &str)> {
-        let lines = self.text.lines().enumerate().map(|(place, line)| (place + 1, line));
+        let lines = self.text.lines().enumerate().map(|(index, line)| (index + 1, line));
         lines.take_while(|(_, line)| *line != "#[cfg(test)]").filter(|(_, line)| !line.trim_start().starts_with("//"))
     }
+
+    /// Its stage: the folder or file below `src`.
+    fn stage(&self) -> Option<&str> {
+        let rest = self.path.strip_prefix("src/")?;
+        rest.split(['/', '.']).next()
+    }
 }
 
-fn none(found: &str, rule: &str) {
-    assert!(found.is_empty(), "{rule}:\n{found}");
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every Rust file of ours.
+fn sources() -> Vec<Source> {
+    let mut found = Vec::new();
+    for folder in ["src", "integration-tests", "benches", "demo", "fuzz/fuzz_targets"] {
+        collect(&root().join(folder), &mut found);
+    }
+    assert!(found.len() > 50, "only {} files found: the walk is broken", found.len());
+    found
+}
+
+fn collect(folder: &Path, found: &mut Vec<Source>) {
+    let mut entries: Vec<PathBuf> =
+        fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()).collect();
+    entries.sort();
+    for path in entries {
+        if path.is_dir() {
+            collect(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).expect("text");
+            let path = path.strip_prefix(root()).expect("below the root").to_string_lossy().into_owned();
+            found.push(Source { path, text });
+        }
+    }
+}
+
+fn refuse(complaints: Vec<String>) {
+    assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
 }
 
 #[test]
-fn every_file_is_short_and_says_what_it_is() {
-    let mut found = String::new();
-    for source in Source::all() {
+fn no_file_is_longer_than_can_be_read_in_one_sitting() {
+    let long = sources().into_iter().filter_map(|source| {
         let lines = source.text.lines().count();
-        if lines > FILE_LINES_MAX {
-            writeln!(found, "{}: {lines} lines, at most {FILE_LINES_MAX}", source.path.display()).unwrap();
-        }
-        if !source.text.starts_with("//!") {
-            writeln!(found, "{}: does not begin with //!", source.path.display()).unwrap();
-        }
-    }
-    none(&found, "a file has one subject, and its first line says which");
+        (lines > FILE_LINES_MAX).then(|| format!("{}: {lines} lines, at most {FILE_LINES_MAX}", source.path))
+    });
+    refuse(long.collect());
 }
 
 #[test]
-fn every_function_fits_a_screen() {
-    let mut found = String::new();
-    for source in Source::all() {
-        let mut open: Vec<(usize, String, usize)> = Vec::new();
-        for (place, line) in source.text.lines().enumerate() {
-            let trimmed = line.trim_start();
-            let indent = line.len() - trimmed.len();
-            if let Some((begin, name, _)) = open.pop_if(|(_, _, at)| trimmed == "}" && *at == indent) {
-                let lines = place - begin + 1;
-                if lines > FUNCTION_LINES_MAX {
-                    let path = source.path.display();
-                    writeln!(found, "{path}:{}: {name} has {lines} lines, at most {FUNCTION_LINES_MAX}", begin + 1)
-                        .unwrap();
-                }
-            }
-            if let Some(name) = function(trimmed)
-                && !trimmed.ends_with('}')
-                && !trimmed.ends_with(';')
-            {
-                // A declaration in a trait has no body, and so no closing bracket of its own.
-                open.retain(|(_, _, at)| *at < indent);
-                open.push((place, name.to_owned(), indent));
+fn no_function_is_longer_than_a_screen() {
+    let mut complaints = Vec::new();
+    for source in sources() {
+        let lines: Vec<&str> = source.text.lines().collect();
+        for (start, line) in lines.iter().enumerate().filter(|(_, line)| begins_function(line)) {
+            let indent = line.len() - line.trim_start().len();
+            let end = format!("{}}}", " ".repeat(indent));
+            let length = lines[start..].iter().position(|line| *line == end).map_or(0, |length| length + 1);
+            if length > FUNCTION_LINES_MAX {
+                let name = line.trim().trim_end_matches(" {");
+                complaints.push(format!(
+                    "{}:{}: {length} lines, at most {FUNCTION_LINES_MAX}: {name}",
+                    source.path,
+                    start + 1
+                ));
             }
         }
     }
-    none(&found, "a function does one thing");
+    refuse(complaints);
 }
 
-/// The name of the function that a line begins to define.
-fn function(line: &str) -> Option<&str> {
-    let (before, rest) = line.split_once("fn ")?;
-    let modifiers = before.split_whitespace();
-    let known = ["pub", "pub(crate)", "pub(super)", "const", "async", "default"];
-    if !modifiers.into_iter().all(|word| known.contains(&word) || word.starts_with("pub(in")) {
-        return None;
-    }
-    rest.split(|letter: char| !letter.is_alphanumeric() && letter != '_').next()
+/// A function with a body; its head may go over several lines.
+fn begins_function(line: &str) -> bool {
+    let words = line.trim_start();
+    let rest = words.strip_prefix("pub ").unwrap_or(words);
+    let rest = rest.strip_prefix("pub(").and_then(|rest| rest.split_once(") ")).map_or(rest, |(_, rest)| rest);
+    let rest = rest.strip_prefix("const ").unwrap_or(rest);
+    let rest = rest.strip_prefix("async ").unwrap_or(rest);
+    rest.starts_with("fn ") && !line.ends_with([';', '}'])
 }
 
 #[test]
-fn stages_know_only_what_they_may() {
-    let mut found = String::new();
-    for source in Source::all() {
-        let Some(stage) = source.stage() else { continue };
-        let Some((_, allowed)) = LAYERS.iter().find(|(name, _)| *name == stage) else { continue };
-        for (place, line) in source.code() {
-            for import in line.split("crate::").skip(1) {
-                let import: String =
-                    import.chars().take_while(|letter| letter.is_alphanumeric() || "_:{".contains(*letter)).collect();
-                let own = begins(&import, stage) || line.contains("pub(in crate::");
-                if !own && !allowed.iter().any(|allowed| begins(&import, allowed)) {
-                    let path = source.path.display();
-                    writeln!(found, "{path}:{place}: {stage} may not know crate::{import}").unwrap();
-                }
+fn every_file_says_first_what_it_is() {
+    let silent = sources().into_iter().filter(|source| !source.text.starts_with("//! "));
+    refuse(silent.map(|source| format!("{}: begins without //!", source.path)).collect());
+}
+
+#[test]
+fn nothing_is_left_half_done() {
+    // Put together here, so that this file is not what it looks for.
+    let marks = ["TO".to_owned() + "DO", "FIX".to_owned() + "ME", "XX".to_owned() + "X", "dbg".to_owned() + "!("];
+    let mut complaints = Vec::new();
+    for source in sources() {
+        for (index, line) in source.text.lines().enumerate() {
+            if let Some(mark) = marks.iter().find(|mark| line.contains(mark.as_str())) {
+                complaints.push(format!("{}:{}: {mark}", source.path, index + 1));
             }
         }
     }
-    none(&found, "the folders are layers (ARCHITECTURE.md); an import across them is a decision about the design");
-}
-
-fn begins(path: &str, with: &str) -> bool {
-    path.strip_prefix(with).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+    refuse(complaints);
 }
 
 #[test]
-fn pure_stages_have_no_clock_no_socket_and_no_file() {
-    let mut found = String::new();
-    for source in Source::all() {
-        if !matches!(source.stage(), Some("decode" | "event" | "project")) {
+fn only_commands_print() {
+    let mut complaints = Vec::new();
+    for source in sources().iter().filter(|source| source.stage().is_some_and(|stage| stage != "cli")) {
+        for (number, line) in source.code().filter(|(_, line)| line.contains("println!(") || line.contains("print!(")) {
+            complaints.push(format!("{}:{number}: {}", source.path, line.trim()));
+        }
+    }
+    refuse(complaints);
+}
+
+#[test]
+fn each_stage_uses_only_what_comes_before_it() {
+    let mut complaints = Vec::new();
+    for source in sources() {
+        let Some(stage) = source.stage().filter(|stage| !["lib", "main"].contains(stage)) else { continue };
+        if source.path.contains("/tests/") || source.path.ends_with("/tests.rs") {
             continue;
         }
-        for (place, line) in source.code() {
-            for word in ["async fn", "std::fs", "std::net", "tokio::", "Instant::now", "SystemTime::now"] {
-                if line.contains(word) {
-                    writeln!(found, "{}:{place}: {word}", source.path.display()).unwrap();
+        let Some((_, allowed)) = IMPORTS.iter().find(|(name, _)| *name == stage) else {
+            complaints.push(format!("{}: `{stage}` has no line in the table of {}", source.path, file!()));
+            continue;
+        };
+        for (number, line) in source.code() {
+            for path in paths(line).into_iter().filter(|path| !within(path, stage)) {
+                let concrete =
+                    CONCRETE.iter().any(|concrete| within(&path, concrete)) && !MAY_NAME_CONCRETE.contains(&stage);
+                if concrete || !allowed.iter().any(|allowed| within(&path, allowed)) {
+                    complaints.push(format!("{}:{number}: {stage} may not use {path}", source.path));
                 }
             }
         }
     }
-    none(&found, "decode, event and project are pure: bytes in, values out");
+    refuse(complaints);
+}
+
+/// `log::embedded::Log` is within `log` and `log::embedded`.
+fn within(path: &str, of: &str) -> bool {
+    path.strip_prefix(of).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
+/// The paths behind each `crate::` of a line; those of a group one by one.
+fn paths(line: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (_, rest) in line.match_indices("crate::").map(|(at, mark)| line.split_at(at + mark.len())) {
+        let name = |text: &str| {
+            let end = text.find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':').unwrap_or(text.len());
+            text[..end].trim_end_matches(':').to_owned()
+        };
+        let head = name(rest);
+        match rest[head.len()..].strip_prefix("::{").or_else(|| rest.strip_prefix('{')) {
+            Some(group) => {
+                let joined = |part: &str| if head.is_empty() { name(part) } else { format!("{head}::{}", name(part)) };
+                found.extend(group.split(',').map(|part| joined(part.trim())));
+            }
+            None => found.push(head),
+        }
+    }
+    found
 }
 
 #[test]
-fn the_operators_manual_has_a_line_for_every_code() {
-    let manual = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operating.md")).unwrap();
-    let missing = |code: &&Code| !manual.contains(&format!("| `{code}` |"));
-    let found: String = Code::ALL.iter().filter(missing).map(|code| format!("{code}\n")).collect();
-    none(&found, "docs/operating.md says of every code what happened and what to do");
+fn the_scan_of_paths_sees_groups() {
+    assert_eq!(paths("use crate::log::{Batch, embedded::Log};"), ["log::Batch", "log::embedded::Log"]);
+    assert_eq!(paths("use crate::{event, log::Batch};"), ["event", "log::Batch"]);
+    assert_eq!(paths("    crate::sink::redis::ping(url)"), ["sink::redis::ping"]);
+    assert!(within("log::embedded::Log", "log") && !within("logging", "log"));
 }
 
 #[test]
-fn nothing_is_left_to_do_without_saying_where() {
-    let mut found = String::new();
-    // In two parts, so that this file does not find itself.
-    let words =
-        [("TO", "DO"), ("FIX", "ME"), ("XX", "X"), ("To", " come.")].map(|(first, second)| format!("{first}{second}"));
-    for source in Source::all() {
-        for (place, line) in source.text.lines().enumerate() {
-            if words.iter().any(|word| line.contains(word.as_str())) {
-                writeln!(found, "{}:{}: {}", source.path.display(), place + 1, line.trim()).unwrap();
+fn stages_do_not_reach_each_other_by_the_back_door() {
+    let mut complaints = Vec::new();
+    for source in sources() {
+        // From a stage's own mod.rs, `super::` is the crate.
+        let top = source.stage().is_some_and(|stage| {
+            source.path == format!("src/{stage}/mod.rs") || source.path == format!("src/{stage}.rs")
+        });
+        for (number, line) in source.code().filter(|(_, line)| top && line.contains("super::")) {
+            complaints.push(format!("{}:{number}: {}", source.path, line.trim()));
+        }
+    }
+    refuse(complaints);
+}
+
+/// What git has, or would have.
+fn tracked() -> Vec<String> {
+    let output = Command::new("git")
+        .args(["ls-files", "--cached", "--others", "--exclude-standard"])
+        .current_dir(root())
+        .output();
+    let files = String::from_utf8(output.expect("git").stdout).expect("UTF-8");
+    let files: Vec<String> = files.lines().map(str::to_owned).collect();
+    assert!(!files.is_empty(), "git lists no files: run the tests in a clone");
+    files
+}
+
+#[test]
+fn no_tracked_file_knows_the_machine_it_was_written_on() {
+    // Put together here, so that this file is not what it looks for.
+    let machine =
+        ["/ho".to_owned() + "me/", "/wo".to_owned() + "rk/", "/ro".to_owned() + "ot/", "/Us".to_owned() + "ers/"];
+    let hosts = [
+        "index.crates".to_owned() + ".io",
+        "static.crates".to_owned() + ".io",
+        "arti".to_owned() + "factory",
+        "nex".to_owned() + "us.",
+    ];
+    let mut complaints = Vec::new();
+    for file in tracked()
+        .iter()
+        .filter(|file| !file.ends_with(".pgoutput") && *file != "Cargo.lock" && *file != "fuzz/Cargo.lock")
+    {
+        let Ok(text) = fs::read_to_string(root().join(file)) else { continue };
+        for (index, line) in text.lines().enumerate() {
+            if let Some(mark) = machine.iter().chain(&hosts).find(|mark| line.contains(mark.as_str())) {
+                complaints.push(format!("{file}:{}: {mark}", index + 1));
             }
         }
     }
-    none(&found, "what is not done is in an issue, not in the code");
+    refuse(complaints);
+}
+
+#[test]
+fn the_lock_file_names_no_registry_but_the_public_one() {
+    let public = "registry+https://github.com/rust-lang/crates.io-index";
+    let lock = fs::read_to_string(root().join("Cargo.lock")).expect("Cargo.lock");
+    let origins = lock.lines().filter_map(|line| line.strip_prefix("source = \"")?.strip_suffix('"'));
+    let others: BTreeSet<&str> = origins.filter(|origin| *origin != public).collect();
+    assert_eq!(others, BTreeSet::new());
+}
+
+#[test]
+fn what_a_visitor_looks_for_is_there() {
+    let wanted = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "LICENSE",
+        "Makefile",
+        "Dockerfile",
+        "docker-compose.yml",
+        "docs/configuration.md",
+        "docs/guarantees.md",
+        "docs/log-format.md",
+        "docs/operating.md",
+        "docs/types.md",
+    ];
+    refuse(
+        wanted.iter().filter(|file| !root().join(file).is_file()).map(|file| format!("{file} is missing")).collect(),
+    );
+}
+
+#[test]
+fn every_state_and_every_code_is_explained_to_operators() {
+    let text = fs::read_to_string(root().join("docs/operating.md")).expect("docs/operating.md");
+    let states = [
+        State::Starting,
+        State::Snapshotting,
+        State::Streaming,
+        State::CatchingUp,
+        State::Paused,
+        State::Degraded,
+        State::Halted,
+    ];
+    let words = states.iter().map(|state| state.as_str()).chain(Code::ALL.iter().map(|code| code.as_str()));
+    let missing = words.filter(|word| !text.contains(&format!("| `{word}` |")));
+    refuse(missing.map(|word| format!("docs/operating.md does not explain `{word}`")).collect());
+}
+
+#[test]
+fn no_document_speaks_of_a_code_that_does_not_exist() {
+    let known: BTreeSet<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
+    let families: BTreeSet<&str> =
+        known.iter().filter_map(|code| code.split_once('.')).map(|(family, _)| family).collect();
+    let mut complaints = Vec::new();
+    for file in tracked().iter().filter(|file| file.ends_with(".md")) {
+        let text = fs::read_to_string(root().join(file)).unwrap_or_default();
+        for word in text.split('`').skip(1).step_by(2) {
+            let looks_like_code = word.split_once('.').is_some_and(|(family, rest)| {
+                families.contains(family) && rest.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+            });
+            let is_key = ["log.path", "log.kind", "log.retain", "schema.table"].contains(&word)
+                || word.ends_with(".rs")
+                || word.ends_with(".md");
+            if looks_like_code && !is_key && !known.contains(word) {
+                complaints.push(format!("{file}: `{word}`"));
+            }
+        }
+    }
+    refuse(complaints);
+}
+
+/// Links inside the repository lead somewhere.
+#[test]
+fn no_link_is_broken() {
+    let mut complaints = Vec::new();
+    for file in tracked().iter().filter(|file| file.ends_with(".md")) {
+        let text = fs::read_to_string(root().join(file)).unwrap_or_default();
+        let folder = Path::new(file).parent().unwrap_or(Path::new(""));
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let path = target.split('#').next().unwrap_or_default();
+            let elsewhere = path.is_empty() || path.contains("://") || path.starts_with("mailto:");
+            if !elsewhere && !root().join(folder).join(path).exists() {
+                complaints.push(format!("{file}: {target}"));
+            }
+        }
+    }
+    refuse(complaints);
 }

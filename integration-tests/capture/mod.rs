@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 use walbridge::capture::address::Address;
 use walbridge::event::{Cell, Change, Event, Offset, Relation, Row};
 use walbridge::ingest::{Halt, Ingest, Source};
+use walbridge::log::Limit;
 use walbridge::log::embedded::{self, Log, Options};
-use walbridge::log::{Limit, Recovered};
 use walbridge::status::{Board, SourceStatus};
 
 use crate::support::{Postgres, eventually};
@@ -28,7 +28,6 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Capture {
     pub(crate) log: Log,
     pub(crate) board: Board,
-    pub(crate) recovered: Recovered,
     stop: CancellationToken,
     task: JoinHandle<Result<(), Halt>>,
 }
@@ -50,10 +49,10 @@ impl Capture {
         });
         let (writer, log, recovered) = embedded::open(directory, Options::default()).expect("the log opens");
         let (board, stop) = (Board::default(), CancellationToken::new());
-        let ingest = Ingest::new(source, writer, recovered.clone(), board.clone());
+        let ingest = Ingest::new(source, writer, recovered, board.clone());
         let stopped = stop.clone();
         let task = tokio::spawn(async move { ingest.run(&stopped).await });
-        Capture { log, board, recovered, stop, task }
+        Capture { log, board, stop, task }
     }
 
     pub(crate) fn status(&self) -> SourceStatus {

@@ -18,7 +18,7 @@ pub(super) async fn run(source: String, log: Log, retain: Retain, board: Board) 
         let sinks = status.sinks.values().filter(|sink| sink.source == source);
         let end = log.durable().borrow().offset;
         let keep_from = sinks.map(|sink| sink.checkpoint.unwrap_or(Offset(0))).min().unwrap_or(end);
-        let (reader, limits) = (log.clone(), retention.clone());
+        let (reader, limits) = (log.clone(), retention);
         let work = move || reader.retain(&limits, keep_from, Timestamp::now());
         match tokio::task::spawn_blocking(work).await {
             Ok(Ok(retained)) if retained.held_back_bytes > 0 => {

@@ -71,6 +71,7 @@ impl Stream {
         }
         let now = Instant::now();
         let nap = if connection.is_unix() { NAP_UNIX } else { NAP_TCP };
+        let nap = std::env::var("WB_NAP_US").ok().and_then(|s| s.parse().ok()).map_or(nap, Duration::from_micros);
         Ok(Stream { connection, pace: Pace::new(nap, now), last_heard: now })
     }
 
@@ -99,7 +100,9 @@ impl Stream {
     pub async fn fill(&mut self) -> Result<(), CaptureError> {
         let nap = self.pace.nap();
         if !nap.is_zero() {
-            tokio::time::sleep(nap).await;
+            // Not tokio's sleep: the runtime would wait in epoll, where every send of the walsender wakes it, which is what
+            // the nap is there to avoid. The ingest loop has this thread to itself, and a nap is shorter than an fsync.
+            std::thread::sleep(nap);
         }
         let deadline = (self.last_heard + SILENCE).into();
         let count = match tokio::time::timeout_at(deadline, self.connection.fill()).await {

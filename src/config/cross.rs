@@ -16,7 +16,7 @@ type Sources<'a> = [Named<'a, Source>];
 /// Completes the sinks. `None` if any is mistaken.
 pub(super) fn check(log: &Option<Log>, sources: &Sources<'_>, sinks: Vec<Named<'_, RawSink>>) -> Option<Vec<Sink>> {
     refuse_shared_slots(sources);
-    refuse_shared_paths(log.as_ref(), &sinks);
+    refuse_shared_paths(log.as_ref(), sources, &sinks);
     refuse_shared_keys(&sinks);
     let mut complete = Vec::with_capacity(sinks.len());
     let mut whole = true;
@@ -52,7 +52,8 @@ fn source_of<'s, 'a>(
         (Some(wanted), _) => {
             let found = sources.iter().find(|source| source.name == wanted);
             if let (None, Some(item)) = (found, section.item("source")) {
-                item.complain(format!("there is no source `{wanted}`"), Some(did_you_mean(wanted, names())));
+                let message = format!("there is no source `{}`", item.written());
+                item.complain(message, Some(did_you_mean(wanted, names())));
             }
             found
         }
@@ -85,13 +86,13 @@ fn refuse_uncovered(raw: &RawSink, source: &str, tables: &TablePatterns, section
 
 /// `false` only if it is certain that no table fits both.
 fn may_be_covered(pattern: &Pattern, tables: &TablePatterns) -> bool {
+    let mut included = tables.patterns().iter().filter(|known| !known.excludes());
     match pattern.table_name() {
         Some(name) => tables.matches(&name),
-        None => tables
-            .patterns()
-            .iter()
-            .filter(|known| !known.excludes())
-            .any(|known| known.table_name().is_none_or(|name| pattern.covers(&name) && tables.matches(&name))),
+        None => included.any(|known| {
+            let excluded = known.table_name().is_some_and(|name| !tables.matches(&name));
+            known.may_overlap(pattern) && !excluded
+        }),
     }
 }
 
@@ -131,9 +132,13 @@ fn local_path(target: &Target) -> Option<&Path> {
 }
 
 /// No two write the same file, or one inside the other's directory.
-fn refuse_shared_paths(log: Option<&Log>, sinks: &[Named<'_, RawSink>]) {
-    let mut taken: Vec<(String, PathBuf)> =
-        log.map(|log| ("the log".to_owned(), plain(&log.path))).into_iter().collect();
+fn refuse_shared_paths(log: Option<&Log>, sources: &Sources<'_>, sinks: &[Named<'_, RawSink>]) {
+    let mut taken = Vec::new();
+    if let Some(log) = log {
+        let logs = sources.iter().map(|source| (format!("source `{}`", source.name), log.path_of(source.name)));
+        let logs = logs.chain([("the store of dead letters".to_owned(), log.dead_letters())]);
+        taken.extend(logs.map(|(owner, path)| (owner, plain(&path))));
+    }
     for sink in sinks {
         let Some(path) = sink.value.as_ref().and_then(|raw| local_path(&raw.target)) else { continue };
         let path = plain(path);

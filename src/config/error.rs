@@ -58,8 +58,8 @@ impl ConfigErrors {
             .map(|complaint| Mistake {
                 place: complaint.span.map(|span| locate(source, &span)),
                 key: complaint.key,
-                message: complaint.message,
-                help: complaint.help,
+                message: visible(&complaint.message),
+                help: complaint.help.as_deref().map(visible),
             })
             .collect();
         ConfigErrors { file: file.to_owned(), mistakes }
@@ -131,6 +131,11 @@ pub(super) struct Complaint {
     pub(super) help: Option<String>,
 }
 
+/// A control character in a value must not do to a terminal what it says. One for one, so that places hold; tabs stay.
+fn visible(text: &str) -> String {
+    text.chars().map(|character| if character.is_control() && character != '\t' { '·' } else { character }).collect()
+}
+
 /// So that a caret stays under its character.
 fn keep_tab(character: char) -> char {
     if character == '\t' { '\t' } else { ' ' }
@@ -145,7 +150,7 @@ fn locate(source: &str, span: &Range<usize>) -> Place {
     let end = floor_boundary(source, span.end).clamp(start, line_start + text.len().max(start - line_start));
     let characters = |bytes: Range<usize>| source.get(bytes).unwrap_or_default().chars().count();
     let column = characters(line_start..start);
-    let (text, marked) = mask_line(text, column..column + characters(start..end));
+    let (text, marked) = mask_line(&visible(text), column..column + characters(start..end));
     Place { line: before.matches('\n').count() + 1, column: column + 1, text, marked }
 }
 

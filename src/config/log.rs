@@ -24,7 +24,16 @@ impl Log {
     pub fn path_of(&self, source: &str) -> PathBuf {
         self.path.join(source)
     }
+
+    /// The directory of all sinks' dead letters.
+    #[must_use]
+    pub fn dead_letters(&self) -> PathBuf {
+        self.path.join(DEAD_LETTERS)
+    }
 }
+
+/// Beside the sources' directories, so no source can have this name.
+pub(super) const DEAD_LETTERS: &str = "dead-letters";
 
 /// How much of the past is kept: what is older, or more, goes, but never what a sink has yet to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

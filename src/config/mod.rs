@@ -160,13 +160,10 @@ fn named<'a, T>(top: &Section<'a>, name: &str, read: impl Fn(&str, &Section<'a>)
     tables.collect()
 }
 
-/// A directory beside those of the sources.
-const RESERVED_NAME: &str = "dead-letters";
-
 /// Names become directories, labels and parts of URLs.
 fn is_name(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
-    name != RESERVED_NAME
+    name != log::DEAD_LETTERS
         && name.len() <= 63
         && name.starts_with(|first: char| first.is_ascii_lowercase())
         && name.bytes().all(allowed)

@@ -109,6 +109,12 @@ impl Pattern {
         }
     }
 
+    /// `false` only if it is certain that no table fits both.
+    #[must_use]
+    pub fn may_overlap(&self, other: &Pattern) -> bool {
+        self.schema.may_overlap(&other.schema) && self.table.may_overlap(&other.table)
+    }
+
     /// Whether schema and table fit, whether it includes or excludes.
     #[must_use]
     pub fn covers(&self, name: &TableName) -> bool {
@@ -123,6 +129,13 @@ impl fmt::Display for Pattern {
 }
 
 impl Part {
+    fn may_overlap(&self, other: &Part) -> bool {
+        match (self, other) {
+            (Part::Exact(name), pattern) | (pattern, Part::Exact(name)) => pattern.matches(name),
+            (Part::Glob(_), Part::Glob(_)) => true,
+        }
+    }
+
     fn matches(&self, name: &str) -> bool {
         match self {
             Part::Exact(exact) => exact == name,
@@ -157,7 +170,9 @@ fn split(text: &str) -> Result<Vec<Part>, PatternError> {
                     return refuse("several tables are written as a list: `[\"public.a\", \"public.b\"]`");
                 }
                 _ if !quoted && (character.is_whitespace() || character.is_control()) => {
-                    return refuse("a name with a space in it goes in double quotes: `public.\"My table\"`");
+                    return refuse(
+                        "a name with a space or the like in it goes in double quotes: `public.\"My table\"`",
+                    );
                 }
                 other => name.push(other),
             }

@@ -129,10 +129,12 @@ fn server_name(
         Some(item) => {
             item.complain(format!("`{}` cannot be the name of a {}", item.written(), key.name()), Some(rule.to_owned()))
         }
-        None => section.complain(
-            format!("`{default}` is too long for a {}", key.name()),
-            format!("set {} yourself: {rule}", key.name()),
-        ),
+        // What else could be wrong with it is wrong with the source's name, and has been said.
+        None if default.len() > NAME_BYTES_MAX => {
+            let message = format!("`{default}` is too long for a {}", key.name());
+            section.complain(message, format!("set {} yourself: {rule}", key.name()));
+        }
+        None => {}
     }
     None
 }

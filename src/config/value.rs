@@ -106,7 +106,8 @@ impl Value for Bytes {
 
 fn quantity<T>(item: &Item<'_>, read: Result<T, Option<String>>, what: &str, how: &str) -> Option<T> {
     read.inspect_err(|meant| {
-        let help = meant.as_ref().map_or_else(|| how.to_owned(), |meant| format!("did you mean \"{meant}\"?"));
+        let meant = meant.as_ref().filter(|_| !item.written().contains('$'));
+        let help = meant.map_or_else(|| how.to_owned(), |meant| format!("did you mean \"{meant}\"?"));
         item.complain(format!("`{}` is not {what}", item.written()), Some(help));
     })
     .ok()
@@ -174,6 +175,9 @@ impl<T: Choice> Value for T {
     }
 }
 
+/// Where the text came from the environment, and may not be repeated.
+const TABLE_HELP: &str = "a table is named by schema and table, such as `public.users` or `public.*`";
+
 /// Table patterns, each with its place.
 pub(super) struct Patterns(pub(super) Vec<(Pattern, Range<usize>)>);
 
@@ -186,7 +190,8 @@ impl Value for Patterns {
                 let text = element.text("a table such as \"public.users\", or a list of them")?;
                 let pattern = Pattern::parse(&text)
                     .inspect_err(|error| {
-                        element.complain(format!("`{}` is not a table", element.written()), Some(error.to_string()));
+                        let help = if element.written() == text { error.to_string() } else { TABLE_HELP.to_owned() };
+                        element.complain(format!("`{}` is not a table", element.written()), Some(help));
                     })
                     .ok()?;
                 Some((pattern, element.value.span()))

@@ -7,7 +7,6 @@ use super::TableFilter;
 use super::key::{KeyError, KeyTemplate};
 use super::mutation::{Document, Effect, Key, Mutation};
 use crate::event::{Cell, Change, Event, OldRow, Relation, Row, RowBuilder};
-use crate::sink::Rejection;
 
 /// What a sink makes of the log's events.
 pub struct Projection {
@@ -31,19 +30,6 @@ pub enum Kind {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ProjectError(#[from] KeyError);
-
-impl ProjectError {
-    /// For the dead letters.
-    #[must_use]
-    pub fn into_rejection(self, event: &Event) -> Rejection {
-        let mutation = Mutation {
-            key: Key(bytes::Bytes::new()),
-            position: event.position(),
-            effect: Effect::Append(event.clone()),
-        };
-        Rejection { mutation, reason: self.to_string() }
-    }
-}
 
 impl Projection {
     /// Of these tables, under keys of this template; without one, of [`KeyTemplate::default_for`].

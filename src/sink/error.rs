@@ -1,6 +1,10 @@
 //! What can go wrong with a target, by consequence.
 
-use crate::project::mutation::Mutation;
+use bytes::Bytes;
+
+use crate::event::Event;
+use crate::project::ProjectError;
+use crate::project::mutation::{Effect, Key, Mutation};
 use crate::status::{Code, Disposition};
 
 /// A mutation that the target can never take.
@@ -10,6 +14,16 @@ pub struct Rejection {
     pub mutation: Mutation,
     /// Why, in the target's words and ours.
     pub reason: String,
+}
+
+impl ProjectError {
+    /// The event as one that no target can take. Here, because a projection knows nothing of targets.
+    #[must_use]
+    pub fn into_rejection(self, event: &Event) -> Rejection {
+        let effect = Effect::Append(event.clone());
+        let mutation = Mutation { key: Key(Bytes::new()), position: event.position(), effect };
+        Rejection { mutation, reason: self.to_string() }
+    }
 }
 
 /// An error of a target as a whole.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use walbridge::sink::Sink;
-use walbridge::sink::redis::{RedisSink, ValueKind};
+use walbridge::sink::redis::{DocumentKeys, RedisSink, ValueKind};
 
 use super::super::rows::{NULL, UNCHANGED, checkpoint, clear, delete, moved, put, text};
 use super::{apply, get, keys, options, run, sink, stage, start, tell, told};
@@ -254,4 +254,31 @@ async fn truncate_removes_what_a_large_transaction_has_sent_already() {
     stage(&mut sink, &[clear(2), put(2, "t:200", [text("1"), NULL, NULL])]).await.expect("staged");
     sink.commit(checkpoint(2)).await.expect("committed");
     assert_eq!(keys(&server).await, ["t:200", "walbridge:cache:checkpoint"]);
+}
+
+/// Two tables in one sink: what was sent of the other one stays.
+#[tokio::test]
+async fn truncate_of_one_table_spares_what_a_large_transaction_has_sent_of_another() {
+    let server = Redis::start(&[]);
+    let mut options = options(&server.url(), ValueKind::Json);
+    let one_table = options.keys_of;
+    options.keys_of = std::sync::Arc::new(move |table| DocumentKeys { all: false, ..one_table(table) });
+    let mut sink = RedisSink::new(options).expect("a url");
+    sink.resume().await.expect("a server");
+    apply(&mut sink, 1, &[put(1, "t:1", [text("1"), NULL, NULL]), put(1, "u:1", [text("1"), NULL, NULL])])
+        .await
+        .expect("applied");
+    let large = "x".repeat(100_000);
+    let rows = |prefix: &str| -> Vec<_> {
+        (2..80).map(|n| put(2, format!("{prefix}:{n}"), [text("1"), NULL, text(&large)])).collect()
+    };
+    stage(&mut sink, &rows("t")).await.expect("staged");
+    stage(&mut sink, &[delete(2, "u:1")]).await.expect("staged");
+    stage(&mut sink, &rows("u")).await.expect("staged");
+    stage(&mut sink, &[clear(2), put(2, "t:200", [text("1"), NULL, NULL])]).await.expect("staged");
+    sink.commit(checkpoint(2)).await.expect("committed");
+    let keys = keys(&server).await;
+    assert!(!keys.contains(&"u:1".to_owned()) && keys.contains(&"u:2".to_owned()) && keys.contains(&"u:79".to_owned()));
+    assert!(keys.contains(&"t:200".to_owned()));
+    assert_eq!(keys.len(), 78 + 1 + 1, "{keys:?}");
 }

@@ -11,7 +11,7 @@ use super::clock::SteadyClock;
 use crate::log::{Durable, LogError, LogId};
 
 /// One is filled while one is written.
-const SPARE_BUFFERS: usize = 2;
+const SPARE_BUFFERS: usize = 1;
 const SPARE_BYTES: usize = 4 << 20;
 
 #[derive(Debug)]

@@ -90,10 +90,18 @@ impl Walk {
             return Err("a frame that does not begin where the last one ended".to_owned());
         }
         let (mut input, mut events, defined) = (Input::new(records), 0_u32, self.relations.len());
+        let mut resumes = header.has(BEGINS_INSIDE);
         while input.len() > 0 {
             let record = Record::read(&mut input).ok_or("a record that cannot be read")?;
             let after = end.saturating_sub(input.len() as u64);
+            if std::mem::take(&mut resumes) != matches!(record, Record::Resume(..)) {
+                return Err("a frame that does not say first, and only first, which unit it goes on with".to_owned());
+            }
             events = events.saturating_add(u32::from(self.record(record, after)?));
+            let alone = header.has(ENDS_INSIDE) || header.has(BEGINS_INSIDE) && input.len() > 0;
+            if alone && self.history.unit.is_none() {
+                return Err("a frame that holds a part of a unit and something else".to_owned());
+            }
         }
         if events != header.events {
             return Err(format!("{events} events in a frame that says {}", header.events));

@@ -35,10 +35,11 @@ pub(super) fn refused(target: &str, doing: &str, error: &ServerError) -> SinkErr
 /// A command that was queued failed inside `EXEC`: something has changed just now. The next attempt is refused before it
 /// touches anything, and that refusal tells what; inside a script Redis gives most errors the code `ERR`.
 pub(super) fn failed_inside(target: &str, error: &ServerError) -> SinkError {
-    match refused(target, "EXEC", error) {
-        SinkError::Unusable { target, detail, .. } => SinkError::Unavailable { target, detail },
-        other => other,
+    let refusal = refused(target, "EXEC", error);
+    if let SinkError::Unusable { target, detail, .. } = refusal {
+        return SinkError::Unavailable { target, detail };
     }
+    refusal
 }
 
 /// What a failure below the replies means: nothing is known of what was sent, and the connection is of no more use.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use super::ValueKind;
@@ -120,9 +121,13 @@ fn hex(bytes: &[u8]) -> Vec<u8> {
 #[derive(Debug, Default)]
 pub(super) struct Sent {
     bits: Vec<u64>,
+    listed: Vec<Bytes>,
+    listed_bytes: usize,
 }
 
 const SENT_WORDS: usize = 1 << 17;
+/// About a million short keys, with what the list itself weighs.
+const LISTED_BYTES_MAX: usize = 64 << 20;
 
 impl Sent {
     pub(super) fn insert(&mut self, key: &[u8]) {
@@ -134,13 +139,31 @@ impl Sent {
         }
     }
 
+    /// Remembers the key itself too, while there is room: a TRUNCATE of one table among several must find its documents.
+    pub(super) fn list(&mut self, key: &Bytes) {
+        self.listed_bytes = self.listed_bytes.saturating_add(key.len()).saturating_add(size_of::<Bytes>());
+        if self.listed_bytes <= LISTED_BYTES_MAX {
+            self.listed.push(key.clone());
+        }
+    }
+
+    /// Takes those keys that match off the list; `None` if it is not complete.
+    pub(super) fn take_listed(&mut self, matches: impl Fn(&[u8]) -> bool) -> Option<Vec<Bytes>> {
+        if self.listed_bytes > LISTED_BYTES_MAX {
+            return None;
+        }
+        let (gone, kept) = std::mem::take(&mut self.listed).into_iter().partition(|key| matches(key));
+        self.listed = kept;
+        Some(gone)
+    }
+
     /// False means certainly not.
     pub(super) fn may_contain(&self, key: &[u8]) -> bool {
         places(key).iter().all(|&(word, bit)| self.bits.get(word).is_some_and(|word| word & bit != 0))
     }
 
     pub(super) fn clear(&mut self) {
-        self.bits = Vec::new();
+        *self = Sent::default();
     }
 }
 

@@ -43,6 +43,8 @@ pub(super) struct Session {
     open: Option<Open>,
     /// Keys in the open transaction.
     sent: Sent,
+    /// The sink has one table, so that a TRUNCATE removes all of its documents. Known with the first of them.
+    one_table: Option<bool>,
 }
 
 /// A transaction at the server.
@@ -64,7 +66,8 @@ impl Session {
     pub(super) async fn open(target: Arc<Target>) -> Result<Self, SinkError> {
         let mut writer = target.address.connect().await?;
         let belief = watch(&target, &mut writer, Pipeline::new()).await?;
-        Ok(Session { target, writer, reader: None, belief, held: Held::default(), open: None, sent: Sent::default() })
+        let (held, sent) = (Held::default(), Sent::default());
+        Ok(Session { target, writer, reader: None, belief, held, open: None, sent, one_table: None })
     }
 
     pub(super) fn belief(&self) -> Option<Checkpoint> {
@@ -204,6 +207,9 @@ impl Session {
                 return Outcome::Rejected("a Redis sink keeps documents, not events".to_owned());
             }
         };
+        if let Effect::Put { document, .. } = &mutation.effect {
+            self.one_table.get_or_insert_with(|| (self.target.keys_of)(&document.relation.name).all);
+        }
         if let Some(length) = content.as_ref().map(Content::longest).filter(|&length| length > VALUE_BYTES_MAX) {
             return Outcome::Rejected(format!("a value of {length} bytes; Redis takes at most {VALUE_BYTES_MAX}"));
         }
@@ -227,14 +233,7 @@ impl Session {
     /// Removes a table's documents: those in the target, and those staged before.
     async fn clear(&mut self, table: &TableName) -> Result<(), SinkError> {
         let keys = (self.target.keys_of)(table);
-        if self.open.is_some() {
-            if !keys.all {
-                return Err(SinkError::Unusable {
-                    target: self.shown().to_owned(),
-                    detail: format!("{table} was truncated in one transaction with more than 4 MiB of changes"),
-                    remedy: "Give each table a sink of its own, where this can be done".to_owned(),
-                });
-            }
+        if self.open.is_some() && keys.all {
             // All that was sent would be removed again.
             let mut discard = Pipeline::new();
             discard.cmd("DISCARD");
@@ -244,6 +243,15 @@ impl Session {
             self.sent.clear();
         }
         self.held.forget(|key| (keys.matches)(key));
+        let sent = self.sent.take_listed(|key| (keys.matches)(key)).ok_or_else(|| SinkError::Unusable {
+            target: self.shown().to_owned(),
+            detail: format!("{table} was truncated in one transaction with some million other changes"),
+            remedy: "Give each table a sink of its own".to_owned(),
+        })?;
+        for key in sent {
+            self.held.push(key, None);
+            self.send_if_full().await?;
+        }
         let mut cursor = b"0".to_vec();
         loop {
             let mut scan = cmd("SCAN");
@@ -272,6 +280,9 @@ impl Session {
         self.check_queued(replies)?;
         for key in self.held.keys() {
             self.sent.insert(key);
+            if self.one_table != Some(true) {
+                self.sent.list(key);
+            }
         }
         self.held.forget(|_| true);
         self.open = Some(open);

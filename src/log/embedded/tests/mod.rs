@@ -1,5 +1,6 @@
 //! The embedded log as a whole, against what it promises.
 
+mod contents;
 mod faults;
 mod power_cut;
 mod schedules;

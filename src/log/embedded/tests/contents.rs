@@ -1,0 +1,171 @@
+//! Everything but plain inserts: epochs, snapshots, relation versions, messages; and what a slow disk does.
+
+use std::fs::File;
+use std::io;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use super::*;
+use crate::log::TableSnapshot;
+use crate::log::embedded::disk::Disk;
+
+fn progress_of(oid: u32, rows: u64) -> TableSnapshot {
+    let resume_after = Some(Bytes::from(rows.to_string()));
+    TableSnapshot { oid, name: relation(oid).name.clone(), rows, resume_after, done: rows > 90 }
+}
+
+/// A chunk that spans several segments, then a kill: its progress counts only with its commit.
+#[tokio::test]
+async fn snapshot_progress_counts_with_its_chunk_and_not_before() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log");
+    let (mut writer, _log, _) = reopen(&path, SMALL);
+    writer.append(Entry::Epoch(&epoch())).unwrap();
+    append(&mut writer, 1, &[b"streamed".to_vec()]);
+    let table = relation(7);
+    let chunk = |first_ordinal| Transaction { xid: 0, first_ordinal, ..transaction(1) };
+    let rows = |writer: &mut Writer| {
+        let body = insert_body(&[b'r'; 100]);
+        for _ in 0..80 {
+            writer.append(Entry::Change { op: Op::Read, relation: &table, body: &body }).unwrap();
+        }
+    };
+    writer.append(Entry::Begin(&chunk(1))).unwrap();
+    writer.append(Entry::Snapshot(&progress_of(7, 80))).unwrap();
+    rows(&mut writer);
+    writer.append(Entry::Snapshot(&progress_of(8, 0))).unwrap();
+    writer.append(Entry::Commit { end_lsn: Lsn::new(150) }).unwrap();
+    writer.append(Entry::Begin(&chunk(81))).unwrap();
+    writer.append(Entry::Snapshot(&progress_of(7, 160))).unwrap();
+    rows(&mut writer);
+    writer.sync().await.unwrap();
+    let copy = directory.path().join("copy");
+    schedules::copy_directory(&path, &copy);
+    let (_writer, log, recovered) = reopen(&copy, SMALL);
+    assert_eq!(recovered.snapshots, [progress_of(7, 80), progress_of(8, 0)]);
+    assert_eq!(recovered.durable.offset, Offset(81));
+    let last = log.reader(Offset(80)).unwrap().next(ALL).await.unwrap();
+    assert_eq!((last.events[0].ordinal, last.events[0].change.op()), (80, Op::Read));
+    assert_eq!(last.events[0].transaction.first_ordinal, 1);
+}
+
+#[tokio::test]
+async fn rows_are_read_with_the_version_of_the_table_they_were_written_with() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log");
+    let (mut writer, log, _) = reopen(&path, SMALL);
+    writer.append(Entry::Epoch(&epoch())).unwrap();
+    let old = relation(1);
+    let mut renamed = (*old).clone();
+    renamed.columns[0].name = "renamed".to_owned();
+    let versions = [old, Arc::new(renamed)];
+    for number in 1..=200_u64 {
+        writer.append(Entry::Begin(&transaction(number))).unwrap();
+        let body = insert_body(number.to_string().as_bytes());
+        let version = &versions[usize::from(number % 7 > 3)];
+        writer.append(Entry::Change { op: Op::Insert, relation: version, body: &body }).unwrap();
+        writer.append(Entry::Commit { end_lsn: Lsn::new(number * 100 + 1) }).unwrap();
+        writer.flush().await.unwrap();
+    }
+    writer.sync().await.unwrap();
+    for from in [0, 3, 100, 199] {
+        let mut reader = log.reader(Offset(from)).unwrap();
+        let mut same: Vec<Arc<Relation>> = Vec::new();
+        while reader.offset() < Offset(200) {
+            for event in reader.next(ALL).await.unwrap().events {
+                let number = event.transaction.commit_lsn.get() / 100;
+                let relation = event.change.relation().unwrap();
+                assert_eq!(**relation, *versions[usize::from(number % 7 > 3)]);
+                if !same.iter().any(|known| Arc::ptr_eq(known, relation)) {
+                    same.push(Arc::clone(relation));
+                }
+            }
+        }
+        assert!(same.len() < 30, "an unchanged relation stays the same Arc from segment to segment: {}", same.len());
+    }
+}
+
+#[tokio::test]
+async fn a_new_epoch_begins_its_lsns_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log");
+    let (mut writer, log, _) = reopen(&path, SMALL);
+    writer.append(Entry::Epoch(&epoch())).unwrap();
+    append(&mut writer, 900, &[b"before".to_vec()]);
+    let second = Epoch { number: 2, start_lsn: Lsn::new(40), ..epoch() };
+    writer.append(Entry::Epoch(&second)).unwrap();
+    assert_eq!(
+        writer.sync().await.unwrap().end_lsn,
+        Lsn::new(40),
+        "the old history's LSN may not be confirmed to the new"
+    );
+    writer.append(Entry::Begin(&Transaction { epoch: 2, ..transaction(3) })).unwrap();
+    writer.append(Entry::Message { prefix: "app", content: b"hello" }).unwrap();
+    writer.append(Entry::Commit { end_lsn: Lsn::new(350) }).unwrap();
+    let durable = writer.sync().await.unwrap();
+    drop(writer);
+    let events = log.reader(Offset(1)).unwrap().next(ALL).await.unwrap().events;
+    let message = Change::Message { prefix: "app".to_owned(), content: Bytes::from_static(b"hello") };
+    assert_eq!((&events[0].change, events[0].position().epoch), (&message, 2));
+    drop(log);
+    let (_writer, log, recovered) = reopen(&path, SMALL);
+    assert_eq!((recovered.epoch, recovered.durable), (Some(second), durable));
+    let early = Position { epoch: 2, commit_lsn: Lsn::new(1), ordinal: 0 };
+    assert_eq!(log.offset_of_position(early).unwrap(), Offset(1));
+}
+
+/// A disk whose fsync takes long, and that counts them.
+#[derive(Clone, Debug, Default)]
+struct Slow(Arc<AtomicUsize>);
+
+impl Disk for Slow {
+    fn sync(&self, file: &File, _path: &Path) -> io::Result<()> {
+        std::thread::sleep(Duration::from_millis(20));
+        self.0.fetch_add(1, Ordering::SeqCst);
+        file.sync_data()
+    }
+}
+
+#[tokio::test]
+async fn transactions_that_come_during_an_fsync_share_the_next_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = Slow::default();
+    let path = directory.path().join("log");
+    let (mut writer, log, _) = open_on(&path, Options::default(), Box::new(disk.clone())).unwrap();
+    writer.append(Entry::Epoch(&epoch())).unwrap();
+    for number in 1..=1000 {
+        append(&mut writer, number, &[b"x".to_vec()]);
+        if writer.can_flush() {
+            writer.flush().await.unwrap();
+        }
+        assert!(writer.pending_bytes() < 1 << 20);
+    }
+    assert_eq!(writer.sync().await.unwrap().offset, Offset(1000));
+    let fsyncs = disk.0.load(Ordering::SeqCst);
+    assert!(fsyncs < 500, "{fsyncs} fsyncs for 1000 transactions");
+    assert_eq!(read_all(&log, Offset(0)).await.len(), 1000);
+}
+
+#[tokio::test]
+async fn a_dropped_flush_and_a_dropped_read_lose_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log");
+    let (mut writer, log, _) = open_on(&path, SMALL, Box::new(Slow::default())).unwrap();
+    writer.append(Entry::Epoch(&epoch())).unwrap();
+    let mut reader = log.reader(Offset(0)).unwrap();
+    let mut values = Vec::new();
+    for number in 1..=30 {
+        append(&mut writer, number, &[b"x".to_vec()]);
+        let instant = Duration::from_millis(3);
+        let _dropped = tokio::time::timeout(instant, writer.flush()).await;
+        if let Ok(batch) = tokio::time::timeout(instant, reader.next(ALL)).await {
+            values.extend(batch.unwrap().events.iter().map(value));
+        }
+    }
+    writer.sync().await.unwrap();
+    while reader.offset() < Offset(30) {
+        values.extend(reader.next(ALL).await.unwrap().events.iter().map(value));
+    }
+    let want: Vec<_> = (1..=30).map(|number| (number, Bytes::from_static(b"x"))).collect();
+    assert_eq!(values, want);
+}

@@ -91,7 +91,8 @@ impl Spotlight {
         let headline = format!("Collects {}", word.to_lowercase());
         let key = self.cache_sink.as_ref().map(|sink| sink.key.replace("{id}", &id.to_string())).unwrap_or_default();
         let query = word.to_lowercase();
-        let before = self.cached(&key).await.unwrap_or_default();
+        // Until the existing rows have arrived there is nothing to see changing.
+        let Some(before) = self.cached(&key).await.or(self.cache_sink.is_none().then(String::new)) else { return };
         let answer_before = self.search(&query).await.first().cloned();
         let sql = format!("UPDATE users SET headline = '{headline}' WHERE id = {id};");
         let sighting =

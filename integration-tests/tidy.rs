@@ -23,7 +23,7 @@ const IMPORTS: [(&str, &[&str]); 15] = [
     ("project", &["event", "decode"]),
     ("capture", &["decode", "event", "retry", "status"]),
     ("sink", &["project", "event", "decode", "log", "status"]),
-    ("dead_letter", &["decode", "event", "project", "sink"]),
+    ("dead_letter", &["decode", "event", "project"]),
     ("ingest", &["capture", "decode", "event", "log", "retry", "status"]),
     (
         "deliver",
@@ -258,6 +258,20 @@ fn stages_do_not_reach_each_other_by_the_back_door() {
         });
         for (number, line) in source.code().filter(|(_, line)| top && line.contains("super::")) {
             complaints.push(format!("{}:{number}: {}", source.path, line.trim()));
+        }
+    }
+    refuse(complaints);
+}
+
+#[test]
+fn pure_stages_have_no_clock_no_socket_and_no_file() {
+    let impure = ["async fn", "std::fs", "std::net", "tokio::", "Instant::now", "SystemTime::now"];
+    let mut complaints = Vec::new();
+    for source in sources().iter().filter(|source| matches!(source.stage(), Some("decode" | "event" | "project"))) {
+        for (number, line) in source.code() {
+            if let Some(word) = impure.iter().find(|word| line.contains(**word)) {
+                complaints.push(format!("{}:{number}: {word}", source.path));
+            }
         }
     }
     refuse(complaints);

@@ -14,8 +14,7 @@ use serde_json::{Value, json};
 use crate::decode::json::write_row;
 use crate::event::{Position, Timestamp};
 use crate::project::line::write_event;
-use crate::project::mutation::Effect;
-use crate::sink::Rejection;
+use crate::project::mutation::{Effect, Rejection};
 
 /// One sink's refused rows.
 #[derive(Debug)]

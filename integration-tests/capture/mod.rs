@@ -102,10 +102,12 @@ pub(crate) async fn events(log: &Log) -> Vec<Event> {
     let end = log.durable().borrow().offset;
     let mut reader = log.reader(Offset(0)).expect("a reader");
     let mut events = Vec::new();
+    // The offset is the number of events before: told apart from what was read, a drift would be seen.
     while reader.offset() < end {
         let limit = Limit { events: 10_000, bytes: 16 << 20 };
         events.extend(reader.next(limit).await.expect("events").events);
     }
+    assert_eq!(u64::try_from(events.len()).ok(), Some(reader.offset().0), "events read, and the offset behind them");
     events
 }
 
@@ -197,6 +199,7 @@ pub(crate) fn assert_same(replayed: &Tables, selected: &Tables) {
         for key in &differing {
             eprintln!("{name} {key:?}:\n  SELECT {:?}\n  log    {:?}", wanted.get(*key), found.get(*key));
         }
-        assert!(differing.is_empty(), "{name}: the log does not end in what SELECT says");
+        let counts = (wanted.len(), found.len());
+        assert!(differing.is_empty(), "{name}: SELECT has {} rows, the log {}; they must be equal", counts.0, counts.1);
     }
 }

@@ -152,8 +152,8 @@ async fn a_slot_invalidated_while_we_were_away_halts_and_names_the_place() {
     let postgres = Postgres::start(PgOptions {
         conf: vec![
             "max_slot_wal_keep_size = '1MB'".into(),
-            "min_wal_size = '2MB'".into(),
-            "max_wal_size = '4MB'".into(),
+            "min_wal_size = '32MB'".into(),
+            "max_wal_size = '32MB'".into(),
             "wal_keep_size = 0".into(),
         ],
         ..PgOptions::default()

@@ -1,7 +1,5 @@
 //! Torn tails, which are cut, and damage, which is not.
 
-use std::collections::BTreeMap;
-
 use walbridge::log::embedded::{Options, open, verify};
 use walbridge::log::{Durable, Entry, LogError};
 
@@ -9,8 +7,8 @@ use super::support::*;
 
 /// A log in one segment: its files after each of three synced transactions, and once closed.
 struct Stages {
-    synced: Vec<(Durable, BTreeMap<String, Vec<u8>>)>,
-    closed: BTreeMap<String, Vec<u8>>,
+    synced: Vec<(Durable, Files)>,
+    closed: Files,
 }
 
 async fn stages() -> Stages {
@@ -28,12 +26,12 @@ async fn stages() -> Stages {
     Stages { synced, closed: contents(&path) }
 }
 
-fn segment_name(files: &BTreeMap<String, Vec<u8>>) -> String {
+fn segment_name(files: &Files) -> String {
     files.keys().find(|name| name.ends_with(".wlog")).unwrap().clone()
 }
 
 /// Opens a copy of the directory with other bytes in its only segment.
-fn open_with(files: &BTreeMap<String, Vec<u8>>, bytes: Vec<u8>) -> Result<(Durable, Vec<(u64, Vec<u8>)>), LogError> {
+fn open_with(files: &Files, bytes: Vec<u8>) -> Result<(Durable, Vec<Value>), LogError> {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("log");
     let mut files = files.clone();
@@ -156,10 +154,10 @@ async fn a_segment_missing_or_cut_short_in_the_middle_is_damage() {
     let whole = contents(&path);
     let names: Vec<_> = whole.keys().filter(|name| name.ends_with(".wlog")).cloned().collect();
     assert!(names.len() > 3);
-    let hurt = |change: &dyn Fn(&mut BTreeMap<String, Vec<u8>>)| {
+    let hurt = |change: fn(&mut Files, &[String])| {
         let copy = root.path().join("hurt");
         let mut files = whole.clone();
-        change(&mut files);
+        change(&mut files, &names);
         write_contents(&copy, &files);
         let error = open(&copy, SMALL).unwrap_err();
         assert!(matches!(error, LogError::Corrupt { .. }), "{error}");
@@ -167,9 +165,9 @@ async fn a_segment_missing_or_cut_short_in_the_middle_is_damage() {
         assert_eq!(contents(&copy), files);
         std::fs::remove_dir_all(&copy).unwrap();
     };
-    hurt(&|files| drop(files.remove(&names[1])));
-    hurt(&|files| files.get_mut(&names[1]).unwrap().truncate(700));
-    hurt(&|files| {
+    hurt(|files, names| drop(files.remove(&names[1])));
+    hurt(|files, names| files.get_mut(&names[1]).unwrap().truncate(700));
+    hurt(|files, names| {
         let swapped = files[&names[1]].clone();
         files.insert(names[2].clone(), swapped);
     });

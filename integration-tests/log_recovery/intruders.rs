@@ -65,7 +65,8 @@ async fn everything_is_made_for_its_owner_alone() {
 
 #[tokio::test]
 async fn links_strange_files_and_wide_modes_are_refused_with_what_to_do() {
-    let hurts: [(&str, fn(&Path)); 6] = [
+    type Hurt = (&'static str, fn(&Path));
+    let hurts: [Hurt; 6] = [
         ("the directory is a link", |path| {
             let aside = path.with_extension("aside");
             fs::rename(path, &aside).unwrap();

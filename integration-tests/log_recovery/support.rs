@@ -91,14 +91,19 @@ pub(crate) fn read_only(path: &Path) -> Vec<(u64, Vec<u8>)> {
     values
 }
 
+/// The files of a directory: name and bytes.
+pub(crate) type Files = BTreeMap<String, Vec<u8>>;
+/// A row: its transaction's number and its value.
+pub(crate) type Value = (u64, Vec<u8>);
+
 /// Every file of a directory with its bytes.
-pub(crate) fn contents(path: &Path) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn contents(path: &Path) -> Files {
     let files = fs::read_dir(path).unwrap().map(|entry| entry.unwrap());
     files.map(|file| (file.file_name().into_string().unwrap(), fs::read(file.path()).unwrap())).collect()
 }
 
 /// A directory with these files, with the modes that a log has.
-pub(crate) fn write_contents(path: &Path, files: &BTreeMap<String, Vec<u8>>) {
+pub(crate) fn write_contents(path: &Path, files: &Files) {
     fs::DirBuilder::new().mode(0o700).create(path).unwrap();
     for (name, bytes) in files {
         write_file(&path.join(name), bytes);

@@ -55,3 +55,12 @@ pub struct Mutation {
     /// What is to be done.
     pub effect: Effect,
 }
+
+/// A mutation that its target can never take.
+#[derive(Clone, Debug)]
+pub struct Rejection {
+    /// The mutation.
+    pub mutation: Mutation,
+    /// Why, in the target's words and ours.
+    pub reason: String,
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::TableFilter;
 use super::key::{KeyError, KeyTemplate};
-use super::mutation::{Document, Effect, Key, Mutation};
+use super::mutation::{Document, Effect, Key, Mutation, Rejection};
 use crate::event::{Cell, Change, Event, OldRow, Relation, Row, RowBuilder};
 
 /// What a sink makes of the log's events.
@@ -30,6 +30,19 @@ pub enum Kind {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ProjectError(#[from] KeyError);
+
+impl ProjectError {
+    /// For the dead letters.
+    #[must_use]
+    pub fn into_rejection(self, event: &Event) -> Rejection {
+        let mutation = Mutation {
+            key: Key(bytes::Bytes::new()),
+            position: event.position(),
+            effect: Effect::Append(event.clone()),
+        };
+        Rejection { mutation, reason: self.to_string() }
+    }
+}
 
 impl Projection {
     /// Of these tables, under keys of this template; without one, of [`KeyTemplate::default_for`].

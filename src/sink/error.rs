@@ -1,30 +1,6 @@
 //! What can go wrong with a target, by consequence.
 
-use bytes::Bytes;
-
-use crate::event::Event;
-use crate::project::ProjectError;
-use crate::project::mutation::{Effect, Key, Mutation};
 use crate::status::{Code, Disposition};
-
-/// A mutation that the target can never take.
-#[derive(Clone, Debug)]
-pub struct Rejection {
-    /// The mutation.
-    pub mutation: Mutation,
-    /// Why, in the target's words and ours.
-    pub reason: String,
-}
-
-impl ProjectError {
-    /// The event as one that no target can take. Here, because a projection knows nothing of targets.
-    #[must_use]
-    pub fn into_rejection(self, event: &Event) -> Rejection {
-        let effect = Effect::Append(event.clone());
-        let mutation = Mutation { key: Key(Bytes::new()), position: event.position(), effect };
-        Rejection { mutation, reason: self.to_string() }
-    }
-}
 
 /// An error of a target as a whole.
 #[derive(Debug, thiserror::Error)]

@@ -12,7 +12,9 @@ pub mod tantivy;
 
 use std::future::Future;
 
-pub use error::{Rejection, SinkError};
+pub use error::SinkError;
+
+pub use crate::project::mutation::Rejection;
 
 use crate::event::{Offset, Position};
 use crate::log::LogId;

@@ -76,10 +76,13 @@ impl Disk for Recorder {
     }
 }
 
+/// A page written and not fsynced, and where.
+type Page = (u64, Vec<u8>);
+
 /// What a disk holds: what is safe, and what may or may not be there after a power cut.
 #[derive(Clone, Debug, Default)]
 struct Platter {
-    files: Vec<(Vec<u8>, Vec<(u64, Vec<u8>)>)>,
+    files: Vec<(Vec<u8>, Vec<Page>)>,
     safe_names: BTreeMap<PathBuf, usize>,
     names: BTreeMap<PathBuf, usize>,
     /// Directory changes not yet safe, in order: a journal may keep any number of the first.

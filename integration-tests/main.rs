@@ -12,6 +12,7 @@ mod cli;
 mod config_errors;
 mod config_examples;
 mod config_secrets;
+mod contract;
 mod decode_golden;
 mod decode_values;
 mod log_recovery;

@@ -70,12 +70,14 @@ impl DeadLetters {
             serde_json::to_writer(&mut lines, &self.letter(rejection))?;
             lines.push(b'\n');
         }
-        let file = match &mut self.file {
+        // Put back only if all went well: half a line, left by a disk that is full, is ended when the file is opened again.
+        let mut file = match self.file.take() {
             Some(file) => file,
-            None => self.file.insert(open_private(&self.path)?),
+            None => open_private(&self.path)?,
         };
         file.write_all(&lines)?;
         file.sync_data()?;
+        self.file = Some(file);
         self.known.extend(new.iter().map(|rejection| rejection.mutation.position));
         Ok(())
     }

@@ -9,8 +9,9 @@ use crate::event::{Cell, Relation, Row, Scalar, Shape};
 
 /// `user:{id}`: literal text, and `{column}` where a value goes. `{{` and `}}` are literal braces.
 ///
-/// Two rows never get the same key. With one placeholder the value stands as it is. With several, `%` and every byte of the
-/// literals between them are percent-encoded inside values, so that (`a:b`, `c`) and (`a`, `b:c`) stay apart.
+/// Two rows never get the same key. Each value but the last ends at the first byte of the literal behind it; that byte, and
+/// `%`, are percent-encoded inside the value, so that (`a:b`, `c`) and (`a`, `b:c`) stay apart. The last value stands as it
+/// is: `user:{id}` gives `user:` and the id, whatever it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyTemplate {
     parts: Vec<Part>,
@@ -28,6 +29,15 @@ pub enum TemplateError {
     /// A brace without its partner.
     #[error("`{{` and `}}` do not match at character {at}; a placeholder is {{column}}, a literal brace {{{{ or }}}}")]
     Brace {
+        /// Counted from 1.
+        at: usize,
+    },
+    /// Two values with nothing between them, or something that encoded values hold too.
+    #[error(
+        "the placeholder that ends at character {at} needs a separator behind it, such as a colon: one that does not begin \
+         with %, a digit or A to F, of which encoded values are made"
+    )]
+    Separator {
         /// Counted from 1.
         at: usize,
     },
@@ -76,6 +86,7 @@ impl KeyTemplate {
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
         let mut parts = Vec::new();
         let mut literal = String::new();
+        let mut last_end = None;
         let mut characters = text.chars().zip(1..).peekable();
         while let Some((character, at)) = characters.next() {
             let doubled = characters.peek().is_some_and(|(next, _)| *next == character);
@@ -85,10 +96,16 @@ impl KeyTemplate {
                     characters.next();
                 }
                 '{' => {
+                    if let Some(at) = last_end.filter(|_| !separates(&literal)) {
+                        return Err(TemplateError::Separator { at });
+                    }
                     let mut column = String::new();
                     loop {
                         match characters.next() {
-                            Some(('}', _)) if !column.is_empty() => break,
+                            Some(('}', end)) if !column.is_empty() => {
+                                last_end = Some(end);
+                                break;
+                            }
                             Some((inner, _)) if inner != '{' && inner != '}' => column.push(inner),
                             _ => return Err(TemplateError::Brace { at }),
                         }
@@ -148,16 +165,18 @@ impl KeyTemplate {
     /// # Errors
     /// A key column has no value, or there is no such column.
     pub fn render(&self, relation: &Relation, row: &Row, fallback: Option<&Row>) -> Result<Key, KeyError> {
-        let several = self.columns().nth(1).is_some();
         let mut key = Vec::new();
-        for part in &self.parts {
+        for (at, part) in self.parts.iter().enumerate() {
             match part {
                 Part::Literal(text) => key.extend_from_slice(text.as_bytes()),
                 Part::Column(name) => {
                     let refuse = || KeyError(name.clone());
                     let index = relation.column_index(name).ok_or_else(refuse)?;
                     let value = value(row, index).or_else(|| value(fallback?, index)).ok_or_else(refuse)?;
-                    if several { self.encode(value, &mut key) } else { key.extend_from_slice(value) }
+                    match self.end_of(at) {
+                        Some(end) => encode(value, end, &mut key),
+                        None => key.extend_from_slice(value),
+                    }
                 }
             }
         }
@@ -189,7 +208,35 @@ impl KeyTemplate {
     /// numbers. Text can be anything, so a foreign key that looks the same is taken for ours.
     #[must_use]
     pub fn may_be_ours(&self, relation: &Relation, key: &[u8]) -> bool {
-        fits(&self.parts, relation, key)
+        let mut rest = key;
+        for (at, part) in self.parts.iter().enumerate() {
+            let length = match part {
+                Part::Literal(text) => Some(text.len()).filter(|_| rest.starts_with(text.as_bytes())),
+                Part::Column(name) => self
+                    .value_length(at, rest)
+                    .filter(|&length| plausible(relation, name, rest.get(..length).unwrap_or_default())),
+            };
+            let Some((_, after)) = length.and_then(|length| rest.split_at_checked(length)) else { return false };
+            rest = after;
+        }
+        rest.is_empty()
+    }
+
+    /// How long the value is that `rest` begins with, in a key of this template.
+    fn value_length(&self, at: usize, rest: &[u8]) -> Option<usize> {
+        match (self.end_of(at), self.parts.get(at.saturating_add(1))) {
+            (Some(end), _) => rest.iter().position(|&byte| byte == end),
+            (None, Some(Part::Literal(last))) => rest.len().checked_sub(last.len()),
+            (None, Some(Part::Column(_)) | None) => Some(rest.len()),
+        }
+    }
+
+    /// The byte that ends the value of this part; `None` for the last value, which ends with the key or its last literal.
+    fn end_of(&self, at: usize) -> Option<u8> {
+        match self.parts.get(at.saturating_add(1)..)? {
+            [Part::Literal(text), _, ..] => text.bytes().next(),
+            _ => None,
+        }
     }
 
     fn columns(&self) -> impl Iterator<Item = &str> {
@@ -198,18 +245,21 @@ impl KeyTemplate {
             Part::Literal(_) => None,
         })
     }
+}
 
-    fn encode(&self, value: &[u8], key: &mut Vec<u8>) {
-        const HEX: &[u8; 16] = b"0123456789ABCDEF";
-        let separators =
-            |byte| self.parts.iter().any(|part| matches!(part, Part::Literal(text) if text.as_bytes().contains(&byte)));
-        for &byte in value {
-            if byte == b'%' || separators(byte) {
-                let digit = |index: u8| HEX.get(usize::from(index)).copied().unwrap_or(b'0');
-                key.extend([b'%', digit(byte >> 4), digit(byte & 15)]);
-            } else {
-                key.push(byte);
-            }
+/// Whether a value before this literal can be told from it.
+fn separates(literal: &str) -> bool {
+    literal.bytes().next().is_some_and(|first| !matches!(first, b'%' | b'0'..=b'9' | b'A'..=b'F'))
+}
+
+fn encode(value: &[u8], end: u8, key: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    for &byte in value {
+        if byte == b'%' || byte == end {
+            let digit = |index: u8| HEX.get(usize::from(index)).copied().unwrap_or(b'0');
+            key.extend([b'%', digit(byte >> 4), digit(byte & 15)]);
+        } else {
+            key.push(byte);
         }
     }
 }
@@ -221,28 +271,13 @@ fn value(row: &Row, index: usize) -> Option<&[u8]> {
     }
 }
 
-fn fits(parts: &[Part], relation: &Relation, key: &[u8]) -> bool {
-    match parts.split_first() {
-        None => key.is_empty(),
-        Some((Part::Literal(text), rest)) => {
-            key.strip_prefix(text.as_bytes()).is_some_and(|key| fits(rest, relation, key))
-        }
-        Some((Part::Column(name), rest)) => (0..=key.len()).any(|end| {
-            let (value, after) = key.split_at_checked(end).unwrap_or((key, &[]));
-            let shape = relation.column_index(name).and_then(|index| relation.columns.get(index)).map(|c| c.shape);
-            plausible(shape, value) && fits(rest, relation, after)
-        }),
+fn plausible(relation: &Relation, column: &str, value: &[u8]) -> bool {
+    let column = relation.column_index(column).and_then(|index| relation.columns.get(index));
+    if column.is_none_or(|column| column.shape != Shape::Scalar(Scalar::Integer)) {
+        return true;
     }
-}
-
-fn plausible(shape: Option<Shape>, value: &[u8]) -> bool {
-    match shape {
-        Some(Shape::Scalar(Scalar::Integer)) => {
-            let digits = value.strip_prefix(b"-").unwrap_or(value);
-            !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
-        }
-        _ => true,
-    }
+    let digits = value.strip_prefix(b"-").unwrap_or(value);
+    !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
 }
 
 /// As it was written.
@@ -277,13 +312,32 @@ mod tests {
         assert_ne!(render("{a}:{b}", &["a:b", "c"]), render("{a}:{b}", &["a", "b:c"]));
         assert_ne!(render("{a}:{b}", &["a%3Ab", "c"]), render("{a}:{b}", &["a:b", "c"]));
         assert_eq!(render("k/{a}:{b}", &["x:y", "z"]), "k/x%3Ay:z");
+        assert_eq!(render("user:{a}:{b}!", &["sue", "x:y%!"]), "user:sue:x:y%!!", "only what must be is encoded");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn rows_with_different_keys_have_different_documents(
+            one in ["[a:%.]{0,4}", "[a:%.]{0,4}"], other in ["[a:%.]{0,4}", "[a:%.]{0,4}"],
+            template in proptest::sample::select(vec!["{a}:{b}", "{a}.:{b}", "{a}a{b}a", "x{a}::{b}%"]),
+        ) {
+            let key = |cells: &[String; 2]| render(template, &[&cells[0], &cells[1]]);
+            proptest::prop_assert_eq!(key(&one) == key(&other), one == other);
+            let template = KeyTemplate::parse(template).expect("valid");
+            proptest::prop_assert!(template.may_be_ours(&relation("t", &["a", "b"], &[0, 1]), key(&one).as_bytes()));
+        }
     }
 
     #[test]
     fn templates_are_checked_with_the_place_and_the_remedy() {
-        for (text, wanted) in
-            [("a{", "character 2"), ("a}", "character 2"), ("{}", "character 1"), ("a", "placeholder")]
-        {
+        for (text, wanted) in [
+            ("{a}{b}", "character 3 needs a separator"),
+            ("{a}%{b}", "separator"),
+            ("a{", "character 2"),
+            ("a}", "character 2"),
+            ("{}", "character 1"),
+            ("a", "placeholder"),
+        ] {
             let error = KeyTemplate::parse(text).expect_err(text).to_string();
             assert!(error.contains(wanted), "{text}: {error}");
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::TableFilter;
 use super::key::{KeyError, KeyTemplate};
 use super::mutation::{Document, Effect, Key, Mutation, Rejection};
-use crate::event::{Change, Event, Relation, Row};
+use crate::event::{Cell, Change, Event, OldRow, Relation, Row, RowBuilder};
 
 /// What a sink makes of the log's events.
 pub struct Projection {
@@ -63,11 +63,13 @@ impl Projection {
             Kind::State => self.state(event, relation, out),
             Kind::History => {
                 let key = match &event.change {
-                    Change::Insert { new: row, .. } | Change::Read { row, .. } => self.key(relation, row, None)?,
-                    Change::Update { new, old, .. } => self.key(relation, new, old.as_ref().map(|old| old.row()))?,
-                    Change::Delete { old, .. } => self.key(relation, old.row(), None)?,
-                    Change::Truncate { .. } | Change::Message { .. } => Key(bytes::Bytes::new()),
+                    Change::Insert { new: row, .. } | Change::Read { row, .. } => self.key(relation, row, None).ok(),
+                    Change::Update { new, old, .. } => self.key(relation, new, old.as_ref().map(|old| old.row())).ok(),
+                    Change::Delete { old, .. } => self.key(relation, old.row(), None).ok(),
+                    Change::Truncate { .. } | Change::Message { .. } => None,
                 };
+                // History has a place for a row without a key, such as one with NULLs of a table without a primary key.
+                let key = key.unwrap_or(Key(bytes::Bytes::new()));
                 out.push(Mutation { key, position: event.position(), effect: Effect::Append(event.clone()) });
                 Ok(())
             }
@@ -92,7 +94,12 @@ impl Projection {
                 if let Some(old_key) = &moved_from {
                     out.push(Mutation { key: old_key.clone(), position, effect: Effect::Delete });
                 }
-                out.push(put(key, new, moved_from));
+                match old {
+                    Some(OldRow::Full(old)) if new.lacks_values() => {
+                        out.push(put(key, &completed(new, old), moved_from))
+                    }
+                    Some(OldRow::Full(_) | OldRow::Key(_)) | None => out.push(put(key, new, moved_from)),
+                }
             }
             Change::Delete { old, .. } => {
                 out.push(Mutation { key: self.key(relation, old.row(), None)?, position, effect: Effect::Delete });
@@ -115,11 +122,19 @@ impl Projection {
     }
 }
 
+/// The new row with its unchanged TOAST values from the whole old one.
+fn completed(new: &Row, old: &Row) -> Row {
+    let mut builder = RowBuilder::default();
+    for (cell, old) in new.cells().zip(old.cells()) {
+        builder.push(if cell == Cell::Unchanged { old } else { cell });
+    }
+    builder.finish()
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::{event, relation, row};
     use super::*;
-    use crate::event::OldRow;
 
     fn project(change: Change) -> Vec<Mutation> {
         let mut out = Vec::new();
@@ -146,6 +161,27 @@ mod tests {
         let relation = Arc::new(relation("t", &["id", "n"], &[0]));
         let old = Some(OldRow::Full(row(&["1", "a"])));
         let out = project(Change::Update { relation, old, new: row(&["1", "b"]) });
+        assert_eq!(out.len(), 1);
+    }
+
+    #[test]
+    fn under_full_identity_the_old_row_has_the_values_that_the_new_one_lacks() {
+        let relation = Arc::new(relation("t", &["id", "n", "big"], &[0]));
+        let old = Some(OldRow::Full(row(&["1", "a", "long"])));
+        let out = project(Change::Update { relation, old, new: row(&["1", "b", "~"]) });
+        assert!(matches!(&out[0].effect, Effect::Put { document, .. } if document.row == row(&["1", "b", "long"])));
+    }
+
+    #[test]
+    fn history_takes_a_row_that_has_no_key() {
+        // A table without a primary key under REPLICA IDENTITY FULL: all columns are its key, and any may be NULL.
+        let relation = Arc::new(relation("t", &["a"], &[0]));
+        let mut null = RowBuilder::default();
+        null.push(Cell::Null);
+        let change = Change::Insert { relation, new: null.finish() };
+        let mut out = Vec::new();
+        let mut history = Projection::new(Kind::History, Arc::new(|_| true), None);
+        history.project(&event(change), &mut out).expect("history takes all");
         assert_eq!(out.len(), 1);
     }
 

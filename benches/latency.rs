@@ -54,7 +54,8 @@ fn through_pipe(postgres: &Postgres, seconds: u32) -> Vec<f64> {
     command.args(["-h", "127.0.0.1", "-p", &postgres.port.to_string(), "-U", "postgres", "-d", "postgres"]);
     command.args(["-S", "latency", "--start", "-o", "proto_version=1", "-o", "publication_names=latency"]);
     command.args(["-F", "0", "-f", "-"]);
-    let mut child = process::spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()));
+    // It complains when it is told to stop.
+    let mut child = process::spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()));
     let reader = watch(child.stdout.take().expect("pg_recvlogical's stdout"), b"T=", b';');
     let since = load(postgres, seconds);
     process::end(&mut child, Signal::INT, Duration::from_secs(10));

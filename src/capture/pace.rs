@@ -17,7 +17,8 @@ pub struct Pace {
 
 /// How much within [`WINDOW`] makes a stream busy: some 10,000 rows per second.
 const BUSY_BYTES: usize = 8 * 1024;
-const WINDOW: Duration = Duration::from_millis(4);
+/// Over how long it is measured.
+pub const WINDOW: Duration = Duration::from_millis(4);
 
 impl Pace {
     /// `nap` is how long the socket is left to fill; zero never waits.
@@ -35,16 +36,16 @@ impl Pace {
         }
     }
 
-    /// Whether much is coming.
+    /// Whether much is coming: it has been, until a moment ago.
     #[must_use]
-    pub fn busy(&self) -> bool {
-        self.busy
+    pub fn busy(&self, now: Instant) -> bool {
+        self.busy && now.saturating_duration_since(self.window_start) < WINDOW * 2
     }
 
     /// How long to wait before the next read.
     #[must_use]
-    pub fn nap(&self) -> Duration {
-        if self.busy { self.nap } else { Duration::ZERO }
+    pub fn nap(&self, now: Instant) -> Duration {
+        if self.busy(now) { self.nap } else { Duration::ZERO }
     }
 }
 
@@ -61,7 +62,7 @@ mod tests {
         for _ in 0..1000 {
             now += Duration::from_millis(1);
             pace.read(300, now);
-            assert_eq!(pace.nap(), Duration::ZERO);
+            assert_eq!(pace.nap(now), Duration::ZERO);
         }
     }
 
@@ -73,11 +74,21 @@ mod tests {
             now += Duration::from_micros(100);
             pace.read(1000, now);
         }
-        assert_eq!(pace.nap(), NAP);
+        assert_eq!(pace.nap(now), NAP);
         now += WINDOW;
         pace.read(200, now);
         now += WINDOW;
         pace.read(200, now);
-        assert_eq!(pace.nap(), Duration::ZERO);
+        assert_eq!(pace.nap(now), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_stream_that_falls_silent_is_busy_no_longer() {
+        // Nothing is read any more, so nothing would tell; what waited for more to come would wait for ever.
+        let mut now = Instant::now();
+        let mut pace = Pace::new(NAP, now);
+        now += WINDOW;
+        pace.read(BUSY_BYTES, now);
+        assert!(pace.busy(now) && !pace.busy(now + WINDOW * 2));
     }
 }

@@ -98,7 +98,7 @@ impl Stream {
     /// # Errors
     /// The connection broke, or has been silent for too long.
     pub async fn fill(&mut self) -> Result<(), CaptureError> {
-        let nap = self.pace.nap();
+        let nap = self.pace.nap(Instant::now());
         if !nap.is_zero() {
             // Not tokio's sleep: the runtime would wait in epoll, where every send of the walsender wakes it, which is what
             // the nap is there to avoid. The ingest loop has this thread to itself, and a nap is shorter than an fsync.
@@ -117,7 +117,7 @@ impl Stream {
     /// Whether much is coming, so that more will be here in a moment.
     #[must_use]
     pub fn busy(&self) -> bool {
-        self.pace.busy()
+        self.pace.busy(Instant::now())
     }
 
     /// Tells the server how far we are.

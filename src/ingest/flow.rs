@@ -15,6 +15,7 @@ use super::assemble::{Append, Assembler, Step};
 use crate::capture::catalog;
 use crate::capture::connection::Connection;
 use crate::capture::feedback::Feedback;
+use crate::capture::pace::WINDOW;
 use crate::capture::snapshot::window::{Verdict, Window};
 use crate::capture::snapshot::{Chunk, Placed, Request};
 use crate::capture::stream::{Frame, Stream};
@@ -258,6 +259,10 @@ impl<W: LogWriter> Flow<'_, W> {
         let mut wake_at = self.feedback.next_due();
         if self.passed > self.logged {
             wake_at = wake_at.min(self.progress_logged_at + PROGRESS_INTERVAL);
+        }
+        if self.writer.pending_bytes() > 0 {
+            // Held back only as long as more keeps coming.
+            wake_at = wake_at.min(Instant::now() + WINDOW);
         }
         if self.waiting.is_some() {
             self.feedback.ask_again_after(ASK_INTERVAL, Instant::now());

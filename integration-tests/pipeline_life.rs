@@ -74,8 +74,9 @@ async fn a_source_that_lost_its_history_halts_says_so_and_leaves_the_sinks_alone
     walbridge.start_again();
     let status = walbridge.wait_for(PATIENCE, |status| status["sources"]["shop"]["state"] == "halted").await;
     assert_eq!(status["sources"]["shop"]["code"], "source.slot_missing");
-    assert!(walbridge.get("/readyz").await.is_err_and(|refusal| refusal.contains("503")), "not ready");
-    assert!(walbridge.get("/healthz").await.is_ok(), "but alive");
+    let readiness = walbridge.get("/readyz").await.expect("an answer");
+    assert!(readiness.contains("shop") && readiness.contains("halted"), "not ready, and why: {readiness}");
+    assert_eq!(walbridge.get("/healthz").await.as_deref(), Ok("ok\n"), "but alive");
     let mut connection = redis.connection().await;
     let size: usize = redis::cmd("DBSIZE").query_async(&mut connection).await.expect("a count");
     assert_eq!(size, 201, "the sink is untouched");
@@ -129,13 +130,21 @@ async fn a_transaction_far_larger_than_memory_allows_passes_through_in_little() 
     let (text, _) = text.split_once("[sinks.cache]").expect("a sink");
     let mut walbridge = Walbridge::start(text);
     walbridge.wait_for(PATIENCE, |status| status["sources"]["shop"]["state"] == "streaming").await;
+    let before = peak_mib(&walbridge);
     postgres.psql("CREATE TABLE big (id int PRIMARY KEY, v text)");
-    postgres.psql("ALTER PUBLICATION walbridge_shop ADD TABLE big; INSERT INTO big SELECT i, repeat(md5(i::text), 10) FROM generate_series(1, 300000) i");
+    postgres.psql(
+        "ALTER PUBLICATION walbridge_shop ADD TABLE big;
+         INSERT INTO big SELECT i, repeat(md5(i::text), 10) FROM generate_series(1, 300000) i",
+    );
     caught_up(&mut walbridge, &postgres).await;
+    // Growth, because a debug build's own pages count too; `make bench` shows the whole of a release build.
+    let growth = peak_mib(&walbridge) - before;
+    assert!(growth < 40, "{growth} MiB more for a transaction of 100 MB");
+}
+
+fn peak_mib(walbridge: &Walbridge) -> u64 {
     let pid = walbridge.pid().expect("it runs");
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("readable");
-    let peak =
-        status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak").trim().trim_end_matches(" kB");
-    let peak_mib = peak.parse::<u64>().expect("a number") / 1024;
-    assert!(peak_mib < 64, "{peak_mib} MiB for a transaction of 100 MB");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+    peak.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") / 1024
 }

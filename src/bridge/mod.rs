@@ -45,7 +45,15 @@ pub async fn run(config: Config, stop: CancellationToken) -> ExitCode {
         return ExitCode::Internal;
     }
     let board = Board::default();
-    // The logs first: their locks keep a second daemon from going any further.
+    // The port first: a clash is found before anything else is touched.
+    let port = match Admin::bind(config.admin.listen).await {
+        Ok(port) => port,
+        Err(error) => match locked_log(&config) {
+            // The port is most likely the other daemon's too; that is not what has to be mended.
+            Some(locked) => return fail(ExitCode::Halted, locked.code(), &locked),
+            None => return fail(error.exit_code(), error.code(), &error),
+        },
+    };
     let mut opened = Vec::new();
     for source in &config.sources {
         match open(source, &config.log) {
@@ -53,10 +61,6 @@ pub async fn run(config: Config, stop: CancellationToken) -> ExitCode {
             Err(error) => return fail(ExitCode::Halted, error.code(), &error),
         }
     }
-    let port = match Admin::bind(config.admin.listen).await {
-        Ok(port) => port,
-        Err(error) => return fail(error.exit_code(), error.code(), &error),
-    };
     let mut loops = JoinSet::new();
     let mut registry = SearchRegistry::default();
     for source in &opened {
@@ -134,6 +138,13 @@ fn is_halted(board: &Board) -> bool {
 fn fail(exit: ExitCode, code: Code, error: &dyn std::error::Error) -> ExitCode {
     tracing::error!(%code, %error, "cannot start");
     exit
+}
+
+/// Whether another process has one of the logs that are there already.
+fn locked_log(config: &Config) -> Option<LogError> {
+    let logs = config.sources.iter().map(|source| config.log.path_of(&source.name)).filter(|path| path.exists());
+    let mut errors = logs.filter_map(|path| embedded::open(&path, Options::default()).err());
+    errors.find(|error| matches!(error, LogError::Locked { .. }))
 }
 
 fn open(source: &config::Source, log: &config::Log) -> Result<Opened, LogError> {

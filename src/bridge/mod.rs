@@ -61,14 +61,37 @@ pub async fn run(config: Config, stop: CancellationToken) -> ExitCode {
             Err(error) => return fail(ExitCode::Halted, error.code(), &error),
         }
     }
-    let mut loops = JoinSet::new();
+    let mut readers = JoinSet::new();
+    let registry = start_readers(&config, &opened, &board, &stop, &mut readers);
+    readers.spawn(port.serve(config.admin.token.clone(), board.clone(), registry, stop.clone()));
+    let mut ingests = JoinSet::new();
+    for source in opened {
+        ingests.spawn(ingest(source, board.clone(), stop.clone()));
+    }
+    let exit = await_ingests(&mut ingests, &stop).await;
+    stop.cancelled().await;
+    if tokio::time::timeout(GRACE, async { while readers.join_next().await.is_some() {} }).await.is_err() {
+        let seconds = GRACE.as_secs();
+        tracing::warn!(seconds, "not everything ended in time; the rest is left as a crash would leave it");
+    }
+    if exit == ExitCode::Clean && is_halted(&board) { ExitCode::Halted } else { exit }
+}
+
+/// Starts what reads the logs: the sinks, and retention. Returns who can be searched.
+fn start_readers(
+    config: &Config,
+    opened: &[Opened],
+    board: &Board,
+    stop: &CancellationToken,
+    readers: &mut JoinSet<()>,
+) -> SearchRegistry {
     let mut registry = SearchRegistry::default();
-    for source in &opened {
-        for sink in config.sinks.iter().filter(|sink| sink.source == source.source.name) {
+    for Opened { source, log, .. } in opened {
+        for sink in config.sinks.iter().filter(|sink| sink.source == source.name) {
             let parts = sinks::Parts {
                 config: sink.clone(),
-                source: source.source.clone(),
-                log: source.log.clone(),
+                source: source.clone(),
+                log: log.clone(),
                 dead_letters: config.log.dead_letters(),
                 board: board.clone(),
                 #[cfg(feature = "search")]
@@ -76,40 +99,28 @@ pub async fn run(config: Config, stop: CancellationToken) -> ExitCode {
                     .then(|| search::register(&mut registry, &sink.name)),
             };
             let stop = stop.clone();
-            loops.spawn(async move { sinks::run(parts, &stop).await });
+            readers.spawn(async move { sinks::run(parts, &stop).await });
         }
-        let task = retention::run(source.source.name.clone(), source.log.clone(), config.log.retain, board.clone());
+        let task = retention::run(source.name.clone(), log.clone(), config.log.retain, board.clone());
         let stop = stop.clone();
-        loops.spawn(async move { stop.run_until_cancelled(task).await.unwrap_or_default() });
+        readers.spawn(async move { stop.run_until_cancelled(task).await.unwrap_or_default() });
     }
-    loops.spawn(port.serve(config.admin.token.clone(), board.clone(), registry, stop.clone()));
-    let mut ingests = JoinSet::new();
-    for source in opened {
-        ingests.spawn(ingest(source, board.clone(), stop.clone()));
-    }
+    registry
+}
+
+/// Waits for all ingest loops. One whose set-up was never right, or that panicked, stops the process; one that halted later
+/// stays on the board.
+async fn await_ingests(ingests: &mut JoinSet<Option<Halt>>, stop: &CancellationToken) -> ExitCode {
     let mut exit = ExitCode::Clean;
     while let Some(ended) = ingests.join_next().await {
-        match ended {
-            Ok(None) => {}
-            Ok(Some(halt)) if halt.is_setup() => {
-                exit = ExitCode::Configuration;
-                stop.cancel();
-            }
-            Ok(Some(_)) => {}
-            Err(_) => {
-                exit = ExitCode::Internal;
-                stop.cancel();
-            }
-        }
+        exit = match ended {
+            Ok(Some(halt)) if halt.is_setup() => ExitCode::Configuration,
+            Ok(_) => continue,
+            Err(_) => ExitCode::Internal,
+        };
+        stop.cancel();
     }
-    stop.cancelled().await;
-    if tokio::time::timeout(GRACE, async { while loops.join_next().await.is_some() {} }).await.is_err() {
-        tracing::warn!(
-            seconds = GRACE.as_secs(),
-            "not everything ended in time; the rest is left as a crash would leave it"
-        );
-    }
-    if exit == ExitCode::Clean && is_halted(&board) { ExitCode::Halted } else { exit }
+    exit
 }
 
 /// SIGTERM, as service managers send it, and SIGINT, as Ctrl-C does.

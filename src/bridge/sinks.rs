@@ -39,7 +39,14 @@ pub(super) async fn run(parts: Parts, stop: &CancellationToken) {
         status.kind = parts.config.target.kind();
         status.source.clone_from(&parts.source.name);
     });
-    let Some(relations) = relations(&parts, stop).await else { return };
+    // A file takes every event as it is; the others must know their tables.
+    let relations = match parts.config.target {
+        Target::File { .. } => Vec::new(),
+        Target::Redis { .. } | Target::Tantivy { .. } => match relations(&parts, stop).await {
+            Some(relations) => relations,
+            None => return,
+        },
+    };
     let template = match template(parts.config.target.key(), &relations) {
         Ok(template) => template,
         Err(detail) => return halt(&parts, Code::ConfigInvalid, &detail),

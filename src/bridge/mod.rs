@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::check::{Finding, check};
 use crate::admin::{Admin, SearchRegistry};
-use crate::config::{self, Config, SnapshotMode, Target};
+use crate::config::{self, Config, SnapshotMode};
 use crate::ingest::{Halt, Ingest, Source};
 use crate::log::embedded::{self, Log, Options};
 use crate::log::{LogError, Recovered};
@@ -85,6 +85,7 @@ fn start_readers(
     stop: &CancellationToken,
     readers: &mut JoinSet<()>,
 ) -> SearchRegistry {
+    #[cfg_attr(not(feature = "search"), expect(unused_mut, reason = "then nobody can be searched"))]
     let mut registry = SearchRegistry::default();
     for Opened { source, log, .. } in opened {
         for sink in config.sinks.iter().filter(|sink| sink.source == source.name) {
@@ -95,7 +96,7 @@ fn start_readers(
                 dead_letters: config.log.dead_letters(),
                 board: board.clone(),
                 #[cfg(feature = "search")]
-                search: matches!(sink.target, Target::Tantivy { .. })
+                search: matches!(sink.target, config::Target::Tantivy { .. })
                     .then(|| search::register(&mut registry, &sink.name)),
             };
             let stop = stop.clone();

@@ -1,8 +1,8 @@
 //! The HTTP port for operators: how it is doing, and search.
 //!
 //! It only looks: nothing here changes anything, and a slow or hostile client costs nobody else anything. Loopback unless the
-//! configuration says otherwise, and then only with a token ([`guard`]). The number of connections, the time for a request and its size are
-//! limited ([`listener`]).
+//! configuration says otherwise, and then only with a token (`guard`). The number of connections, the time for a request and its size are
+//! limited (`listener`).
 
 mod api;
 mod guard;

@@ -17,7 +17,7 @@ pub struct Address {
     pub hosts: Vec<Host>,
     /// The role.
     pub user: String,
-    /// From the URL; the environment and the password file are asked by [`super::password`].
+    /// From the URL; the environment and the password file are asked by `capture::password`.
     pub password: Option<SecretString>,
     /// The database.
     pub database: String,

@@ -1,6 +1,6 @@
 //! The configuration: a TOML file, read into types that are valid by construction.
 //!
-//! Two levels. The keys are declared once ([`key`]), with type, default and meaning; a file is read by those declarations, and
+//! Two levels. The keys are declared once (`key`), with type, default and meaning; a file is read by those declarations, and
 //! every mistake in it is found in one go. What comes out, [`Config`], holds no text that would have to be parsed later.
 //!
 //! Invariants: an unknown key is a mistake; secrets are in `SecretString` and in no message.

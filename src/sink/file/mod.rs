@@ -1,6 +1,6 @@
 //! Events as JSON Lines in a local file, for those who want the history as it is.
 //!
-//! The file and its checkpoint cannot be written at once, so the checkpoint (`<path>.checkpoint`, see [`sidecar`]) holds
+//! The file and its checkpoint cannot be written at once, so the checkpoint (`<path>.checkpoint`, see `sidecar`) holds
 //! the file's length, and is written after the data's fsync. Whatever stands beyond that length is from a commit that did
 //! not happen, and is cut off: no line appears twice, and none is half there.
 //!

@@ -1,6 +1,6 @@
 //! A full-text index in a local directory, and the search over it.
 //!
-//! - **What is kept.** Each document whole, as JSON text, in `_source`; its columns as fields to search by ([`fields`]).
+//! - **What is kept.** Each document whole, as JSON text, in `_source`; its columns as fields to search by (`fields`).
 //! - **Transactions.** What is staged becomes visible with the commit and not before, and the checkpoint is the commit's
 //!   payload: after a crash either both are there or neither.
 //! - **Order.** Mutations at or below the checkpoint's Position are skipped, so a redelivery changes nothing.

@@ -189,3 +189,38 @@ async fn a_slot_held_by_another_client_is_waited_for_and_taken_over() {
     capture.until("taking over", |status| status.state == State::Streaming).await;
     capture.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_soon_gives_up_silent_clients_keeps_us() {
+    let postgres = Postgres::start(PgOptions { conf: vec!["wal_sender_timeout = 2s".into()], ..PgOptions::default() });
+    postgres.psql(SCHEMA);
+    let directory = tempfile::tempdir().expect("a directory");
+    let capture = Capture::start(&postgres.url(), directory.path());
+    capture.until("streaming", |status| status.state == State::Streaming).await;
+    // A connection that is cut every two seconds never gets so old.
+    crate::support::eventually(super::PATIENCE, || async {
+        let old = postgres.psql("SELECT coalesce(max(now() - backend_start) > '6 s', false) FROM pg_stat_replication");
+        if old.trim() == "t" { Ok(()) } else { Err(old) }
+    })
+    .await;
+    capture.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_goes_dead_without_a_word_is_noticed_and_replaced() {
+    // Half-open: no reset, no end of file, only silence. Others have waited on it for ever, "streaming".
+    let postgres = Postgres::start(PgOptions::default());
+    postgres.psql(SCHEMA);
+    let proxy = Proxy::start(postgres.port);
+    let directory = tempfile::tempdir().expect("a directory");
+    let capture = Capture::start(&postgres.url_through(proxy.port), directory.path());
+    capture.until("streaming", |status| status.state == State::Streaming).await;
+    proxy.blackhole(Direction::Up);
+    proxy.blackhole(Direction::Down);
+    capture.until("the silence to be noticed", |status| status.code == Some(Code::SourceUnreachable)).await;
+    postgres.psql("INSERT INTO t SELECT i, 0 FROM generate_series(1, 100) i");
+    proxy.heal();
+    capture.caught_up(&postgres).await;
+    assert_eq!(replay(&events(&capture.log).await)["public.t"].len(), 100);
+    capture.stop().await;
+}

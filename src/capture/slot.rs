@@ -156,11 +156,11 @@ pub async fn blockers(connection: &mut Connection) -> Result<String, CaptureErro
 }
 
 /// A column of an answer as text.
-pub(super) fn text(row: &TextRow, index: usize) -> Option<String> {
+pub(crate) fn text(row: &TextRow, index: usize) -> Option<String> {
     row.get(index)?.as_ref().map(|value| String::from_utf8_lossy(value).into_owned())
 }
 
 /// A column of an answer, parsed.
-pub(super) fn parsed<T: std::str::FromStr>(row: &TextRow, index: usize) -> Option<T> {
+pub(crate) fn parsed<T: std::str::FromStr>(row: &TextRow, index: usize) -> Option<T> {
     text(row, index)?.parse().ok()
 }

@@ -23,8 +23,6 @@ pub struct Stream {
 pub enum Frame<'a> {
     /// One pgoutput message.
     Data {
-        /// Where in the WAL it was read from; zero for some kinds. Not in order, never a place to resume at.
-        wal_start: Lsn,
         /// The message.
         message: &'a [u8],
     },
@@ -154,7 +152,7 @@ fn parse_frame(body: &[u8]) -> Result<Frame<'_>, CaptureError> {
     let first = Lsn::new(u64::from_be_bytes(*first));
     match kind {
         // XLogData: start, end (the same for logical decoding), the server's clock, data.
-        b'w' => Ok(Frame::Data { wal_start: first, message: rest.get(16..).ok_or_else(short)? }),
+        b'w' => Ok(Frame::Data { message: rest.get(16..).ok_or_else(short)? }),
         // Primary keepalive: end, the server's clock, whether to reply.
         b'k' => Ok(Frame::Keepalive { wal_end: first, reply_requested: *rest.get(8).ok_or_else(short)? != 0 }),
         other => Err(CaptureError::Protocol(format!("a replication message of type `{}`", other.escape_ascii()))),

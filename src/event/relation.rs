@@ -1,6 +1,7 @@
 //! A table as it was when its rows were written.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::Shape;
 
@@ -18,6 +19,9 @@ impl fmt::Display for TableName {
         write!(f, "{}.{}", self.schema, self.table)
     }
 }
+
+/// Which tables something is about.
+pub type TableFilter = Arc<dyn Fn(&TableName) -> bool + Send + Sync>;
 
 /// What PostgreSQL logs of the old row on `UPDATE` and `DELETE` (`pg_class.relreplident`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -7,12 +7,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{IngestError, TableFilter};
+use super::IngestError;
 use crate::capture::CaptureError;
 use crate::capture::snapshot::window::Window;
 use crate::decode::message::{Begin, Commit, Message, Relation as Announced, Truncate};
 use crate::decode::{self, shape};
-use crate::event::{Column, Lsn, Op, Position, Relation, ReplicaIdentity, Shape, TableName, Transaction};
+use crate::event::{Column, Lsn, Op, Position, Relation, ReplicaIdentity, Shape, TableFilter, TableName, Transaction};
 use crate::log::Entry;
 
 /// Where the entries go.

@@ -8,7 +8,6 @@ mod monitor;
 mod prepare;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::mpsc;
@@ -23,13 +22,10 @@ use crate::capture::catalog::Table;
 use crate::capture::feedback::Feedback;
 use crate::capture::snapshot::task::{self, Job};
 use crate::capture::snapshot::window::Window;
-use crate::event::{Shape, TableName};
+use crate::event::{Shape, TableFilter};
 use crate::log::{Entry, LogError, LogWriter, Recovered, TableSnapshot};
 use crate::retry::Backoff;
 use crate::status::{Board, Code, Disposition, State, TableStatus};
-
-/// Which tables a source captures.
-pub type TableFilter = Arc<dyn Fn(&TableName) -> bool + Send + Sync>;
 
 /// A source, as configured.
 #[derive(Clone)]

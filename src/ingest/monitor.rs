@@ -9,7 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::Source;
 use crate::capture::CaptureError;
 use crate::capture::connection::{Connection, Purpose};
-use crate::event::Lsn;
+use crate::capture::slot::{parsed, text};
 use crate::retry::Backoff;
 use crate::status::Board;
 
@@ -39,15 +39,10 @@ async fn watch(source: &Source, board: &Board, backoff: &mut Backoff) -> Result<
         let rows = connection.query("watching the slot", &sql).await?;
         backoff.reset();
         if let Some(row) = rows.first() {
-            let text = |index: usize| {
-                let value = row.get(index)?.as_ref()?;
-                Some(String::from_utf8_lossy(value).into_owned())
-            };
-            let lsn = |index| text(index).and_then(|text| text.parse::<Lsn>().ok()).unwrap_or_default();
             board.source(&source.name, |status| {
-                status.server_lsn = lsn(0);
-                status.restart_lsn = lsn(1);
-                status.wal_status = text(2);
+                status.server_lsn = parsed(row, 0).unwrap_or_default();
+                status.restart_lsn = parsed(row, 1).unwrap_or_default();
+                status.wal_status = text(row, 2);
             });
         }
         tokio::time::sleep(INTERVAL).await;

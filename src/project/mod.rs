@@ -8,11 +8,4 @@ pub mod row;
 #[cfg(test)]
 mod testing;
 
-use std::sync::Arc;
-
 pub use row::{Kind, ProjectError, Projection};
-
-use crate::event::TableName;
-
-/// Which tables a projection takes.
-pub type TableFilter = Arc<dyn Fn(&TableName) -> bool + Send + Sync>;

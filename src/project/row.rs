@@ -3,10 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::TableFilter;
 use super::key::{KeyError, KeyTemplate};
 use super::mutation::{Document, Effect, Key, Mutation, Rejection};
-use crate::event::{Cell, Change, Event, OldRow, Relation, Row, RowBuilder};
+use crate::event::{Cell, Change, Event, OldRow, Relation, Row, RowBuilder, TableFilter};
 
 /// What a sink makes of the log's events.
 pub struct Projection {

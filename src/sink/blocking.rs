@@ -4,24 +4,34 @@
 //! middle leaves the call running and the state where it is, so the next call waits for it instead of finding a lock file
 //! held by its own past.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::SinkError;
+
 /// See the module.
-pub(super) struct Blocking<T>(Arc<Mutex<T>>);
+pub(super) struct Blocking<T> {
+    /// The target, for messages.
+    path: PathBuf,
+    state: Arc<Mutex<T>>,
+}
 
 impl<T: Send + 'static> Blocking<T> {
-    pub(super) fn new(state: T) -> Self {
-        Blocking(Arc::new(Mutex::new(state)))
+    pub(super) fn new(path: PathBuf, state: T) -> Self {
+        Blocking { path, state: Arc::new(Mutex::new(state)) }
     }
 
-    /// Runs the call; `Err` if it panicked, with what is known of it. The state may then be half changed, which
+    /// Runs the call. If it panics the target counts as unavailable; the state may then be half changed, which
     /// [`super::Sink::resume`] must be able to mend.
     pub(super) async fn run<R: Send + 'static>(
         &self,
-        call: impl FnOnce(&mut T) -> R + Send + 'static,
-    ) -> Result<R, String> {
-        let state = Arc::clone(&self.0);
+        call: impl FnOnce(&mut T) -> Result<R, SinkError> + Send + 'static,
+    ) -> Result<R, SinkError> {
+        let state = Arc::clone(&self.state);
         let call = move || call(&mut state.lock().unwrap_or_else(PoisonError::into_inner));
-        tokio::task::spawn_blocking(call).await.map_err(|error| error.to_string())
+        tokio::task::spawn_blocking(call).await.map_err(|error| SinkError::Unavailable {
+            target: self.path.display().to_string(),
+            detail: error.to_string(),
+        })?
     }
 }

@@ -30,7 +30,6 @@ pub struct Options {
 
 /// See the module.
 pub struct FileSink {
-    path: PathBuf,
     engine: Blocking<Engine>,
 }
 
@@ -38,34 +37,26 @@ impl FileSink {
     /// Opens nothing before the first [`Sink::resume`].
     #[must_use]
     pub fn new(options: Options) -> FileSink {
-        FileSink { path: options.path.clone(), engine: Blocking::new(Engine::new(options)) }
-    }
-
-    async fn run<R: Send + 'static>(
-        &self,
-        call: impl FnOnce(&mut Engine) -> Result<R, SinkError> + Send + 'static,
-    ) -> Result<R, SinkError> {
-        let panicked = |detail| SinkError::Unavailable { target: self.path.display().to_string(), detail };
-        self.engine.run(call).await.map_err(panicked)?
+        FileSink { engine: Blocking::new(options.path.clone(), Engine::new(options)) }
     }
 }
 
 impl Sink for FileSink {
     async fn resume(&mut self) -> Result<Option<Checkpoint>, SinkError> {
-        self.run(Engine::resume).await
+        self.engine.run(Engine::resume).await
     }
 
     async fn stage(&mut self, mutations: &[Mutation]) -> Result<Staged, SinkError> {
         // Copies no row data.
         let mutations = mutations.to_vec();
-        self.run(move |engine| engine.stage(mutations)).await
+        self.engine.run(move |engine| engine.stage(mutations)).await
     }
 
     async fn commit(&mut self, upto: Checkpoint) -> Result<(), SinkError> {
-        self.run(move |engine| engine.commit(upto)).await
+        self.engine.run(move |engine| engine.commit(upto)).await
     }
 
     async fn probe(&mut self) -> Result<(), SinkError> {
-        self.run(Engine::probe).await
+        self.engine.run(Engine::probe).await
     }
 }

@@ -55,7 +55,6 @@ pub const MEMORY_BYTES_MIN: usize = 15_000_000;
 
 /// See the module.
 pub struct TantivySink {
-    path: PathBuf,
     engine: Blocking<Engine>,
     view: View,
 }
@@ -78,8 +77,8 @@ impl TantivySink {
         }
         let view = View::default();
         let path = options.path.clone();
-        let engine = Blocking::new(Engine::new(options, plan, view.clone()));
-        Ok(TantivySink { path, engine, view })
+        let engine = Blocking::new(path, Engine::new(options, plan, view.clone()));
+        Ok(TantivySink { engine, view })
     }
 
     /// The search over this index, before and after it has been opened, and across its rebuilding.
@@ -87,32 +86,24 @@ impl TantivySink {
     pub fn search_handle(&self) -> SearchHandle {
         SearchHandle::new(self.view.clone())
     }
-
-    async fn run<R: Send + 'static>(
-        &self,
-        call: impl FnOnce(&mut Engine) -> Result<R, SinkError> + Send + 'static,
-    ) -> Result<R, SinkError> {
-        let panicked = |detail| SinkError::Unavailable { target: self.path.display().to_string(), detail };
-        self.engine.run(call).await.map_err(panicked)?
-    }
 }
 
 impl Sink for TantivySink {
     async fn resume(&mut self) -> Result<Option<Checkpoint>, SinkError> {
-        self.run(Engine::resume).await
+        self.engine.run(Engine::resume).await
     }
 
     async fn stage(&mut self, mutations: &[Mutation]) -> Result<Staged, SinkError> {
         // Copies no row data.
         let mutations = mutations.to_vec();
-        self.run(move |engine| engine.stage(mutations)).await
+        self.engine.run(move |engine| engine.stage(mutations)).await
     }
 
     async fn commit(&mut self, upto: Checkpoint) -> Result<(), SinkError> {
-        self.run(move |engine| engine.commit(upto)).await
+        self.engine.run(move |engine| engine.commit(upto)).await
     }
 
     async fn probe(&mut self) -> Result<(), SinkError> {
-        self.run(Engine::probe).await
+        self.engine.run(Engine::probe).await
     }
 }

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use super::{PASSWORD, default_major};
 use super::certificate::Certificate;
+use super::{PASSWORD, default_major};
 
 /// Options of a cluster; the default is a fast one that trusts everybody on loopback.
 #[derive(Clone, Debug, Default)]

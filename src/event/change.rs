@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Lsn, Position, Relation, Row, Timestamp};
+use super::{Lsn, Offset, Position, Relation, Row, Timestamp};
 
 /// What happened, in the words of the `op` field of `log dump --json`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -129,19 +129,36 @@ pub enum Change {
         /// The caller's bytes.
         content: Bytes,
     },
+    /// A table is copied again from here on: because it was rewritten, added anew, or its history was lost. Its rows follow as
+    /// `Read`s, with the stream running beside them, and then [`Change::CopyDone`].
+    CopyBegun {
+        /// The table.
+        relation: Arc<Relation>,
+    },
+    /// The table has been copied again: what was not put since `since` is no longer there.
+    CopyDone {
+        /// The table.
+        relation: Arc<Relation>,
+        /// Where its [`Change::CopyBegun`] stands.
+        since: Offset,
+    },
 }
 
+/// The prefix under which a finished copy is told to those who know only messages.
+pub const COPY_PREFIX: &str = "walbridge.copy";
+
 impl Change {
-    /// What happened.
+    /// What happened, to those who know only the stable words: a table copied again is emptied first, and that its copy is
+    /// complete is a message.
     #[must_use]
     pub const fn op(&self) -> Op {
         match self {
             Change::Insert { .. } => Op::Insert,
             Change::Update { .. } => Op::Update,
             Change::Delete { .. } => Op::Delete,
-            Change::Truncate { .. } => Op::Truncate,
+            Change::Truncate { .. } | Change::CopyBegun { .. } => Op::Truncate,
             Change::Read { .. } => Op::Read,
-            Change::Message { .. } => Op::Message,
+            Change::Message { .. } | Change::CopyDone { .. } => Op::Message,
         }
     }
 
@@ -153,7 +170,9 @@ impl Change {
             | Change::Update { relation, .. }
             | Change::Delete { relation, .. }
             | Change::Truncate { relation }
-            | Change::Read { relation, .. } => Some(relation),
+            | Change::Read { relation, .. }
+            | Change::CopyBegun { relation }
+            | Change::CopyDone { relation, .. } => Some(relation),
             Change::Message { .. } => None,
         }
     }

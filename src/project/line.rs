@@ -16,12 +16,15 @@
 //! | `unchanged` | columns missing from `after`: large, stored out of line, untouched; not the same as `null` |
 //!
 //! Under the default identity an update has its old key only if that changed, or is itself stored out of line.
+//! A table that is copied again begins with a `truncate` that also has `"copy": "begun"`: its rows follow, as `read`. Behind the
+//! last of them stands a `message` of the prefix `walbridge.copy`, with the table's name: it has all its rows again.
+//!
 //! A `message` also has `prefix`, `content` and `content_encoding`, which is `utf-8`, or `hex` (`\x…`) for other bytes.
 
 use std::io::Write;
 
 use crate::decode::json;
-use crate::event::{Change, Event, OldRow, Relation, Row};
+use crate::event::{COPY_PREFIX, Change, Event, Offset, OldRow, Relation, Row};
 
 /// Appends the event as one JSON object, without a newline. The object itself has none either, whatever the values.
 pub fn write_event(source: &str, event: &Event, out: &mut Vec<u8>) {
@@ -43,7 +46,22 @@ pub fn write_event(source: &str, event: &Event, out: &mut Vec<u8>) {
             write_table(relation, out);
             write_rows(relation, None, None, out);
         }
-        Change::Message { prefix, content } => write_message(prefix, content, out),
+        Change::CopyBegun { relation } => {
+            write_table(relation, out);
+            write_rows(relation, None, None, out);
+            out.extend_from_slice(br#","copy":"begun""#);
+        }
+        Change::CopyDone { relation, since } => {
+            write_table(relation, out);
+            write_rows(relation, None, None, out);
+            write_content(COPY_PREFIX, copy_done(*since).as_bytes(), out);
+        }
+        Change::Message { prefix, content } => {
+            out.extend_from_slice(
+                br#","schema":null,"table":null,"key":null,"before":null,"after":null,"unchanged":[]"#,
+            );
+            write_content(prefix, content, out);
+        }
     }
     out.push(b'}');
 }
@@ -104,8 +122,12 @@ fn write_rows(relation: &Relation, old: Option<&OldRow>, new: Option<&Row>, out:
     out.push(b']');
 }
 
-fn write_message(prefix: &str, content: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(br#","schema":null,"table":null,"key":null,"before":null,"after":null,"unchanged":[]"#);
+/// What a finished copy is told as.
+fn copy_done(since: Offset) -> String {
+    format!("done since {since}")
+}
+
+fn write_content(prefix: &str, content: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"prefix\":");
     json::write_string(prefix.as_bytes(), out);
     out.extend_from_slice(b",\"content\":");
@@ -271,6 +293,20 @@ mod tests {
         check(
             Change::Truncate { relation: relation() },
             expect![[r#""key":null,"before":null,"after":null,"unchanged":[]}"#]],
+        );
+    }
+
+    #[test]
+    fn a_table_copied_again_is_emptied_first_and_told_complete_in_the_end() {
+        check(
+            Change::CopyBegun { relation: relation() },
+            expect![[r#""key":null,"before":null,"after":null,"unchanged":[],"copy":"begun"}"#]],
+        );
+        check(
+            Change::CopyDone { relation: relation(), since: Offset(17) },
+            expect![[
+                r#""key":null,"before":null,"after":null,"unchanged":[],"prefix":"walbridge.copy","content":"done since 17","content_encoding":"utf-8"}"#
+            ]],
         );
     }
 

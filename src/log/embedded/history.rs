@@ -17,6 +17,9 @@ pub(super) struct History {
     pub(super) commit_time_max: Option<Timestamp>,
     /// Snapshot progress by table OID.
     pub(super) snapshots: BTreeMap<u32, TableSnapshot>,
+    /// Where the unfinished further copies of tables begin, by table OID: a sink that has not passed their end will read
+    /// the log from there again.
+    pub(super) copies: BTreeMap<u32, Offset>,
     /// The open unit.
     pub(super) unit: Option<Unit>,
 }
@@ -30,6 +33,17 @@ pub(super) struct Unit {
     pub(super) next_ordinal: u64,
     /// Snapshot progress that counts once it is committed.
     pub(super) staged: Vec<TableSnapshot>,
+    /// Copies begun and ended, likewise.
+    pub(super) copies: Vec<CopyMark>,
+}
+
+/// A table's copy begins at an offset, or ends (`None`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CopyMark {
+    /// The table.
+    pub(super) oid: u32,
+    /// Where its copy begins.
+    pub(super) begun: Option<Offset>,
 }
 
 impl Unit {
@@ -82,6 +96,7 @@ impl History {
             transaction: Arc::new(Transaction { origin: None, ..transaction.clone() }),
             next_ordinal: transaction.first_ordinal,
             staged: Vec::new(),
+            copies: Vec::new(),
         };
         let first = unit.position(transaction.first_ordinal);
         if let Some(last) = self.closed.position.filter(|&last| last >= first) {
@@ -113,6 +128,32 @@ impl History {
         Ok(ordinal)
     }
 
+    /// A table's copy begins. An event.
+    pub(super) fn copy_begun(&mut self, oid: u32) -> Result<(), Disorder> {
+        let offset = self.next_offset();
+        self.event()?;
+        self.unit.iter_mut().for_each(|unit| unit.copies.push(CopyMark { oid, begun: Some(offset) }));
+        Ok(())
+    }
+
+    /// A table's copy is done, which began at `since`. An event.
+    pub(super) fn copy_done(&mut self, oid: u32, since: Offset) -> Result<(), Disorder> {
+        self.event()?;
+        let mut marks = self.unit.iter().flat_map(|unit| &unit.copies).filter(|mark| mark.oid == oid);
+        let begun = marks.next_back().map_or_else(|| self.copies.get(&oid).copied(), |mark| mark.begun);
+        if begun != Some(since) {
+            return Err(format!("the end of a copy of table {oid} since {since}, which began at {begun:?}"));
+        }
+        self.unit.iter_mut().for_each(|unit| unit.copies.push(CopyMark { oid, begun: None }));
+        Ok(())
+    }
+
+    /// Where the log must still be read from for the sake of unfinished copies.
+    pub(super) fn copies_begin(&self) -> Option<Offset> {
+        let open = self.unit.iter().flat_map(|unit| &unit.copies).filter_map(|mark| mark.begun);
+        self.copies.values().copied().chain(open).min()
+    }
+
     /// Snapshot progress inside a unit.
     pub(super) fn snapshot(&mut self, snapshot: &TableSnapshot) -> Result<(), Disorder> {
         let unit = self.unit.as_mut().ok_or_else(|| "snapshot progress outside any unit".to_owned())?;
@@ -135,6 +176,12 @@ impl History {
         self.closed.end_lsn = self.closed.end_lsn.max(end_lsn);
         self.closed.commit_time = Some(commit_time);
         self.commit_time_max = self.commit_time_max.max(Some(commit_time));
+        for CopyMark { oid, begun } in unit.copies {
+            match begun {
+                Some(offset) => self.copies.insert(oid, offset),
+                None => self.copies.remove(&oid),
+            };
+        }
         self.snapshots.extend(unit.staged.into_iter().map(|snapshot| (snapshot.oid, snapshot)));
         Ok(())
     }

@@ -3,7 +3,9 @@
 use bytes::Bytes;
 
 use super::input::{Input, TooLong, len32, put_bytes32, put_sized, put_string};
-use crate::event::{Column, Lsn, Op, Relation, ReplicaIdentity, Scalar, Shape, TableName, Timestamp, Transaction};
+use crate::event::{
+    Column, Lsn, Offset, Op, Relation, ReplicaIdentity, Scalar, Shape, TableName, Timestamp, Transaction,
+};
 use crate::log::{Epoch, TableSnapshot};
 
 const EPOCH: u8 = 1;
@@ -16,6 +18,8 @@ const SNAPSHOT: u8 = 7;
 const COMMIT: u8 = 8;
 const PROGRESS: u8 = 9;
 const ORIGIN: u8 = 10;
+const COPY_BEGUN: u8 = 11;
+const COPY_DONE: u8 = 12;
 
 /// One record. Rows and messages stay slices of the frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +44,10 @@ pub(super) enum Record<'a> {
     Progress(Lsn),
     /// Where the open unit came to the source from; behind its begin, and behind each resume.
     Origin(&'a str),
+    /// A table is copied again.
+    CopyBegun { relation: u32 },
+    /// It has been, since the event at this offset.
+    CopyDone { relation: u32, since: Offset },
 }
 
 impl<'a> Record<'a> {
@@ -67,6 +75,8 @@ impl<'a> Record<'a> {
             EPOCH => Record::Epoch(read_epoch(input)?),
             PROGRESS => Record::Progress(Lsn::new(input.u64()?)),
             ORIGIN => Record::Origin(input.string()?),
+            COPY_BEGUN => Record::CopyBegun { relation: input.u32()? },
+            COPY_DONE => Record::CopyDone { relation: input.u32()?, since: Offset(input.u64()?) },
             _ => return None,
         })
     }
@@ -86,6 +96,17 @@ pub(super) fn put_message(out: &mut Vec<u8>, prefix: &str, content: &[u8]) -> Re
     out.extend_from_slice(prefix.as_bytes());
     out.extend_from_slice(content);
     Ok(())
+}
+
+pub(super) fn put_copy_begun(out: &mut Vec<u8>, relation: u32) {
+    out.push(COPY_BEGUN);
+    out.extend_from_slice(&relation.to_le_bytes());
+}
+
+pub(super) fn put_copy_done(out: &mut Vec<u8>, relation: u32, since: Offset) {
+    out.push(COPY_DONE);
+    out.extend_from_slice(&relation.to_le_bytes());
+    out.extend_from_slice(&since.0.to_le_bytes());
 }
 
 pub(super) fn put_begin(out: &mut Vec<u8>, transaction: &Transaction) {

@@ -17,12 +17,12 @@ use super::history::History;
 use super::input::TooLong;
 use super::preamble::{Place, Preamble};
 use super::record::{
-    put_begin, put_change, put_commit, put_epoch_record, put_message, put_origin, put_progress, put_relation,
-    put_resume, put_snapshot_record,
+    put_begin, put_change, put_commit, put_copy_begun, put_copy_done, put_epoch_record, put_message, put_origin,
+    put_progress, put_relation, put_resume, put_snapshot_record,
 };
 use super::relations::Relations;
 use super::shared::Shared;
-use crate::event::{Lsn, Op, Relation, Transaction};
+use crate::event::{Lsn, Offset, Op, Relation, Transaction};
 use crate::log::{Durable, Entry, LogError};
 
 /// Appends to the log. There is one for each log; it holds the lock.
@@ -56,6 +56,8 @@ pub(super) struct Tail {
     pub(super) len: u64,
     /// Whether it begins inside a unit.
     pub(super) inside: bool,
+    /// Whether it was begun in an older format, in which today's records may not stand.
+    pub(super) older: bool,
 }
 
 /// Where the open unit begins, so that it can be taken back.
@@ -144,6 +146,12 @@ impl Writer {
         self.jobs.iter().map(Job::len).sum::<usize>().saturating_add(self.group.bytes.len())
     }
 
+    /// The offset that the next event will have, those of the open unit counted.
+    #[must_use]
+    pub fn next_offset(&self) -> Offset {
+        self.history.next_offset()
+    }
+
     /// Whether the flusher is idle, so that [`Writer::flush`] would not wait.
     #[must_use]
     pub fn can_flush(&self) -> bool {
@@ -216,6 +224,8 @@ impl Writer {
                 self.group.count_event();
                 self.seal_full_inside()
             }
+            Entry::CopyBegun { relation } => self.put_copy(relation, None),
+            Entry::CopyDone { relation, since } => self.put_copy(relation, Some(since)),
             Entry::Snapshot(snapshot) => {
                 self.open_frame()?;
                 self.history.snapshot(snapshot)?;
@@ -263,13 +273,31 @@ impl Writer {
         }
         self.open_frame()?;
         self.history.event()?;
-        let id = match self.relations.id(relation) {
-            Some(id) => id,
-            None => self.define(relation)?,
-        };
+        let id = self.id_of(relation)?;
         put_change(&mut self.group.bytes, op, id, body).map_err(describe)?;
         self.group.count_event();
         self.seal_full_inside()
+    }
+
+    /// A table's copy begins, or is done since an offset.
+    fn put_copy(&mut self, relation: &Arc<Relation>, since: Option<Offset>) -> Result<(), String> {
+        self.open_frame()?;
+        match since {
+            None => self.history.copy_begun(relation.oid)?,
+            Some(since) => self.history.copy_done(relation.oid, since)?,
+        }
+        let id = self.id_of(relation)?;
+        match since {
+            None => put_copy_begun(&mut self.group.bytes, id),
+            Some(since) => put_copy_done(&mut self.group.bytes, id, since),
+        }
+        self.group.count_event();
+        self.seal_full_inside()
+    }
+
+    #[inline]
+    fn id_of(&mut self, relation: &Arc<Relation>) -> Result<u32, String> {
+        self.relations.id(relation).map_or_else(|| self.define(relation), Ok)
     }
 
     fn define(&mut self, relation: &Arc<Relation>) -> Result<u32, String> {
@@ -335,10 +363,10 @@ impl Writer {
     }
 
     /// Retention can only let the log begin where a segment begins between two units. So a segment waits a while for its
-    /// last unit to end, and one that begins inside a unit ends with it.
+    /// last unit to end, and one that begins inside a unit ends with it. One of an older format is not gone on with.
     fn segment_limit(&self) -> u64 {
         let limit = self.options.segment_bytes;
-        match (self.unit.is_some(), self.segment.inside) {
+        match (self.unit.is_some(), self.segment.inside || self.segment.older) {
             (true, _) => limit.saturating_add(limit / 4),
             (false, true) => 0,
             (false, false) => limit,
@@ -407,7 +435,7 @@ impl Writer {
             before.truncate(unit.relations);
             unit.left = Some(before);
         }
-        self.segment = Tail { sequence, len, inside: self.unit.is_some() };
+        self.segment = Tail { sequence, len, inside: self.unit.is_some(), older: false };
         self.group = Group::new(self.shared.buffer(), start.saturating_add(len), crc);
         self.serial = self.serial.wrapping_add(1);
         Ok(())

@@ -46,6 +46,10 @@ impl Capture {
             slot: "walbridge_test".to_owned(),
             publication: "walbridge_test".to_owned(),
             snapshot: true,
+            messages: Some(Arc::new(|_| true)),
+            foreign: true,
+            two_phase: false,
+            spill: directory.join("spill"),
         });
         let (writer, log, recovered) = embedded::open(directory, Options::default()).expect("the log opens");
         let (board, stop) = (Board::default(), CancellationToken::new());

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::check::{Finding, check};
 use crate::admin::{Admin, SearchRegistry};
-use crate::config::{self, Config, SnapshotMode};
+use crate::config::{self, Config, OriginMode, SnapshotMode};
 use crate::ingest::{Halt, Ingest, Source};
 use crate::log::embedded::{self, Log, Options};
 use crate::log::{LogError, Recovered};
@@ -160,14 +160,15 @@ fn locked_log(config: &Config) -> Option<LogError> {
 }
 
 fn open(source: &config::Source, log: &config::Log) -> Result<Opened, LogError> {
+    let resolved = resolve(source, log);
     let (writer, log, recovered) = embedded::open(&log.path_of(&source.name), Options::default())?;
     tracing::info!(source = %source.name, log = %log.id(), events = %recovered.durable.offset,
         end_lsn = %recovered.durable.end_lsn, truncated_bytes = recovered.truncated_bytes, "log opened");
-    Ok(Opened { source: resolve(source), writer, log, recovered })
+    Ok(Opened { source: resolved, writer, log, recovered })
 }
 
 /// The source as the ingest loop wants it.
-fn resolve(source: &config::Source) -> Source {
+fn resolve(source: &config::Source, log: &config::Log) -> Source {
     let tables = source.tables.clone();
     Source {
         name: source.name.clone(),
@@ -176,6 +177,10 @@ fn resolve(source: &config::Source) -> Source {
         slot: source.slot.clone(),
         publication: source.publication.clone(),
         snapshot: source.snapshot == SnapshotMode::Initial,
+        messages: source.messages.filter(),
+        foreign: source.origin == OriginMode::Any,
+        two_phase: source.two_phase,
+        spill: log.path_of(&source.name).join("spill"),
     }
 }
 

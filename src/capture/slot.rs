@@ -95,10 +95,13 @@ const CREATE_POLL: Duration = Duration::from_secs(2);
 pub async fn create(
     connection: &mut Connection,
     name: &str,
+    two_phase: bool,
     watcher: &mut Connection,
     mut tell: impl FnMut(&str) + Send,
 ) -> Result<Lsn, CaptureError> {
-    let sql = format!("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput (SNAPSHOT 'nothing')", escape_identifier(name));
+    let two_phase = if two_phase { ", TWO_PHASE" } else { "" };
+    let sql =
+        format!("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput (SNAPSHOT 'nothing'{two_phase})", escape_identifier(name));
     connection.start_query(&sql).await?;
     let deadline = tokio::time::Instant::now() + CREATE_TIMEOUT;
     let mut consistent_point = None;

@@ -6,8 +6,11 @@ mod assemble;
 mod flow;
 mod monitor;
 mod prepare;
+mod spill;
+mod transactions;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use tokio::sync::mpsc;
@@ -22,7 +25,7 @@ use crate::capture::catalog::Table;
 use crate::capture::feedback::Feedback;
 use crate::capture::snapshot::task::{self, Job};
 use crate::capture::snapshot::window::Window;
-use crate::event::{Shape, TableFilter};
+use crate::event::{MessageFilter, Shape, TableFilter};
 use crate::log::{Entry, LogError, LogWriter, Recovered, TableSnapshot};
 use crate::retry::Backoff;
 use crate::status::{Board, Code, Disposition, State, TableStatus};
@@ -42,6 +45,14 @@ pub struct Source {
     pub publication: String,
     /// Copy existing rows.
     pub snapshot: bool,
+    /// Which logical messages become events; `None` asks the server for none.
+    pub messages: Option<MessageFilter>,
+    /// Whether transactions that came to the source by replication become events.
+    pub foreign: bool,
+    /// Have prepared transactions sent when they are prepared.
+    pub two_phase: bool,
+    /// Where transactions wait that do not fit into memory: a directory of the source's own, which need not exist.
+    pub spill: PathBuf,
 }
 
 /// An error of the ingest loop: the source's or the log's.
@@ -190,7 +201,7 @@ impl<W: LogWriter> Ingest<W> {
         let (board, name, now) = (self.board.clone(), self.source.name.clone(), Instant::now());
         let mut flow = Flow {
             stream: prepared.stream,
-            assembler: prepared.assembler,
+            transactions: prepared.transactions,
             window: std::mem::take(&mut self.window),
             feedback: Feedback::new(prepared.from, now),
             catalog: prepared.catalog,

@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::kept::Kept;
-use self::prepared::{Prepared, sync_directory};
 pub(super) use self::prepared::Settling;
+use self::prepared::{Prepared, sync_directory};
 pub(super) use self::replay::Replay;
 use self::scratch::Scratch;
 use crate::event::Lsn;
@@ -91,7 +91,9 @@ impl Spill {
     /// Keeps a message of a transaction that has begun. `part` is the (sub)transaction it is of.
     pub(super) fn push(&mut self, xid: u32, part: u32, letter: u8, rest: &[u8]) -> Result<(), LogError> {
         let Some(kept) = self.open.get_mut(&xid) else {
-            return Err(LogError::Misuse(format!("a message of transaction {xid}, which has not begun, was to be kept")));
+            return Err(LogError::Misuse(format!(
+                "a message of transaction {xid}, which has not begun, was to be kept"
+            )));
         };
         let before = kept.held();
         kept.push(part, letter, rest)?;

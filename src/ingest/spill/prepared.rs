@@ -104,7 +104,9 @@ impl Settling {
     /// Makes the file durable under its lasting name.
     pub(in crate::ingest) fn run(&mut self) -> Result<(), LogError> {
         let path = self.scratch.path();
-        let Some(directory) = path.parent() else { return Err(LogError::Misuse("a file without a directory".to_owned())) };
+        let Some(directory) = path.parent() else {
+            return Err(LogError::Misuse("a file without a directory".to_owned()));
+        };
         self.file.sync_all().map_err(LogError::io("fsync", path))?;
         fs::rename(path, self.prepared.path(directory)).map_err(LogError::io("rename", path))?;
         sync_directory(directory)?;
@@ -123,7 +125,8 @@ pub(super) fn sync_directory(directory: &Path) -> Result<(), LogError> {
 
 fn read_tail(file: &File, path: &Path) -> Result<Vec<(u64, u64)>, LogError> {
     let end = file.metadata().map_err(LogError::io("stat", path))?.len();
-    let damaged = || LogError::Corrupt { path: path.to_owned(), at: end, detail: "its end is not as written".to_owned() };
+    let damaged =
+        || LogError::Corrupt { path: path.to_owned(), at: end, detail: "its end is not as written".to_owned() };
     let read = |byte: Option<u64>, len: usize| {
         let mut bytes = vec![0; len];
         file.read_exact_at(&mut bytes, byte.ok_or_else(damaged)?).map_err(LogError::io("read", path))?;

@@ -15,11 +15,11 @@ use tokio_util::sync::CancellationToken;
 use walbridge::capture::address::Address;
 use walbridge::event::{Cell, Change, Event, Offset, Relation, Row};
 use walbridge::ingest::{Halt, Ingest, Source};
-use walbridge::log::Limit;
 use walbridge::log::embedded::{self, Log, Options};
+use walbridge::log::{Limit, LogError};
 use walbridge::status::{Board, SourceStatus};
 
-use crate::support::{Postgres, eventually};
+use crate::support::{Postgres, eventually, eventually_sync};
 
 /// Generous: a loaded two-core machine must not fail a test that is right.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -51,7 +51,12 @@ impl Capture {
             two_phase: false,
             spill: directory.join("spill"),
         });
-        let (writer, log, recovered) = embedded::open(directory, Options::default()).expect("the log opens");
+        // A process that another test starts has all our locks for the moment between fork and exec.
+        let (writer, log, recovered) =
+            eventually_sync(PATIENCE, || match embedded::open(directory, Options::default()) {
+                Err(LogError::Locked { path }) => Err(path),
+                opened => Ok(opened.expect("the log opens")),
+            });
         let (board, stop) = (Board::default(), CancellationToken::new());
         let ingest = Ingest::new(source, writer, recovered, board.clone());
         let stopped = stop.clone();

@@ -31,3 +31,4 @@ mod sinks_tantivy;
 mod support;
 mod support_servers;
 mod tidy;
+mod values;

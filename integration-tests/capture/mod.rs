@@ -46,6 +46,7 @@ impl Capture {
             slot: "walbridge_test".to_owned(),
             publication: "walbridge_test".to_owned(),
             snapshot: true,
+            binary: true,
         });
         let (writer, log, recovered) = embedded::open(directory, Options::default()).expect("the log opens");
         let (board, stop) = (Board::default(), CancellationToken::new());

@@ -120,7 +120,7 @@ pub(crate) const BINARY_OF_USERS: &[Case] = &[
 pub(crate) const TEXT_ONLY: &[Case] = &[
     case("\"char\"", "gen.pick('a', '', ' ', '\\', '\"')"),
     case("tsquery", "gen.pick('a & b', '!a | ( b <-> c:*A )', '''it''''s''')"),
-    case("regclass", "gen.pick('pg_class', 'gen.none', '0')"),
+    case("regclass", "gen.pick('pg_class', 'pg_proc')"),
     case("regtype", "gen.pick('integer', 'mood', 'text[]')"),
     case("account", "gen.hex(32)"),
     case("pair", "(gen.i(0, 9)::int, gen.nasty(g))::pair"),

@@ -2,6 +2,7 @@
 
 mod cases;
 mod rendered;
+mod round_trip;
 
 use crate::support::Postgres;
 

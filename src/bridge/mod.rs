@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::check::{Finding, check};
 use crate::admin::{Admin, SearchRegistry};
-use crate::config::{self, Config, SnapshotMode};
+use crate::config::{self, Config, SnapshotMode, Values};
 use crate::ingest::{Halt, Ingest, Source};
 use crate::log::embedded::{self, Log, Options};
 use crate::log::{LogError, Recovered};
@@ -176,6 +176,7 @@ fn resolve(source: &config::Source) -> Source {
         slot: source.slot.clone(),
         publication: source.publication.clone(),
         snapshot: source.snapshot == SnapshotMode::Initial,
+        binary: source.values == Values::Auto,
     }
 }
 

@@ -8,6 +8,7 @@ mod check;
 mod retention;
 #[cfg(feature = "search")]
 mod search;
+mod setup;
 mod sinks;
 mod tables;
 
@@ -20,6 +21,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use self::check::{Finding, check};
+pub use self::setup::{Administrator, Setup, setup};
 use crate::admin::{Admin, SearchRegistry};
 use crate::config::{self, Config, SnapshotMode};
 use crate::ingest::{Halt, Ingest, Source};

@@ -138,7 +138,9 @@ async fn publishing(
     tables: &[Table],
     add: &mut impl FnMut(&'static str, String),
 ) -> Result<(), CaptureError> {
-    let names: Vec<TableName> = tables.iter().map(|table| table.name.clone()).collect();
+    // An unlogged table cannot be published; walbridge says so when it starts.
+    let logged = tables.iter().filter(|table| table.logged);
+    let names: Vec<TableName> = logged.map(|table| table.name.clone()).collect();
     let identifier = escape_identifier(plan.publication);
     let why = "the tables are published; for their owner, or a superuser, to run";
     if !publication::exists(connection, plan.publication).await? {

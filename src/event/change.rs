@@ -38,19 +38,31 @@ impl Op {
     }
 }
 
-/// The unit in which the log is written and read: a committed transaction, or one snapshot chunk placed between two.
+/// The unit in which the log is written and read: a committed transaction, or, between two, one snapshot chunk or one logical
+/// message that belongs to none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transaction {
     /// See [`Position::epoch`].
     pub epoch: u32,
-    /// The top-level transaction id; 0 for a snapshot chunk. 32 bits wrap around: equal or not, never earlier or later.
+    /// The top-level transaction id; 0 for a chunk or a lone message. 32 bits wrap around: equal or not, never earlier or later.
     pub xid: u32,
-    /// Start of the commit record. For a chunk: that of the transaction it was placed after.
+    /// Start of the commit record. For a chunk: that of the unit it was placed after. For a lone message: of its own record.
     pub commit_lsn: Lsn,
-    /// The source's clock at commit. For a chunk: when its snapshot was taken.
+    /// The source's clock at commit. For a chunk: when its snapshot was taken. For a lone message: when it was sent.
     pub commit_time: Timestamp,
     /// The ordinal of the unit's first event: 0 for a transaction.
     pub first_ordinal: u64,
+    /// The replication origin that the source got it from (`pg_replication_origin.roname`); `None` if it was made there.
+    pub origin: Option<Arc<str>>,
+}
+
+impl Transaction {
+    /// Whether both are the same unit, whatever is known of its origin.
+    #[must_use]
+    pub fn is_same_unit(&self, other: &Transaction) -> bool {
+        let unit = |of: &Transaction| (of.epoch, of.xid, of.commit_lsn, of.commit_time, of.first_ordinal);
+        unit(self) == unit(other)
+    }
 }
 
 /// The old row, as far as PostgreSQL logged it.

@@ -1,12 +1,13 @@
 //! One event as one line of JSON: what `log dump --json`, `tail --json` and the file sink print.
 //!
-//! The fields are a public interface, always all of them and in this order:
+//! The fields are a public interface, in this order, and but for `origin` always all of them:
 //!
 //! | field | |
 //! | --- | --- |
 //! | `source` | the source's name in the configuration |
 //! | `position` | `epoch`, `commit_lsn`, `ordinal` |
-//! | `xid`, `commit_time` | of the transaction; a snapshot chunk has xid 0 and the time of its snapshot |
+//! | `xid`, `commit_time` | of the transaction; a snapshot chunk has xid 0 and the time of its snapshot, a message outside any transaction xid 0 and the time it was sent |
+//! | `origin` | only if the transaction came to the source by replication: the origin's name there |
 //! | `op` | `insert`, `update`, `delete`, `truncate`, `read` (a snapshot's row), `message` |
 //! | `schema`, `table` | when the change was made |
 //! | `key` | the key's columns: the new row's, or a deleted row's; `null` if there is no row |
@@ -73,14 +74,15 @@ fn write_head(source: &str, event: &Event, out: &mut Vec<u8>) {
     // Writing to a Vec does not fail.
     let _ = write!(
         out,
-        r#","position":{{"epoch":{},"commit_lsn":"{}","ordinal":{}}},"xid":{},"commit_time":"{}","op":"{}""#,
-        position.epoch,
-        position.commit_lsn,
-        position.ordinal,
-        transaction.xid,
-        transaction.commit_time,
-        event.change.op().as_str()
+        r#","position":{{"epoch":{},"commit_lsn":"{}","ordinal":{}}},"xid":{},"commit_time":"{}","#,
+        position.epoch, position.commit_lsn, position.ordinal, transaction.xid, transaction.commit_time,
     );
+    if let Some(origin) = &transaction.origin {
+        out.extend_from_slice(br#""origin":"#);
+        json::write_string(origin.as_bytes(), out);
+        out.push(b',');
+    }
+    let _ = write!(out, r#""op":"{}""#, event.change.op().as_str());
 }
 
 fn write_table(relation: &Relation, out: &mut Vec<u8>) {
@@ -183,6 +185,7 @@ mod tests {
             commit_lsn: Lsn::new(0x16_B374_D848),
             commit_time: Timestamp::from_unix_micros(1_795_514_400_000_500),
             first_ordinal: 0,
+            origin: None,
         });
         let mut out = Vec::new();
         write_event("shop", &Event { transaction, ordinal: 3, change }, &mut out);
@@ -210,6 +213,26 @@ mod tests {
             r#""commit_time":"2026-11-24T10:00:00.000500Z","op":"truncate","schema":"public","table":"Users \"quoted\"""#
         );
         assert_eq!(head, expected);
+    }
+
+    #[test]
+    fn an_origin_is_told_where_there_is_one() {
+        let transaction = Arc::new(Transaction {
+            epoch: 1,
+            xid: 1,
+            commit_lsn: Lsn::new(1),
+            commit_time: Timestamp::from_unix_micros(0),
+            first_ordinal: 0,
+            origin: Some("the \"other\" site".into()),
+        });
+        let mut out = Vec::new();
+        write_event(
+            "shop",
+            &Event { transaction, ordinal: 0, change: Change::Truncate { relation: relation() } },
+            &mut out,
+        );
+        let line: serde_json::Value = serde_json::from_slice(&out).expect("JSON");
+        assert_eq!((&line["origin"], &line["op"]), (&"the \"other\" site".into(), &"truncate".into()));
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub(super) struct History {
 /// A unit that has begun and not ended.
 #[derive(Clone, Debug)]
 pub(super) struct Unit {
-    /// Its `Begin`.
+    /// Its `Begin`, without the origin, which is a record of its own.
     pub(super) transaction: Arc<Transaction>,
     /// The ordinal of its next event.
     pub(super) next_ordinal: u64,
@@ -93,7 +93,7 @@ impl History {
             return Err(format!("a transaction of epoch {} in epoch {epoch}", transaction.epoch));
         }
         let unit = Unit {
-            transaction: Arc::new(transaction.clone()),
+            transaction: Arc::new(Transaction { origin: None, ..transaction.clone() }),
             next_ordinal: transaction.first_ordinal,
             staged: Vec::new(),
             copies: Vec::new(),
@@ -109,9 +109,14 @@ impl History {
     /// A frame says in which unit it begins.
     pub(super) fn resume(&self, transaction: &Transaction, ordinal: u64) -> Result<(), Disorder> {
         match &self.unit {
-            Some(unit) if *unit.transaction == *transaction && unit.next_ordinal == ordinal => Ok(()),
+            Some(unit) if unit.transaction.is_same_unit(transaction) && unit.next_ordinal == ordinal => Ok(()),
             _ => Err("a frame resumes another unit than the one that is open".to_owned()),
         }
+    }
+
+    /// Says where the open unit came from.
+    pub(super) fn origin(&self) -> Result<(), Disorder> {
+        if self.unit.is_some() { Ok(()) } else { Err("an origin outside any unit".to_owned()) }
     }
 
     /// An event. Returns its ordinal.

@@ -220,7 +220,7 @@ impl Scan {
                 Step::Other
             }
             Record::Resume(transaction, ordinal) => {
-                if self.unit.as_deref() != Some(&transaction) {
+                if !self.unit.as_ref().is_some_and(|unit| unit.is_same_unit(&transaction)) {
                     self.unit = Some(Arc::new(transaction));
                 }
                 self.ordinal = ordinal;
@@ -228,6 +228,13 @@ impl Scan {
             }
             Record::Relation { id, relation } => {
                 self.define(id, relation)?;
+                Step::Other
+            }
+            Record::Origin(origin) => {
+                // Behind a resume it is known already, unless the reading began there.
+                if let Some(unit) = self.unit.as_mut().filter(|unit| unit.origin.as_deref() != Some(origin)) {
+                    Arc::make_mut(unit).origin = Some(Arc::from(origin));
+                }
                 Step::Other
             }
             Record::Commit { .. } => {

@@ -138,6 +138,7 @@ impl Walk {
             Record::Commit { end_lsn } => self.history.commit(end_lsn, after)?,
             Record::Epoch(epoch) => self.history.epoch(&epoch)?,
             Record::Progress(lsn) => self.history.progress(lsn)?,
+            Record::Origin(_) => self.history.origin()?,
         }
         Ok(false)
     }

@@ -17,8 +17,8 @@ use super::history::History;
 use super::input::TooLong;
 use super::preamble::{Place, Preamble};
 use super::record::{
-    put_begin, put_change, put_commit, put_copy_begun, put_copy_done, put_epoch_record, put_message, put_progress,
-    put_relation, put_resume, put_snapshot_record,
+    put_begin, put_change, put_commit, put_copy_begun, put_copy_done, put_epoch_record, put_message, put_origin,
+    put_progress, put_relation, put_resume, put_snapshot_record,
 };
 use super::relations::Relations;
 use super::shared::Shared;
@@ -74,6 +74,8 @@ struct OpenUnit {
     relations: usize,
     /// The relations before it, once its segment has been left.
     left: Option<Relations>,
+    /// Where it came from.
+    origin: Option<Arc<str>>,
 }
 
 impl OpenUnit {
@@ -258,9 +260,10 @@ impl Writer {
             sealed: false,
             relations: self.relations.len(),
             left: None,
+            origin: transaction.origin.clone(),
         });
         put_begin(&mut self.group.bytes, transaction);
-        Ok(())
+        put_origin(&mut self.group.bytes, transaction.origin.as_deref()).map_err(describe)
     }
 
     #[inline]
@@ -352,6 +355,7 @@ impl Writer {
                 open.sealed = true;
                 self.group.open_frame(offset, BEGINS_INSIDE);
                 put_resume(&mut self.group.bytes, &unit.transaction, unit.next_ordinal);
+                put_origin(&mut self.group.bytes, open.origin.as_deref()).map_err(describe)?;
             }
             _ => self.group.open_frame(offset, 0),
         }

@@ -50,6 +50,36 @@ async fn snapshot_progress_counts_with_its_chunk_and_not_before() {
     assert_eq!(last.events[0].transaction.first_ordinal, 1);
 }
 
+/// A reader may begin anywhere in a unit of many frames and segments, and must know of each event where it came from.
+#[tokio::test]
+async fn an_origin_is_known_of_every_event_of_its_unit_and_of_no_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log");
+    let (mut writer, log, _) = reopen(&path, SMALL);
+    writer.append(Entry::Epoch(&epoch())).unwrap();
+    let body = insert_body(&[b'r'; 100]);
+    for (number, origin) in [(1, None), (2, Some("elsewhere")), (3, None)] {
+        let origin = origin.map(Arc::from);
+        writer.append(Entry::Begin(&Transaction { origin, ..transaction(number) })).unwrap();
+        for _ in 0..60 {
+            writer.append(Entry::Change { op: Op::Insert, relation: &relation(1), body: &body }).unwrap();
+        }
+        writer.append(Entry::Commit { end_lsn: transaction(number).commit_lsn }).unwrap();
+    }
+    writer.sync().await.unwrap();
+    for from in 0..180 {
+        let event = log.reader(Offset(from)).unwrap().next(ALL).await.unwrap().events.remove(0);
+        let wanted = (60..120).contains(&from).then_some("elsewhere");
+        assert_eq!(event.transaction.origin.as_deref(), wanted, "{from}");
+    }
+    drop((writer, log));
+    let (_writer, log, recovered) = reopen(&path, SMALL);
+    assert_eq!(recovered.durable.offset, Offset(180));
+    let events = log.reader(Offset(119)).unwrap().next(ALL).await.unwrap().events;
+    assert_eq!(events.iter().filter(|event| event.transaction.origin.is_some()).count(), 1);
+    assert!(verify(&path, |_, _| {}).unwrap().damages.is_empty());
+}
+
 #[tokio::test]
 async fn rows_are_read_with_the_version_of_the_table_they_were_written_with() {
     let directory = tempfile::tempdir().unwrap();

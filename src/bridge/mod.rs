@@ -8,6 +8,7 @@ mod check;
 mod retention;
 #[cfg(feature = "search")]
 mod search;
+mod setup;
 mod sinks;
 mod tables;
 
@@ -20,8 +21,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use self::check::{Finding, check};
+pub use self::setup::{Administrator, Setup, setup};
 use crate::admin::{Admin, SearchRegistry};
-use crate::config::{self, Config, OriginMode, SnapshotMode};
+use crate::config::{self, Config, OriginMode, SnapshotMode, Values};
 use crate::ingest::{Halt, Ingest, Source};
 use crate::log::embedded::{self, Log, Options};
 use crate::log::{LogError, Recovered};
@@ -61,6 +63,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> ExitCode {
             Err(error) => return fail(ExitCode::Halted, error.code(), &error),
         }
     }
+    announce(&config, &board);
     let mut readers = JoinSet::new();
     let registry = start_readers(&config, &opened, &board, &stop, &mut readers);
     readers.spawn(port.serve(config.admin.token.clone(), board.clone(), registry, stop.clone()));
@@ -75,6 +78,19 @@ pub async fn run(config: Config, stop: CancellationToken) -> ExitCode {
         tracing::warn!(seconds, "not everything ended in time; the rest is left as a crash would leave it");
     }
     if exit == ExitCode::Clean && is_halted(&board) { ExitCode::Halted } else { exit }
+}
+
+/// Puts everybody on the board before anybody can look: an empty one would read as "all is well".
+fn announce(config: &Config, board: &Board) {
+    for source in &config.sources {
+        board.source(&source.name, |status| status.slot.clone_from(&source.slot));
+    }
+    for sink in &config.sinks {
+        board.sink(&sink.name, |status| {
+            status.kind = sink.target.kind();
+            status.source.clone_from(&sink.source);
+        });
+    }
 }
 
 /// Starts what reads the logs: the sinks, and retention. Returns who can be searched.
@@ -160,15 +176,14 @@ fn locked_log(config: &Config) -> Option<LogError> {
 }
 
 fn open(source: &config::Source, log: &config::Log) -> Result<Opened, LogError> {
-    let resolved = resolve(source, log);
     let (writer, log, recovered) = embedded::open(&log.path_of(&source.name), Options::default())?;
     tracing::info!(source = %source.name, log = %log.id(), events = %recovered.durable.offset,
         end_lsn = %recovered.durable.end_lsn, truncated_bytes = recovered.truncated_bytes, "log opened");
-    Ok(Opened { source: resolved, writer, log, recovered })
+    Ok(Opened { source: resolve(source), writer, log, recovered })
 }
 
 /// The source as the ingest loop wants it.
-fn resolve(source: &config::Source, log: &config::Log) -> Source {
+fn resolve(source: &config::Source) -> Source {
     let tables = source.tables.clone();
     Source {
         name: source.name.clone(),
@@ -177,10 +192,10 @@ fn resolve(source: &config::Source, log: &config::Log) -> Source {
         slot: source.slot.clone(),
         publication: source.publication.clone(),
         snapshot: source.snapshot == SnapshotMode::Initial,
+        binary: source.values == Values::Auto,
         messages: source.messages.filter(),
         foreign: source.origin == OriginMode::Any,
         two_phase: source.two_phase,
-        spill: log.path_of(&source.name).join("spill"),
     }
 }
 

@@ -27,6 +27,8 @@ pub struct Slot {
     pub confirmed_flush_lsn: Option<Lsn>,
     /// `reserved`, `extended`, `unreserved` or `lost`.
     pub wal_status: Option<String>,
+    /// Prepared transactions are sent when they are prepared; once on, no stream can turn it off.
+    pub two_phase: bool,
 }
 
 /// Looks a slot up.
@@ -36,7 +38,7 @@ pub struct Slot {
 pub async fn inspect(connection: &mut Connection, name: &str) -> Result<Option<Slot>, CaptureError> {
     let sql = format!(
         "SELECT coalesce(plugin, ''), coalesce(database, ''), current_database(), active_pid, restart_lsn, \
-         confirmed_flush_lsn, wal_status FROM pg_replication_slots WHERE slot_name = {}",
+         confirmed_flush_lsn, wal_status, two_phase FROM pg_replication_slots WHERE slot_name = {}",
         escape_literal(name)
     );
     let rows = connection.query("looking at the slot", &sql).await?;
@@ -48,6 +50,7 @@ pub async fn inspect(connection: &mut Connection, name: &str) -> Result<Option<S
         restart_lsn: parsed(row, 4),
         confirmed_flush_lsn: parsed(row, 5),
         wal_status: text(row, 6),
+        two_phase: text(row, 7).as_deref() == Some("t"),
     }))
 }
 

@@ -26,6 +26,8 @@ pub struct Source {
     pub publication: String,
     /// Whether existing rows are copied.
     pub snapshot: SnapshotMode,
+    /// In which form values are asked for.
+    pub values: Values,
     /// Which logical messages become events.
     pub messages: Messages,
     /// Whether transactions that came to the database by replication become events.
@@ -59,6 +61,19 @@ pub enum SnapshotMode {
 impl Choice for SnapshotMode {
     const WORDS: &'static [(&'static str, Self)] =
         &[("initial", SnapshotMode::Initial), ("never", SnapshotMode::Never)];
+}
+
+/// The form in which the stream carries values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Values {
+    /// Binary as long as every type is known, else text.
+    Auto,
+    /// Text.
+    Text,
+}
+
+impl Choice for Values {
+    const WORDS: &'static [(&'static str, Self)] = &[("auto", Values::Auto), ("text", Values::Text)];
 }
 
 static URL: Key<SecretString> = Key::required(
@@ -95,6 +110,12 @@ static SNAPSHOT: Key<SnapshotMode> = Key::default(
     "\"never\"",
     "`initial` copies the rows that are there already, once for each table; `never` takes only changes from now on.",
 );
+static VALUES: Key<Values> = Key::default(
+    "values",
+    "\"auto\"",
+    "\"text\"",
+    "The form in which PostgreSQL sends values: `auto` is binary while every captured type is known, which is cheaper for the server, and text otherwise; the outcome is the same.",
+);
 static MESSAGES: Key<Messages> = Key::default(
     "messages",
     "true",
@@ -115,7 +136,7 @@ static TWO_PHASE: Key<bool> = Key::default(
 );
 
 pub(super) static KEYS: &[&dyn Describe] =
-    &[&URL, &PASSWORD_FILE, &TABLES, &SLOT, &PUBLICATION, &SNAPSHOT, &MESSAGES, &ORIGIN, &TWO_PHASE];
+    &[&URL, &PASSWORD_FILE, &TABLES, &SLOT, &PUBLICATION, &SNAPSHOT, &VALUES, &MESSAGES, &ORIGIN, &TWO_PHASE];
 
 /// PostgreSQL's limit for names (`NAMEDATALEN - 1`).
 const NAME_BYTES_MAX: usize = 63;
@@ -133,6 +154,7 @@ pub(super) fn read(name: &str, section: &Section<'_>) -> Option<Source> {
     let password_file = section.get(&PASSWORD_FILE);
     let tables = section.get(&TABLES);
     let snapshot = section.get(&SNAPSHOT);
+    let values = section.get(&VALUES);
     let (messages, origin, two_phase) = (section.get(&MESSAGES), section.get(&ORIGIN), section.get(&TWO_PHASE));
     let default_name = format!("walbridge_{}", name.replace('-', "_"));
     let slot = server_name(section, &SLOT, &default_name, is_slot_name, "1 to 63 lower-case letters, digits and _");
@@ -155,6 +177,7 @@ pub(super) fn read(name: &str, section: &Section<'_>) -> Option<Source> {
         slot: slot?,
         publication: publication?,
         snapshot: snapshot?,
+        values: values?,
         messages: messages?,
         origin: origin?,
         two_phase: two_phase?,

@@ -9,6 +9,7 @@ use crate::capture::connection::{Connection, Purpose};
 use crate::capture::continuity::{self, History, Server, Start};
 use crate::capture::slot::Slot;
 use crate::capture::stream::{Stream, StreamOptions};
+use crate::capture::types::Types;
 use crate::capture::{CaptureError, publication, slot};
 use std::sync::Arc;
 
@@ -24,18 +25,21 @@ pub(super) struct Prepared {
     pub(super) catalog: Connection,
     /// Where the stream begins: everything before is in the log.
     pub(super) from: Lsn,
+    /// It carries values in binary form.
+    pub(super) binary: bool,
 }
 
 /// `pg_publication_tables.attnames` and row filters came with 15.
 const OLDEST_SERVER: u32 = 150_000;
 
-/// Does it all, in an order in which a failure at any point leaves nothing half made: tables are judged before the
+/// Does it all (with `types`, values are asked for in binary form if all are known), in an order in which a failure at any point leaves nothing half made: tables are judged before the
 /// publication is touched, and the publication is there before the slot's consistent point.
 pub(super) async fn prepare(
     source: &Source,
     recovered: &mut Recovered,
     writer: &mut impl LogWriter,
     board: &Board,
+    types: Option<&mut Types>,
 ) -> Result<Prepared, IngestError> {
     let mut replication = Connection::open(&source.address, Purpose::Replication).await?;
     let mut catalog = Connection::open(&source.address, Purpose::Query).await?;
@@ -61,16 +65,22 @@ pub(super) async fn prepare(
         Position { epoch, commit_lsn: Lsn::new(before), ordinal: 0 }
     });
     let wanted = Wanted { tables: source.tables.clone(), messages: message_filter(source), foreign: source.foreign };
-    let spill = Spill::open(&source.spill, epoch, recovered.durable.end_lsn)?;
+    let spill = Spill::open(&writer.beside(), epoch, recovered.durable.end_lsn)?;
     let transactions = Transactions::new(Assembler::new(epoch, last, wanted), spill);
-    let stream = Stream::start(replication, &source.slot, from, &stream_options(source)).await?;
-    Ok(Prepared { stream, transactions, tables, catalog, from })
+    // A prepared transaction's rows are kept as they were sent, over any change of the form that is asked for later on.
+    let two_phase = source.two_phase || found.is_some_and(|slot| slot.two_phase);
+    let binary = match types.filter(|_| !two_phase) {
+        Some(types) => types.render_all(&mut catalog, &tables).await?,
+        None => false,
+    };
+    let stream = Stream::start(replication, &source.slot, from, &stream_options(source, binary)).await?;
+    Ok(Prepared { stream, transactions, tables, catalog, from, binary })
 }
 
-fn stream_options(source: &Source) -> StreamOptions {
+fn stream_options(source: &Source, binary: bool) -> StreamOptions {
     StreamOptions {
         publication: source.publication.clone(),
-        binary: false,
+        binary,
         messages: source.messages.is_some(),
         foreign: source.foreign,
         two_phase: source.two_phase,

@@ -79,8 +79,27 @@ pub(crate) async fn caught_up(walbridge: &mut Walbridge, postgres: &Postgres) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_profile_edit_reaches_cache_and_search_with_every_value_as_postgres_has_it() {
-    let postgres = Postgres::start(PgOptions::default());
+async fn a_profile_edit_reaches_cache_and_search_with_every_value_as_postgres_15_has_it() {
+    a_profile_edit(15).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_profile_edit_reaches_cache_and_search_with_every_value_as_postgres_16_has_it() {
+    a_profile_edit(16).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_profile_edit_reaches_cache_and_search_with_every_value_as_postgres_17_has_it() {
+    a_profile_edit(17).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_profile_edit_reaches_cache_and_search_with_every_value_as_postgres_18_has_it() {
+    a_profile_edit(18).await;
+}
+
+async fn a_profile_edit(major: u32) {
+    let postgres = Postgres::start(PgOptions::of_major(major));
     let redis = Redis::start(&[]);
     let directory = tempfile::tempdir().expect("a directory");
     postgres.psql(SCHEMA);

@@ -26,6 +26,19 @@ async fn a_cluster_decodes_and_keeps_its_data_over_every_kind_of_stop() {
 }
 
 #[test]
+fn every_supported_major_is_there_and_decodes() {
+    for major in [15, 16, 17, 18] {
+        let postgres = Postgres::start(PgOptions::of_major(major));
+        let version = postgres.psql("SHOW server_version_num");
+        assert!(version.starts_with(&major.to_string()), "asked for {major}, got {version}");
+        postgres.psql("SELECT pg_create_logical_replication_slot('oracle', 'test_decoding')");
+        postgres.psql("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)");
+        let seen = postgres.psql("SELECT data FROM pg_logical_slot_get_changes('oracle', NULL, NULL)");
+        assert!(seen.contains("table public.t: INSERT: id[integer]:1"), "{major}: {seen}");
+    }
+}
+
+#[test]
 fn two_clusters_are_two_histories_and_leave_nothing_behind() {
     let first = Postgres::start(PgOptions::default());
     let second = Postgres::start(PgOptions::default());

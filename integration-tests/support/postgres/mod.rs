@@ -22,7 +22,7 @@ use super::process::{self, Signal};
 use super::wait::eventually_sync;
 use account::Account;
 pub(crate) use options::{Auth, PgOptions};
-pub(crate) use programs::program;
+pub(crate) use programs::{default_major, program, program_of};
 use template::Template;
 
 /// The password of the superuser `postgres`; asked for only where `PgOptions::auth` says so.
@@ -59,7 +59,11 @@ impl Postgres {
     /// Makes a cluster and starts it.
     pub(crate) fn start(options: PgOptions) -> Postgres {
         let account = Account::for_servers();
-        let template = if options.own_initdb { Arc::new(Template::make(&account)) } else { Template::shared(&account) };
+        let major = options.major();
+        let template = match options.own_initdb {
+            true => Arc::new(Template::make(&account, major)),
+            false => Template::shared(&account, major),
+        };
         let directory = account.directory("walbridge-pg-");
         template.copy_to(&directory.path().join("data"));
         let mut postgres =
@@ -82,7 +86,7 @@ impl Postgres {
     pub(crate) fn start_again(&mut self) {
         assert!(self.child.is_none(), "PostgreSQL is still running");
         let log = File::options().create(true).append(true).open(self.log_path()).expect("PostgreSQL's log file");
-        let mut command = self.account.command(&program("postgres"));
+        let mut command = self.account.command(&program_of(self.options.major(), "postgres"));
         command.arg("-D").arg(self.data());
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("PostgreSQL's log file")).stderr(log);
         let mut child = process::spawn(&mut command);

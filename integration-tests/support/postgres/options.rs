@@ -3,12 +3,14 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use super::PASSWORD;
 use super::certificate::Certificate;
+use super::{PASSWORD, default_major};
 
 /// Options of a cluster; the default is a fast one that trusts everybody on loopback.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PgOptions {
+    /// The major version; where it is 0, [`default_major`].
+    pub(crate) major: u32,
     /// Whether commits reach the disk. Off by default: only the machine's failure could tell. A commit reaches the
     /// kernel in any case, so it survives `Postgres::kill9`.
     pub(crate) fsync: bool,
@@ -48,6 +50,16 @@ impl Auth {
 }
 
 impl PgOptions {
+    /// The default, of this major version.
+    pub(crate) fn of_major(major: u32) -> PgOptions {
+        PgOptions { major, ..PgOptions::default() }
+    }
+
+    /// The major version it is to have.
+    pub(crate) fn major(&self) -> u32 {
+        if self.major == 0 { default_major() } else { self.major }
+    }
+
     /// The settings file of the cluster.
     pub(super) fn conf(&self, port: u16, socket: &Path, tls: Option<&Certificate>) -> String {
         let on = |yes| if yes { "on" } else { "off" };

@@ -1,5 +1,6 @@
 //! The result of `initdb`, made once and copied for each cluster: a copy costs a tenth of the time.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -8,10 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tempfile::TempDir;
 
 use super::account::Account;
-use super::{PASSWORD, program};
+use super::{PASSWORD, program_of};
 
 /// Lives while a cluster does. A `static` would never be dropped and would leave its directory behind.
-static SHARED: Mutex<Weak<Template>> = Mutex::new(Weak::new());
+static SHARED: Mutex<BTreeMap<u32, Weak<Template>>> = Mutex::new(BTreeMap::new());
 
 /// A cluster that was never started.
 pub(super) struct Template {
@@ -19,22 +20,22 @@ pub(super) struct Template {
 }
 
 impl Template {
-    /// The template that the clusters of this process share.
-    pub(super) fn shared(account: &Account) -> Arc<Template> {
+    /// The template that this process's clusters of a major version share.
+    pub(super) fn shared(account: &Account, major: u32) -> Arc<Template> {
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(template) = shared.upgrade() {
+        if let Some(template) = shared.get(&major).and_then(Weak::upgrade) {
             return template;
         }
-        let template = Arc::new(Template::make(account));
-        *shared = Arc::downgrade(&template);
+        let template = Arc::new(Template::make(account, major));
+        shared.insert(major, Arc::downgrade(&template));
         template
     }
 
-    pub(super) fn make(account: &Account) -> Template {
+    pub(super) fn make(account: &Account, major: u32) -> Template {
         let directory = account.directory("walbridge-pg-template-");
         let password = directory.path().join("password");
         fs::write(&password, PASSWORD).expect("the password file is written");
-        let mut command = account.command(&program("initdb"));
+        let mut command = account.command(&program_of(major, "initdb"));
         command.args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]);
         command.arg("--pwfile").arg(&password).arg("-D").arg(directory.path().join("data"));
         run(&mut command);

@@ -220,7 +220,7 @@ impl Table {
                 self.owed.clear();
                 self.truncated = Some((xid, self.now));
             }
-            _ => {}
+            Change::Read { .. } | Change::Message { .. } | Change::CopyBegun { .. } | Change::CopyDone { .. } => {}
         }
     }
 

@@ -93,7 +93,8 @@ static SNAPSHOT_RATE: Key<Limit<Bytes>> = Key::default(
     "How many bytes a second they may copy together, on average.",
 );
 
-pub(super) static KEYS: &[&dyn Describe] = &[&URL, &PASSWORD_FILE, &TABLES, &SLOT, &PUBLICATION, &SNAPSHOT, &SNAPSHOT_WORKERS, &SNAPSHOT_RATE];
+pub(super) static KEYS: &[&dyn Describe] =
+    &[&URL, &PASSWORD_FILE, &TABLES, &SLOT, &PUBLICATION, &SNAPSHOT, &SNAPSHOT_WORKERS, &SNAPSHOT_RATE];
 
 /// PostgreSQL's limit for names (`NAMEDATALEN - 1`).
 const NAME_BYTES_MAX: usize = 63;

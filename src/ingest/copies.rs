@@ -159,9 +159,10 @@ impl Copies {
             return;
         }
         let name = survey.target.table.name.clone();
-        let record = self.records.entry(ticket.oid).or_insert_with(|| {
-            TableSnapshot::begin(ticket.oid, name.clone(), 1, end_of_log, String::new())
-        });
+        let record = self
+            .records
+            .entry(ticket.oid)
+            .or_insert_with(|| TableSnapshot::begin(ticket.oid, name.clone(), 1, end_of_log, String::new()));
         record.name = name;
         let fingerprint = survey.target.storage;
         if record.storage.is_none_or(|storage| storage.fingerprint != fingerprint) {
@@ -325,12 +326,7 @@ impl Running {
         }
     }
 
-    fn next(
-        &mut self,
-        record: Option<&TableSnapshot>,
-        ticket: Ticket,
-        windows: &mut Windows,
-    ) -> Option<Work> {
+    fn next(&mut self, record: Option<&TableSnapshot>, ticket: Ticket, windows: &mut Windows) -> Option<Work> {
         let Some(survey) = &self.survey else {
             if !self.out.is_empty() {
                 return None;
@@ -456,3 +452,6 @@ fn ratio(part: u64, whole: u64) -> f64 {
 fn bounded(reason: &str) -> String {
     reason.chars().take(200).collect()
 }
+
+#[cfg(test)]
+mod tests;

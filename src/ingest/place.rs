@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::IngestError;
-use super::copies::Added;
+use super::assemble::Assembler;
+use super::copies::{Added, Copies};
 use super::flow::{Flow, Report};
 use crate::capture::CaptureError;
 use crate::capture::catalog::{self, Table};
 use crate::capture::snapshot::window::Verdict;
 use crate::capture::snapshot::{Chunk, Refusal, Request, Ticket, Work};
-use crate::event::{Op, Relation, Timestamp};
+use crate::event::{Lsn, Op, Relation, Timestamp};
 use crate::log::{Entry, LogWriter, TableSnapshot};
 
 /// How long the stream may take to pass a chunk on its own.
@@ -37,6 +38,42 @@ pub(super) struct Awaited {
 pub(super) struct Waiting {
     chunk: Chunk,
     since: Instant,
+}
+
+/// The beginning of a table's copy, to be put into the log between two transactions.
+pub(super) struct Begin<'a> {
+    pub(super) table: Table,
+    /// Why it is copied again, for people.
+    pub(super) reason: &'a str,
+    /// The table as it is now.
+    pub(super) relation: &'a Arc<Relation>,
+    pub(super) now: Timestamp,
+    /// What was confirmable before.
+    pub(super) confirmable: Lsn,
+}
+
+impl Begin<'_> {
+    /// Appends it, from the second copy on with the event that tells of it. Nobody may act on it before it is durable; a crash
+    /// before that forgets it whole. Returns how many events it took.
+    pub(super) fn append(
+        self,
+        copies: &mut Copies,
+        assembler: &mut Assembler,
+        writer: &mut impl LogWriter,
+    ) -> Result<u64, IngestError> {
+        tracing::info!(table = %self.table.name, reason = self.reason, "the table is copied from here on");
+        writer.append(Entry::Begin(&assembler.chunk_unit(self.now)))?;
+        let record = copies.begin(self.table, self.reason, writer.next_offset());
+        let mut events = 0;
+        if record.generation > 1 {
+            writer.append(Entry::CopyBegun { relation: self.relation })?;
+            events = 1;
+        }
+        writer.append(Entry::Snapshot(record))?;
+        writer.append(Entry::Commit { end_lsn: self.confirmable })?;
+        assembler.chunk_placed(events);
+        Ok(events)
+    }
 }
 
 impl<W: LogWriter> Flow<'_, W> {
@@ -208,11 +245,15 @@ impl<W: LogWriter> Flow<'_, W> {
     fn end_unit(&mut self, events: u64, oid: u32) -> Result<(), IngestError> {
         self.writer.append(Entry::Commit { end_lsn: self.logged })?;
         self.assembler.chunk_placed(events);
+        self.unit_ended(events, oid);
+        Ok(())
+    }
+
+    fn unit_ended(&mut self, events: u64, oid: u32) {
         self.appended += events;
         if let Some(table) = self.copies.record(oid).cloned() {
             self.awaited.push_back(Awaited { offset: self.appended, table, begun: None });
         }
-        Ok(())
     }
 
     /// Begins the copies that were asked for, if the stream stands between two transactions.
@@ -235,25 +276,15 @@ impl<W: LogWriter> Flow<'_, W> {
         Ok(())
     }
 
-    fn append_begun(
-        &mut self,
-        table: Table,
-        reason: &str,
-        relation: Arc<Relation>,
-    ) -> Result<(), IngestError> {
+    fn append_begun(&mut self, table: Table, reason: &str, relation: Arc<Relation>) -> Result<(), IngestError> {
         let oid = table.oid;
-        tracing::info!(table = %table.name, reason, "the table is copied from here on");
-        self.writer.append(Entry::Begin(&self.assembler.chunk_unit(self.last_time())))?;
-        let record = self.copies.begin(table, reason, self.writer.next_offset());
-        let mut events = 0;
-        if record.generation > 1 {
-            self.writer.append(Entry::CopyBegun { relation: &relation })?;
-            events = 1;
-        }
-        self.writer.append(Entry::Snapshot(record))?;
+        let now = self.last_time();
+        let beginning = Begin { table, reason, relation: &relation, now, confirmable: self.logged };
+        let events = beginning.append(self.copies, &mut self.assembler, self.writer)?;
         self.window.begin_again(oid);
         self.relations.insert(oid, relation);
-        self.end_unit(events, oid)
+        self.unit_ended(events, oid);
+        Ok(())
     }
 
     fn report_table(&mut self, oid: u32) {

@@ -82,7 +82,10 @@ fn judge(target: &Target, look: &Look, reading: Reading) -> Result<Rows, Refusal
 pub(super) fn hides_rows(target: &Target) -> CaptureError {
     CaptureError::halt(
         Code::SnapshotPartialView,
-        format!("table {} hides rows from this role by row-level security, which the stream would show", target.table.name),
+        format!(
+            "table {} hides rows from this role by row-level security, which the stream would show",
+            target.table.name
+        ),
         "ALTER ROLE … BYPASSRLS for the role in the url, or exclude it in `tables`",
     )
 }
@@ -253,7 +256,8 @@ mod tests {
 
     #[test]
     fn beyond_the_limit_rows_are_counted_and_not_kept_unless_there_is_only_one() {
-        let row = [&[0, 1][..], &i32::try_from(BYTES_MAX).expect("small").to_be_bytes(), &vec![b'x'; BYTES_MAX]].concat();
+        let row =
+            [&[0, 1][..], &i32::try_from(BYTES_MAX).expect("small").to_be_bytes(), &vec![b'x'; BYTES_MAX]].concat();
         let mut reading = Reading::default();
         reading.take(&row, 1, false).expect("sound");
         assert!(reading.dropped && reading.bytes.is_empty() && reading.total > BYTES_MAX);

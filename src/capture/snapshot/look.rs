@@ -27,10 +27,7 @@ pub(super) struct Look {
 
 /// Opens the transaction and locks the table: before the snapshot, so that nothing rewrites it under that.
 pub(super) fn lock(table: &Table) -> String {
-    format!(
-        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; LOCK TABLE {} IN ACCESS SHARE MODE",
-        quoted(&table.name)
-    )
+    format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; LOCK TABLE {} IN ACCESS SHARE MODE", quoted(&table.name))
 }
 
 /// The tables that hold the rows: the table itself, or the leaves of its partitions.

@@ -101,11 +101,18 @@ pub struct Target {
     /// As the stream would announce it, and the rows that the publication leaves out.
     pub published: Published,
     /// The operators of its key.
-    pub(super) key: Vec<chunk::KeyColumn>,
+    key: Vec<chunk::KeyColumn>,
     /// What its storage is; see [`crate::capture::snapshot`].
     pub storage: u64,
     /// What its columns and its place in the publication are.
-    pub(super) shape: i64,
+    shape: i64,
+}
+
+#[cfg(test)]
+impl Target {
+    pub(crate) fn for_tests(table: Table, published: Published, storage: u64) -> Self {
+        Target { table, published, key: Vec::new(), storage, shape: 0 }
+    }
 }
 
 /// What a survey found.
@@ -143,8 +150,8 @@ pub struct Chunk {
 /// Rows as bodies of changes (`N` and a tuple), one behind the other in one buffer.
 #[derive(Clone, Debug, Default)]
 pub struct Rows {
-    pub(super) bytes: Bytes,
-    pub(super) ends: Vec<u32>,
+    bytes: Bytes,
+    ends: Vec<u32>,
 }
 
 impl Rows {

@@ -34,11 +34,7 @@ pub async fn survey(
     Ok(survey)
 }
 
-async fn in_transaction(
-    connection: &mut Connection,
-    table: Table,
-    publication: &str,
-) -> Result<Survey, CaptureError> {
+async fn in_transaction(connection: &mut Connection, table: Table, publication: &str) -> Result<Survey, CaptureError> {
     connection.query("locking a table for reading", &look::lock(&table)).await?;
     let rows = connection.query("taking a snapshot", &look::sql(&table, publication)).await?;
     let row = rows.first().ok_or_else(|| CaptureError::Protocol("no snapshot was told".to_owned()))?;
@@ -84,9 +80,8 @@ async fn key_columns(connection: &mut Connection, table: &Table) -> Result<Vec<K
     let columns: BTreeMap<String, String> =
         rows.iter().filter_map(|row| Some((text(row, 0)?, text(row, 1)?))).collect();
     // In the order in which the relation has them.
-    let with_operator = |name: &String| Some((name, columns.get(name)?));
-    let found = table.key().iter().filter_map(with_operator);
-    Ok(found.map(|(name, schema)| KeyColumn { name: name.clone(), operator_schema: schema.clone() }).collect())
+    let found = table.key().iter().filter_map(|name| Some((name.clone(), columns.get(name)?.clone())));
+    Ok(found.map(|(name, operator_schema)| KeyColumn { name, operator_schema }).collect())
 }
 
 /// How often those who write are looked for, and how long.

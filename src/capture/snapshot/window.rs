@@ -145,9 +145,9 @@ impl Windows {
     /// Whether the stream has left the rows of all chunks under way alone, so that none needs to be judged.
     #[must_use]
     pub fn is_untouched(&self, oid: u32) -> bool {
-        self.tables.get(&oid).is_some_and(|table| {
-            table.touched.is_empty() && table.truncated.is_none() && table.owed.is_empty()
-        })
+        self.tables
+            .get(&oid)
+            .is_some_and(|table| table.touched.is_empty() && table.truncated.is_none() && table.owed.is_empty())
     }
 
     /// What to do with a row of the chunk. Whatever it is, the log then has the whole row.
@@ -159,12 +159,12 @@ impl Windows {
             _ if table.truncated.is_some_and(|(xid, _)| !visibility.sees(xid)) => Verdict::Drop,
             _ => Verdict::Keep,
         };
-        match &verdict {
-            Verdict::Keep => table.owed.paid(&key),
-            Verdict::Complete(completed) if completed.lacks_values() => {}
-            Verdict::Complete(completed) => table.owed.paid(&key_of(relation, completed)),
-            Verdict::Drop => {}
-        }
+        let whole = match &verdict {
+            Verdict::Keep => Some(key),
+            Verdict::Complete(completed) if !completed.lacks_values() => Some(key_of(relation, completed)),
+            Verdict::Complete(_) | Verdict::Drop => None,
+        };
+        whole.iter().for_each(|key| _ = table.owed.paid(key));
         verdict
     }
 
@@ -269,7 +269,7 @@ impl Table {
 
     /// Remembers, if there is a chunk to remember it for.
     fn insert(&mut self, key: Key, xid: u32, outcome: Outcome) {
-        if self.open.is_empty() {
+        if self.open.values().all(|open| open.overflown) {
             return;
         }
         self.bytes += entry_bytes(&key, &outcome);
@@ -348,3 +348,6 @@ pub(super) fn key_texts(key: &[u8]) -> Vec<&[u8]> {
     }
     texts
 }
+
+#[cfg(test)]
+mod tests;

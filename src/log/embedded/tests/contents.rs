@@ -6,9 +6,9 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use super::*;
-use crate::log::{Storage, TableSnapshot};
 use crate::log::embedded::disk::Disk;
 use crate::log::embedded::format::Header;
+use crate::log::{Storage, TableSnapshot};
 
 fn progress_of(oid: u32, rows: u64) -> TableSnapshot {
     let begun = TableSnapshot::begin(oid, relation(oid).name.clone(), 2, Offset(oid.into()), "on demand".into());

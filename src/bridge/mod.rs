@@ -8,6 +8,7 @@ mod check;
 mod retention;
 #[cfg(feature = "search")]
 mod search;
+mod setup;
 mod sinks;
 mod tables;
 
@@ -20,6 +21,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use self::check::{Finding, check};
+pub use self::setup::{Administrator, Setup, setup};
 use crate::admin::{Admin, SearchRegistry};
 use crate::config::{self, Config, SnapshotMode};
 use crate::ingest::{Halt, Ingest, Source};
@@ -61,6 +63,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> ExitCode {
             Err(error) => return fail(ExitCode::Halted, error.code(), &error),
         }
     }
+    announce(&config, &board);
     let mut readers = JoinSet::new();
     let registry = start_readers(&config, &opened, &board, &stop, &mut readers);
     readers.spawn(port.serve(config.admin.token.clone(), board.clone(), registry, stop.clone()));
@@ -75,6 +78,19 @@ pub async fn run(config: Config, stop: CancellationToken) -> ExitCode {
         tracing::warn!(seconds, "not everything ended in time; the rest is left as a crash would leave it");
     }
     if exit == ExitCode::Clean && is_halted(&board) { ExitCode::Halted } else { exit }
+}
+
+/// Puts everybody on the board before anybody can look: an empty one would read as "all is well".
+fn announce(config: &Config, board: &Board) {
+    for source in &config.sources {
+        board.source(&source.name, |status| status.slot.clone_from(&source.slot));
+    }
+    for sink in &config.sinks {
+        board.sink(&sink.name, |status| {
+            status.kind = sink.target.kind();
+            status.source.clone_from(&sink.source);
+        });
+    }
 }
 
 /// Starts what reads the logs: the sinks, and retention. Returns who can be searched.

@@ -51,6 +51,7 @@ impl Capture {
             snapshot: true,
             snapshot_workers: 2,
             snapshot_rate: None,
+            binary: true,
         });
         let plan = role::administrator_of(url).map(|administrator| (administrator, source.clone()));
         let (writer, log, recovered) = embedded::open(directory, Options::default()).expect("the log opens");

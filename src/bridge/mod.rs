@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::check::{Finding, check};
 pub use self::setup::{Administrator, Setup, setup};
 use crate::admin::{Admin, SearchRegistry};
-use crate::config::{self, Config, SnapshotMode};
+use crate::config::{self, Config, SnapshotMode, Values};
 use crate::ingest::{Halt, Ingest, Source};
 use crate::log::embedded::{self, Log, Options};
 use crate::log::{LogError, Recovered};
@@ -194,6 +194,7 @@ fn resolve(source: &config::Source) -> Source {
         snapshot: source.snapshot == SnapshotMode::Initial,
         snapshot_workers: source.snapshot_workers,
         snapshot_rate: source.snapshot_rate,
+        binary: source.values == Values::Auto,
     }
 }
 

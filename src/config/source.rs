@@ -29,6 +29,8 @@ pub struct Source {
     pub snapshot_workers: usize,
     /// How many bytes a second they may read.
     pub snapshot_rate: Option<u64>,
+    /// In which form values are asked for.
+    pub values: Values,
 }
 
 /// What happens to the rows that a table has already.
@@ -43,6 +45,19 @@ pub enum SnapshotMode {
 impl Choice for SnapshotMode {
     const WORDS: &'static [(&'static str, Self)] =
         &[("initial", SnapshotMode::Initial), ("never", SnapshotMode::Never)];
+}
+
+/// The form in which the stream carries values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Values {
+    /// Binary as long as every type is known, else text.
+    Auto,
+    /// Text.
+    Text,
+}
+
+impl Choice for Values {
+    const WORDS: &'static [(&'static str, Self)] = &[("auto", Values::Auto), ("text", Values::Text)];
 }
 
 static URL: Key<SecretString> = Key::required(
@@ -79,6 +94,12 @@ static SNAPSHOT: Key<SnapshotMode> = Key::default(
     "\"never\"",
     "`initial` copies the rows that are there already, once for each table; `never` takes only changes from now on.",
 );
+static VALUES: Key<Values> = Key::default(
+    "values",
+    "\"auto\"",
+    "\"text\"",
+    "The form in which PostgreSQL sends values: `auto` is binary while every captured type is known, which is cheaper for the server, and text otherwise; the outcome is the same.",
+);
 
 static SNAPSHOT_WORKERS: Key<Count> = Key::default(
     "snapshot_workers",
@@ -94,7 +115,7 @@ static SNAPSHOT_RATE: Key<Limit<Bytes>> = Key::default(
 );
 
 pub(super) static KEYS: &[&dyn Describe] =
-    &[&URL, &PASSWORD_FILE, &TABLES, &SLOT, &PUBLICATION, &SNAPSHOT, &SNAPSHOT_WORKERS, &SNAPSHOT_RATE];
+    &[&URL, &PASSWORD_FILE, &TABLES, &SLOT, &PUBLICATION, &SNAPSHOT, &SNAPSHOT_WORKERS, &SNAPSHOT_RATE, &VALUES];
 
 /// PostgreSQL's limit for names (`NAMEDATALEN - 1`).
 const NAME_BYTES_MAX: usize = 63;
@@ -114,6 +135,7 @@ pub(super) fn read(name: &str, section: &Section<'_>) -> Option<Source> {
     let snapshot = section.get(&SNAPSHOT);
     let snapshot_workers = section.get(&SNAPSHOT_WORKERS);
     let snapshot_rate = section.get(&SNAPSHOT_RATE);
+    let values = section.get(&VALUES);
     let default_name = format!("walbridge_{}", name.replace('-', "_"));
     let slot = server_name(section, &SLOT, &default_name, is_slot_name, "1 to 63 lower-case letters, digits and _");
     let publication = server_name(
@@ -137,6 +159,7 @@ pub(super) fn read(name: &str, section: &Section<'_>) -> Option<Source> {
         snapshot: snapshot?,
         snapshot_workers: snapshot_workers?.0,
         snapshot_rate: snapshot_rate?.0.map(|bytes| bytes.0),
+        values: values?,
     })
 }
 

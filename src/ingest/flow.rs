@@ -22,7 +22,8 @@ use crate::capture::pace::WINDOW;
 use crate::capture::snapshot::window::Windows;
 use crate::capture::snapshot::{Request, Work};
 use crate::capture::stream::{Frame, Stream};
-use crate::event::{Lsn, Relation, ReplicaIdentity, Shape};
+use crate::capture::types::Types;
+use crate::event::{Lsn, Relation, ReplicaIdentity};
 use crate::log::{Durable, Entry, LogWriter, TableSnapshot};
 
 /// Appended and not on disk: beyond this the socket is not read. The flusher holds as much again.
@@ -42,7 +43,9 @@ pub(super) struct Flow<'a, W: LogWriter> {
     pub(super) window: Windows,
     pub(super) feedback: Feedback,
     pub(super) catalog: Connection,
-    pub(super) shapes: HashMap<u32, Shape>,
+    pub(super) types: Types,
+    /// Values come in binary form.
+    pub(super) binary: bool,
     pub(super) writer: &'a mut W,
     pub(super) durable: watch::Receiver<Durable>,
     pub(super) publication: String,
@@ -171,7 +174,13 @@ impl<W: LogWriter> Flow<'_, W> {
                 relation.key = indexes;
             }
         }
-        catalog::resolve_shapes(&mut self.catalog, &mut self.shapes, &mut relation).await?;
+        self.types.resolve(&mut self.catalog, &mut relation).await?;
+        if self.binary
+            && let Some(column) = self.types.text_only(&relation)
+        {
+            let (table, column) = (relation.name.to_string(), column.name.clone());
+            return Err(IngestError::TextNeeded { table, column });
+        }
         self.assembler.learn(relation);
         Ok(())
     }

@@ -49,6 +49,8 @@ impl Capture {
             slot: "walbridge_test".to_owned(),
             publication: "walbridge_test".to_owned(),
             snapshot: true,
+            snapshot_workers: 2,
+            snapshot_rate: None,
             messages: Some(Arc::new(|_| true)),
             foreign: true,
             two_phase: false,

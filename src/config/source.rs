@@ -8,7 +8,7 @@ use super::key::{Describe, Key, Section};
 use super::messages::Messages;
 use super::pattern::TablePatterns;
 use super::reader::Item;
-use super::value::{Choice, Patterns};
+use super::value::{Bytes, Choice, Count, Limit, Patterns};
 use crate::capture::address::Address;
 
 /// A database to capture.
@@ -26,6 +26,10 @@ pub struct Source {
     pub publication: String,
     /// Whether existing rows are copied.
     pub snapshot: SnapshotMode,
+    /// How many workers copy them.
+    pub snapshot_workers: usize,
+    /// How many bytes a second they may read.
+    pub snapshot_rate: Option<u64>,
     /// In which form values are asked for.
     pub values: Values,
     /// Which logical messages become events.
@@ -135,8 +139,33 @@ static TWO_PHASE: Key<bool> = Key::default(
     "Has the server send prepared transactions when they are prepared rather than when they are committed. They become events only when they are committed, either way. Once on, it stays on for the slot.",
 );
 
-pub(super) static KEYS: &[&dyn Describe] =
-    &[&URL, &PASSWORD_FILE, &TABLES, &SLOT, &PUBLICATION, &SNAPSHOT, &VALUES, &MESSAGES, &ORIGIN, &TWO_PHASE];
+static SNAPSHOT_WORKERS: Key<Count> = Key::default(
+    "snapshot_workers",
+    "2",
+    "4",
+    "How many connections copy existing rows at the same time; several may work at one table.",
+);
+static SNAPSHOT_RATE: Key<Limit<Bytes>> = Key::default(
+    "snapshot_rate",
+    "\"unlimited\"",
+    "\"50MiB\"",
+    "How many bytes a second they may copy together, on average.",
+);
+
+pub(super) static KEYS: &[&dyn Describe] = &[
+    &URL,
+    &PASSWORD_FILE,
+    &TABLES,
+    &SLOT,
+    &PUBLICATION,
+    &SNAPSHOT,
+    &SNAPSHOT_WORKERS,
+    &SNAPSHOT_RATE,
+    &VALUES,
+    &MESSAGES,
+    &ORIGIN,
+    &TWO_PHASE,
+];
 
 /// PostgreSQL's limit for names (`NAMEDATALEN - 1`).
 const NAME_BYTES_MAX: usize = 63;
@@ -154,6 +183,8 @@ pub(super) fn read(name: &str, section: &Section<'_>) -> Option<Source> {
     let password_file = section.get(&PASSWORD_FILE);
     let tables = section.get(&TABLES);
     let snapshot = section.get(&SNAPSHOT);
+    let snapshot_workers = section.get(&SNAPSHOT_WORKERS);
+    let snapshot_rate = section.get(&SNAPSHOT_RATE);
     let values = section.get(&VALUES);
     let (messages, origin, two_phase) = (section.get(&MESSAGES), section.get(&ORIGIN), section.get(&TWO_PHASE));
     let default_name = format!("walbridge_{}", name.replace('-', "_"));
@@ -177,6 +208,8 @@ pub(super) fn read(name: &str, section: &Section<'_>) -> Option<Source> {
         slot: slot?,
         publication: publication?,
         snapshot: snapshot?,
+        snapshot_workers: snapshot_workers?.0,
+        snapshot_rate: snapshot_rate?.0.map(|bytes| bytes.0),
         values: values?,
         messages: messages?,
         origin: origin?,

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::IngestError;
 use super::spill::Settling;
 use crate::capture::CaptureError;
-use crate::capture::snapshot::window::Window;
+use crate::capture::snapshot::window::Windows;
 use crate::decode::message::{Begin, Commit, LogicalMessage, Message, Origin, Relation as Announced, Truncate};
 use crate::decode::{self, binary, shape};
 use crate::event::{
@@ -116,7 +116,7 @@ impl Assembler {
         &mut self,
         bytes: &[u8],
         sent_at: Timestamp,
-        window: &mut Window,
+        window: &mut Windows,
         out: &mut impl Append,
     ) -> Result<Step, IngestError> {
         let message =
@@ -142,7 +142,7 @@ impl Assembler {
             Message::Relation(announced) => Ok(self.announce(&announced)),
             Message::Truncate(truncate) => self.truncate(&truncate, window, out),
             Message::Origin(origin) => self.origin(&origin),
-            Message::Message(message) if message.transactional => self.message(&message, window, out),
+            Message::Message(message) if message.transactional => self.message(&message, out),
             Message::Message(message) => self.lone_message(&message, sent_at, out),
             // A type's name is not needed, the catalog has more.
             Message::Type(_) => Ok(Step::Done),
@@ -212,7 +212,7 @@ impl Assembler {
     fn truncate(
         &mut self,
         truncate: &Truncate,
-        window: &mut Window,
+        window: &mut Windows,
         out: &mut impl Append,
     ) -> Result<Step, IngestError> {
         for &oid in &truncate.relation_oids {
@@ -234,10 +234,10 @@ impl Assembler {
         op: Op,
         relation: &Arc<Relation>,
         body: &[u8],
-        window: &mut Window,
+        window: &mut Windows,
         out: &mut impl Append,
     ) -> Result<Step, IngestError> {
-        let Some(xid) = self.event(window, out)? else { return Ok(Step::Done) };
+        let Some(xid) = self.event(out)? else { return Ok(Step::Done) };
         window.change(xid, op, relation, body)?;
         out.append(Entry::Change { op, relation, body })?;
         Ok(Step::Done)
@@ -246,14 +246,13 @@ impl Assembler {
     /// Counts an event that is about to be appended, and begins the transaction in the log with the first. Gives the
     /// transaction's id; `None` if it is passed over.
     #[inline]
-    fn event(&mut self, window: &mut Window, out: &mut impl Append) -> Result<Option<u32>, IngestError> {
+    fn event(&mut self, out: &mut impl Append) -> Result<Option<u32>, IngestError> {
         let open = self.open.as_mut().ok_or_else(|| protocol("a change outside a transaction"))?;
         let events = match open.progress {
             Progress::PassedOver => return Ok(None),
             Progress::Written(events) => events,
             Progress::Empty => {
                 let begin = open.begin;
-                window.transaction(begin.xid);
                 out.append(Entry::Begin(&Transaction {
                     epoch: self.epoch,
                     xid: begin.xid,
@@ -279,13 +278,8 @@ impl Assembler {
         Ok(Step::Done)
     }
 
-    fn message(
-        &mut self,
-        message: &LogicalMessage<'_>,
-        window: &mut Window,
-        out: &mut impl Append,
-    ) -> Result<Step, IngestError> {
-        if (self.wanted.messages)(message.prefix) && self.event(window, out)?.is_some() {
+    fn message(&mut self, message: &LogicalMessage<'_>, out: &mut impl Append) -> Result<Step, IngestError> {
+        if (self.wanted.messages)(message.prefix) && self.event(out)?.is_some() {
             out.append(Entry::Message { prefix: message.prefix, content: message.content })?;
         }
         Ok(Step::Done)

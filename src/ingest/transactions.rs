@@ -12,7 +12,7 @@ use super::IngestError;
 use super::assemble::{Append, Assembler, Step, protocol};
 use super::spill::{Replay, Settling, Spill};
 use crate::capture::CaptureError;
-use crate::capture::snapshot::window::Window;
+use crate::capture::snapshot::window::Windows;
 use crate::decode::message::{Begin, Commit, CommitPrepared, Message, StreamAbort, StreamCommit};
 use crate::decode::pgoutput::{Context, parse};
 use crate::event::{Lsn, Relation, Timestamp, Transaction};
@@ -97,7 +97,7 @@ impl Transactions {
         &mut self,
         bytes: &[u8],
         sent_at: Timestamp,
-        window: &mut Window,
+        window: &mut Windows,
         out: &mut impl Append,
     ) -> Result<Step, IngestError> {
         if let Some(block) = self.block {
@@ -110,7 +110,7 @@ impl Transactions {
     }
 
     /// Assembles some more of the transaction that waits for it.
-    pub(super) fn replay_some(&mut self, window: &mut Window, out: &mut impl Append) -> Result<Step, IngestError> {
+    pub(super) fn replay_some(&mut self, window: &mut Windows, out: &mut impl Append) -> Result<Step, IngestError> {
         let Some(Replaying { replay, commit, prepared }) = &mut self.replaying else { return Ok(Step::Done) };
         let mut taken = 0;
         while let Some(message) = replay.next()? {

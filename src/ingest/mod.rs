@@ -11,6 +11,7 @@ mod prepare;
 mod spill;
 mod throttle;
 mod transactions;
+mod versions;
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;

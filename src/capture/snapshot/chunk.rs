@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use postgres_protocol::escape::{escape_identifier, escape_literal};
+use postgres_protocol::escape::escape_identifier;
 
 use super::super::catalog::{self, Published, Table};
 use super::super::connection::{Connection, DataRow};
 use super::super::error::CaptureError;
+use super::super::literal::literal;
 use super::super::publication::quoted;
 use super::super::slot::{parsed, text};
 use super::Chunk;
@@ -134,11 +135,11 @@ fn select(
 /// "The key is greater than these values", in the order that `ORDER BY` gives.
 fn behind(key: &[KeyColumn], values: &Bytes) -> String {
     let row = Row::from_tuple_data(values.clone());
-    let literal = |cell| match cell {
-        Cell::Text(value) | Cell::Binary(value) => escape_literal(&String::from_utf8_lossy(value)),
+    let cell = |cell| match cell {
+        Cell::Text(value) | Cell::Binary(value) => literal(value),
         Cell::Null | Cell::Unchanged => "NULL".to_owned(),
     };
-    let pairs: Vec<_> = key.iter().zip(row.cells().map(literal)).collect();
+    let pairs: Vec<_> = key.iter().zip(row.cells().map(cell)).collect();
     if key.iter().all(|column| column.operator_schema == "pg_catalog") {
         // A row comparison can use the key's index as a whole.
         let names = pairs.iter().map(|(column, _)| escape_identifier(&column.name)).collect::<Vec<_>>().join(", ");

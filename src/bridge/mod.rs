@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::check::{Finding, check};
 pub use self::setup::{Administrator, Setup, setup};
 use crate::admin::{Admin, SearchRegistry};
-use crate::config::{self, Config, SnapshotMode, Values};
+use crate::config::{self, Config, OriginMode, SnapshotMode, Values};
 use crate::ingest::{Halt, Ingest, Source};
 use crate::log::embedded::{self, Log, Options};
 use crate::log::{LogError, Recovered};
@@ -192,7 +192,12 @@ fn resolve(source: &config::Source) -> Source {
         slot: source.slot.clone(),
         publication: source.publication.clone(),
         snapshot: source.snapshot == SnapshotMode::Initial,
+        snapshot_workers: source.snapshot_workers,
+        snapshot_rate: source.snapshot_rate,
         binary: source.values == Values::Auto,
+        messages: source.messages.filter(),
+        foreign: source.origin == OriginMode::Any,
+        two_phase: source.two_phase,
     }
 }
 
@@ -200,10 +205,12 @@ fn resolve(source: &config::Source) -> Source {
 async fn ingest(opened: Opened, board: Board, stop: CancellationToken) -> Option<Halt> {
     let Opened { source, writer, recovered, .. } = opened;
     let (tell, ended) = oneshot::channel();
-    let name = source.name.clone();
+    let (name, shared) = (source.name.clone(), tokio::runtime::Handle::current());
     let body = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let outcome = runtime.map(|runtime| runtime.block_on(Ingest::new(source, writer, recovered, board).run(&stop)));
+        let outcome = runtime.map(|runtime| {
+            runtime.block_on(Ingest::new(source, writer, recovered, board).workers_on(shared).run(&stop))
+        });
         let _ = tell.send(outcome);
     };
     let thread = std::thread::Builder::new().name(format!("ingest-{name}")).spawn(body);

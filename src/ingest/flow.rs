@@ -1,27 +1,32 @@
 //! The streaming loop: frames into the log, confirmations back, snapshot chunks at their places.
 //!
-//! Everything that waits is one arm of one `select!`; everything that decides is a state machine beside it: [`Assembler`],
+//! Everything that waits is one arm of one `select!`; everything that decides is a state machine beside it: [`Transactions`],
 //! [`Feedback`], [`Window`]. Keepalives are answered whatever the disk, the catalog or a sink is doing, because nothing here
 //! waits for any of them without a limit.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::IngestError;
-use super::assemble::{Append, Assembler, Step};
+use super::assemble::{Append, Step};
+use super::copies::{Copies, Progress};
+use super::place::{Awaited, Beginning, Waiting};
+use super::transactions::Transactions;
+use crate::capture::CaptureError;
 use crate::capture::catalog;
 use crate::capture::connection::Connection;
 use crate::capture::feedback::Feedback;
 use crate::capture::pace::WINDOW;
-use crate::capture::snapshot::window::{Verdict, Window};
-use crate::capture::snapshot::{Chunk, Placed, Request};
+use crate::capture::snapshot::window::Windows;
+use crate::capture::snapshot::{Request, Work};
 use crate::capture::stream::{Frame, Stream};
 use crate::capture::types::Types;
-use crate::event::{Lsn, Op, Relation, ReplicaIdentity};
-use crate::log::{Durable, Entry, LogWriter, TableSnapshot};
+use crate::event::{Lsn, Relation, ReplicaIdentity};
+use crate::log::{Durable, Entry, LogError, LogWriter, TableSnapshot};
 
 /// Appended and not on disk: beyond this the socket is not read. The flusher holds as much again.
 const PENDING_BYTES_MAX: usize = 4 << 20;
@@ -32,12 +37,14 @@ const PROGRESS_BYTES: u64 = 16 << 20;
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the server is asked how far it is while a chunk waits for its place.
 const ASK_INTERVAL: Duration = Duration::from_millis(20);
+/// While nothing is read, a server that may be asking whether we live is told so this often.
+const REMIND_INTERVAL: Duration = Duration::from_millis(500);
 
 /// One connection's worth of streaming.
 pub(super) struct Flow<'a, W: LogWriter> {
     pub(super) stream: Stream,
-    pub(super) assembler: Assembler,
-    pub(super) window: Window,
+    pub(super) transactions: Transactions,
+    pub(super) window: Windows,
     pub(super) feedback: Feedback,
     pub(super) catalog: Connection,
     pub(super) types: Types,
@@ -45,13 +52,21 @@ pub(super) struct Flow<'a, W: LogWriter> {
     pub(super) binary: bool,
     pub(super) writer: &'a mut W,
     pub(super) durable: watch::Receiver<Durable>,
-    pub(super) snapshots: &'a mut BTreeMap<u32, TableSnapshot>,
+    pub(super) publication: String,
+    pub(super) copies: &'a mut Copies,
+    /// How many workers copy, and how many chunks may wait for their places.
+    pub(super) workers: usize,
     pub(super) requests: mpsc::Receiver<Request>,
-    pub(super) waiting: Option<(Chunk, oneshot::Sender<Placed>)>,
+    pub(super) idle: VecDeque<oneshot::Sender<Work>>,
+    pub(super) waiting: VecDeque<Waiting>,
+    pub(super) beginnings: VecDeque<Beginning>,
+    pub(super) awaited: VecDeque<Awaited>,
+    /// Tables that were found to be gone in the middle of their copy.
+    pub(super) gone: VecDeque<u32>,
+    /// Tables under copy, as they were last described.
+    pub(super) relations: HashMap<u32, Arc<Relation>>,
     /// Where the log's next event will stand.
     pub(super) appended: u64,
-    /// Chunks that are not durable yet: where the log must have come to, and what it then says of the table.
-    pub(super) placed: VecDeque<(u64, TableSnapshot)>,
     /// The stream has shown everything before this.
     pub(super) passed: Lsn,
     /// The log says so up to here, durably or soon.
@@ -63,8 +78,8 @@ pub(super) struct Flow<'a, W: LogWriter> {
 /// What the outside is told of.
 pub(super) enum Report<'a> {
     Moved { passed: Lsn, confirmed: Lsn, durable: &'a Durable },
-    Table(&'a TableSnapshot),
-    Trouble { table: &'a str, error: &'a crate::capture::CaptureError },
+    Table(&'a TableSnapshot, &'a Progress),
+    Trouble { table: &'a str, error: &'a CaptureError },
 }
 
 impl<W: LogWriter> Flow<'_, W> {
@@ -72,7 +87,9 @@ impl<W: LogWriter> Flow<'_, W> {
     pub(super) async fn run(&mut self, stop: &CancellationToken) -> Result<(), IngestError> {
         loop {
             self.take_buffered().await?;
-            self.place_chunk()?;
+            self.place_chunks()?;
+            self.begin_copies().await?;
+            self.dispatch();
             self.log_progress(false)?;
             let pending = self.writer.pending_bytes();
             if pending > 0 && self.writer.can_flush() && (pending >= FLUSH_BYTES || !self.stream.busy()) {
@@ -82,14 +99,21 @@ impl<W: LogWriter> Flow<'_, W> {
                 self.stream.send_status(update).await?;
                 self.tell();
             }
-            let wake_at = self.wake_at().into();
             let room = pending < PENDING_BYTES_MAX;
+            let replaying = self.transactions.is_replaying();
+            if replaying || !room {
+                self.stream.not_reading();
+                self.feedback.remind_after(REMIND_INTERVAL, Instant::now());
+            }
+            let wake_at = self.wake_at().into();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return self.finish().await,
                 changed = self.durable.changed() => self.note_durable(changed.is_err()).await?,
                 Some(request) = self.requests.recv() => self.serve(request),
-                filled = self.stream.fill(), if room => filled?,
+                filled = self.stream.fill(), if room && !replaying => filled?,
+                // Not at once: the copy's tasks run on this thread too.
+                () = tokio::task::yield_now(), if room && replaying => {}
                 () = tokio::time::sleep_until(wake_at) => {}
             }
         }
@@ -98,39 +122,61 @@ impl<W: LogWriter> Flow<'_, W> {
     /// Takes every frame that has been read, as long as there is room for what it holds.
     async fn take_buffered(&mut self) -> Result<(), IngestError> {
         while self.writer.pending_bytes() < PENDING_BYTES_MAX {
-            let step = match self.stream.buffered()? {
+            if self.transactions.is_replaying() {
+                match self.transactions.replay_some(&mut self.window, &mut ToLog(self.writer))? {
+                    // The loop's turn.
+                    Step::Done => return Ok(()),
+                    step => self.act(step).await?,
+                }
+                continue;
+            }
+            match self.stream.buffered()? {
                 None => break,
-                Some(Frame::Data { message, .. }) => {
-                    self.assembler.take(message, &mut self.window, &mut ToLog(self.writer))?
-                }
-                Some(Frame::Keepalive { wal_end, reply_requested }) => {
-                    self.keepalive(wal_end, reply_requested)?;
-                    continue;
-                }
-            };
-            match step {
-                Step::Done => {}
-                Step::Committed { end_lsn, events } => {
-                    self.passed = self.passed.max(end_lsn);
-                    self.feedback.received(end_lsn);
-                    self.appended += events;
-                    if events > 0 {
-                        self.logged = self.logged.max(end_lsn);
+                Some(Frame::Data { message, sent_at }) => {
+                    match self.transactions.take(message, sent_at, &mut self.window, &mut ToLog(self.writer))? {
+                        Step::Done => {}
+                        step => self.act(step).await?,
                     }
-                    self.place_chunk()?;
                 }
-                Step::Describe(relation) => self.describe(relation).await?,
+                Some(Frame::Keepalive { wal_end, reply_requested }) => self.keepalive(wal_end, reply_requested)?,
             }
         }
         Ok(())
     }
 
+    async fn act(&mut self, step: Step) -> Result<(), IngestError> {
+        match step {
+            Step::Done => Ok(()),
+            Step::Committed { end_lsn, events } => {
+                self.appended += events;
+                if events > 0 {
+                    self.logged = self.logged.max(end_lsn);
+                }
+                self.pass(end_lsn)
+            }
+            Step::Describe(relation) => self.describe(relation).await,
+            Step::Settle { mut settling, end_lsn } => {
+                let settled = tokio::task::spawn_blocking(move || settling.run().map(|()| settling));
+                let settled = talking(&mut self.stream, &mut self.feedback, settled).await?;
+                let settled =
+                    settled.map_err(|error| LogError::Misuse(format!("a file could not be synced: {error}")))?;
+                self.transactions.settled(settled?);
+                self.pass(end_lsn)
+            }
+        }
+    }
+
+    /// The stream has shown everything before this.
+    fn pass(&mut self, lsn: Lsn) -> Result<(), IngestError> {
+        self.passed = self.passed.max(lsn);
+        self.feedback.received(lsn);
+        self.place_chunks()
+    }
+
     /// Inside a transaction a keepalive's position is no place: the open transaction lies before it.
     fn keepalive(&mut self, wal_end: Lsn, reply_requested: bool) -> Result<(), IngestError> {
-        if !self.assembler.in_transaction() {
-            self.passed = self.passed.max(wal_end);
-            self.feedback.received(wal_end);
-            self.place_chunk()?;
+        if !self.transactions.in_transaction() {
+            self.pass(wal_end)?;
         }
         if reply_requested {
             self.feedback.reply_requested();
@@ -144,7 +190,7 @@ impl<W: LogWriter> Flow<'_, W> {
     fn log_progress(&mut self, now: bool) -> Result<(), IngestError> {
         let behind = self.passed.bytes_since(self.logged);
         let due = now || behind >= PROGRESS_BYTES || self.progress_logged_at.elapsed() >= PROGRESS_INTERVAL;
-        if behind > 0 && due && !self.assembler.in_transaction() {
+        if behind > 0 && due && !self.transactions.in_transaction() {
             self.writer.append(Entry::Progress(self.passed))?;
             self.logged = self.passed;
             self.progress_logged_at = Instant::now();
@@ -154,21 +200,25 @@ impl<W: LogWriter> Flow<'_, W> {
 
     /// Completes an announced relation with what only the catalog knows.
     async fn describe(&mut self, mut relation: Relation) -> Result<(), IngestError> {
-        if relation.identity == ReplicaIdentity::Full {
-            let key = catalog::primary_key(&mut self.catalog, relation.oid).await?;
-            let indexes: Option<Vec<usize>> = key.iter().map(|name| relation.column_index(name)).collect();
-            if let Some(indexes) = indexes.filter(|indexes| !indexes.is_empty()) {
-                relation.key = indexes;
+        let (catalog, types) = (&mut self.catalog, &mut self.types);
+        let completed = async {
+            if relation.identity == ReplicaIdentity::Full {
+                let key = catalog::primary_key(catalog, relation.oid).await?;
+                let indexes: Option<Vec<usize>> = key.iter().map(|name| relation.column_index(name)).collect();
+                if let Some(indexes) = indexes.filter(|indexes| !indexes.is_empty()) {
+                    relation.key = indexes;
+                }
             }
-        }
-        self.types.resolve(&mut self.catalog, &mut relation).await?;
+            types.resolve(catalog, &mut relation).await
+        };
+        talking(&mut self.stream, &mut self.feedback, completed).await??;
         if self.binary
             && let Some(column) = self.types.text_only(&relation)
         {
             let (table, column) = (relation.name.to_string(), column.name.clone());
             return Err(IngestError::TextNeeded { table, column });
         }
-        self.assembler.learn(relation);
+        self.transactions.learn(relation);
         Ok(())
     }
 
@@ -179,88 +229,15 @@ impl<W: LogWriter> Flow<'_, W> {
         }
         let durable = *self.durable.borrow_and_update();
         self.feedback.durable(durable.end_lsn);
+        self.transactions.durable(durable.end_lsn)?;
         self.tell();
         Ok(())
     }
 
     fn tell(&mut self) {
         let durable = *self.durable.borrow();
-        while let Some((_, table)) = self.placed.pop_front_if(|(upto, _)| *upto <= durable.offset.0) {
-            (self.report)(Report::Table(&table));
-        }
+        self.tell_copies(durable.offset.0);
         (self.report)(Report::Moved { passed: self.passed, confirmed: self.feedback.confirmed(), durable: &durable });
-    }
-
-    fn serve(&mut self, request: Request) {
-        match request {
-            Request::Open { oid, opened } => {
-                self.window.open(oid);
-                // If the task has gone, so will the window with the next session.
-                let _ = opened.send(());
-            }
-            Request::Place { chunk, placed } => {
-                if self.passed < chunk.seen_upto {
-                    self.feedback.ask();
-                }
-                self.waiting = Some((chunk, placed));
-            }
-            Request::Trouble { table, error } => (self.report)(Report::Trouble { table: &table, error: &error }),
-        }
-    }
-
-    /// Puts the waiting chunk into the log, if the stream stands between two transactions and behind all it saw.
-    fn place_chunk(&mut self) -> Result<(), IngestError> {
-        if self.assembler.in_transaction() {
-            return Ok(());
-        }
-        let passed = self.passed;
-        let Some((chunk, placed)) = self.waiting.take_if(|(chunk, _)| passed >= chunk.seen_upto) else { return Ok(()) };
-        let accepted = self.window.accept(&chunk.visibility);
-        if accepted {
-            self.append_chunk(&chunk)?;
-        }
-        self.window.close();
-        let _ = placed.send(if accepted { Placed::Yes } else { Placed::ReadAgain });
-        Ok(())
-    }
-
-    fn append_chunk(&mut self, chunk: &Chunk) -> Result<(), IngestError> {
-        self.writer.append(Entry::Begin(&self.assembler.chunk_unit(chunk.taken_at)))?;
-        let (mut kept, mut body) = (0, Vec::new());
-        for row in &chunk.rows {
-            let completed;
-            let row = match self.window.judge(&chunk.visibility, &chunk.relation, row) {
-                Verdict::Keep => row,
-                Verdict::Drop => continue,
-                Verdict::Complete(row) => {
-                    completed = row;
-                    &completed
-                }
-            };
-            body.clear();
-            body.push(b'N');
-            body.extend_from_slice(row.as_bytes());
-            self.writer.append(Entry::Change { op: Op::Read, relation: &chunk.relation, body: &body })?;
-            kept += 1;
-        }
-        let snapshot = self.snapshots.entry(chunk.relation.oid).or_insert_with(|| TableSnapshot {
-            oid: chunk.relation.oid,
-            name: chunk.relation.name.clone(),
-            rows: 0,
-            resume_after: None,
-            done: false,
-        });
-        snapshot.rows += kept;
-        snapshot.done = chunk.last;
-        if let Some(last_key) = &chunk.last_key {
-            snapshot.resume_after = Some(last_key.clone());
-        }
-        self.writer.append(Entry::Snapshot(snapshot))?;
-        self.writer.append(Entry::Commit { end_lsn: self.logged })?;
-        self.assembler.chunk_placed(kept);
-        self.appended += kept;
-        self.placed.push_back((self.appended, snapshot.clone()));
-        Ok(())
     }
 
     /// When something is due although nothing happens.
@@ -273,7 +250,14 @@ impl<W: LogWriter> Flow<'_, W> {
             // Held back only as long as more keeps coming.
             wake_at = wake_at.min(Instant::now() + WINDOW);
         }
-        if self.waiting.is_some() {
+        if self.transactions.is_replaying() || self.writer.pending_bytes() >= PENDING_BYTES_MAX {
+            wake_at = wake_at.min(Instant::now() + REMIND_INTERVAL);
+        }
+        let now = Instant::now();
+        if let Some(at) = self.copies.wake_at(now).filter(|_| !self.idle.is_empty()) {
+            wake_at = wake_at.min(at);
+        }
+        if !self.waiting.is_empty() {
             self.feedback.ask_again_after(ASK_INTERVAL, Instant::now());
             wake_at = wake_at.min(Instant::now() + ASK_INTERVAL);
         }
@@ -282,7 +266,7 @@ impl<W: LogWriter> Flow<'_, W> {
 
     /// Stops cleanly: what is whole is made durable and confirmed, so that the next start gets little again.
     async fn finish(&mut self) -> Result<(), IngestError> {
-        if self.assembler.in_transaction() {
+        if self.transactions.in_transaction() {
             return Ok(());
         }
         self.log_progress(true)?;
@@ -295,6 +279,29 @@ impl<W: LogWriter> Flow<'_, W> {
         self.tell();
         Ok(())
     }
+}
+
+/// Waits for something while the server goes on hearing from us.
+async fn talking<T>(
+    stream: &mut Stream,
+    feedback: &mut Feedback,
+    work: impl Future<Output = T>,
+) -> Result<T, CaptureError> {
+    let mut work = std::pin::pin!(work);
+    let done = loop {
+        tokio::select! {
+            biased;
+            done = &mut work => break done,
+            () = tokio::time::sleep(REMIND_INTERVAL) => {
+                feedback.remind_after(REMIND_INTERVAL, Instant::now());
+                if let Some(update) = feedback.due(Instant::now()) {
+                    stream.send_status(update).await?;
+                }
+            }
+        }
+    };
+    stream.not_reading();
+    Ok(done)
 }
 
 struct ToLog<'a, W>(&'a mut W);

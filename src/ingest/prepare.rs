@@ -32,8 +32,9 @@ pub(super) struct Prepared {
 /// `pg_publication_tables.attnames` and row filters came with 15.
 const OLDEST_SERVER: u32 = 150_000;
 
-/// Does it all (with `types`, values are asked for in binary form if all are known), in an order in which a failure at any point leaves nothing half made: tables are judged before the
-/// publication is touched, and the publication is there before the slot's consistent point.
+/// Does it all, in an order in which a failure at any point leaves nothing half made: tables are judged before the publication is
+/// touched, and the publication is there before the slot's consistent point. With `types`, values are asked for in binary form if
+/// all of the tables' are known.
 pub(super) async fn prepare(
     source: &Source,
     recovered: &mut Recovered,

@@ -50,7 +50,7 @@ impl Table {
 }
 
 /// A deferrable key is not taken: within one statement two rows may have it, so it names none.
-const KEY_OF_INDEX: &str = "(SELECT to_json(array_agg(a.attname ORDER BY k.place)) FROM pg_index i \
+pub(super) const KEY_OF_INDEX: &str = "(SELECT to_json(array_agg(a.attname ORDER BY k.place)) FROM pg_index i \
      CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, place) \
      JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum \
      WHERE i.indrelid = c.oid AND k.place <= i.indnkeyatts AND i.indimmediate AND ";

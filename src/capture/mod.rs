@@ -13,6 +13,7 @@ pub mod pace;
 mod password;
 pub mod publication;
 pub mod readback;
+pub mod schema;
 pub mod slot;
 pub mod snapshot;
 pub mod stream;

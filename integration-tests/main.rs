@@ -23,6 +23,7 @@ mod network;
 mod pipeline;
 mod pipeline_kill;
 mod pipeline_life;
+mod schema;
 mod sinks;
 mod sinks_file;
 mod sinks_rows;

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use walbridge::capture::address::Address;
 use walbridge::event::{Cell, Change, Event, Offset, Relation, Row};
-use walbridge::ingest::{Halt, Ingest, Source};
+use walbridge::ingest::{CATALOG_FILE_NAME, Halt, Ingest, OnSchemaChange, OnTableDrop, OnTruncate, Source};
 use walbridge::log::Limit;
 use walbridge::log::embedded::{self, Log, Options};
 use walbridge::status::{Board, SourceStatus};
@@ -46,6 +46,12 @@ impl Capture {
             slot: "walbridge_test".to_owned(),
             publication: "walbridge_test".to_owned(),
             snapshot: true,
+            whole_rows: false,
+            on_schema_change: OnSchemaChange::Follow,
+            on_table_drop: OnTableDrop::Clear,
+            on_truncate: OnTruncate::Apply,
+            watch_interval: Duration::from_millis(200),
+            catalog_file: directory.join(CATALOG_FILE_NAME),
         });
         let (writer, log, recovered) = embedded::open(directory, Options::default()).expect("the log opens");
         let (board, stop) = (Board::default(), CancellationToken::new());

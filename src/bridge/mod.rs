@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::check::{Finding, check};
 use crate::admin::{Admin, SearchRegistry};
 use crate::config::{self, Config, SnapshotMode};
-use crate::ingest::{Halt, Ingest, Source};
+use crate::ingest::{CATALOG_FILE_NAME, Halt, Ingest, OnSchemaChange, OnTableDrop, OnTruncate, Source};
 use crate::log::embedded::{self, Log, Options};
 use crate::log::{LogError, Recovered};
 use crate::status::{Board, Code, ExitCode, State};
@@ -159,15 +159,15 @@ fn locked_log(config: &Config) -> Option<LogError> {
     errors.find(|error| matches!(error, LogError::Locked { .. }))
 }
 
-fn open(source: &config::Source, log: &config::Log) -> Result<Opened, LogError> {
-    let (writer, log, recovered) = embedded::open(&log.path_of(&source.name), Options::default())?;
+fn open(source: &config::Source, logs: &config::Log) -> Result<Opened, LogError> {
+    let (writer, log, recovered) = embedded::open(&logs.path_of(&source.name), Options::default())?;
     tracing::info!(source = %source.name, log = %log.id(), events = %recovered.durable.offset,
         end_lsn = %recovered.durable.end_lsn, truncated_bytes = recovered.truncated_bytes, "log opened");
-    Ok(Opened { source: resolve(source), writer, log, recovered })
+    Ok(Opened { source: resolve(source, logs), writer, log, recovered })
 }
 
 /// The source as the ingest loop wants it.
-fn resolve(source: &config::Source) -> Source {
+fn resolve(source: &config::Source, logs: &config::Log) -> Source {
     let tables = source.tables.clone();
     Source {
         name: source.name.clone(),
@@ -176,6 +176,22 @@ fn resolve(source: &config::Source) -> Source {
         slot: source.slot.clone(),
         publication: source.publication.clone(),
         snapshot: source.snapshot == SnapshotMode::Initial,
+        whole_rows: source.tables_without_key == config::TablesWithoutKey::Full,
+        on_schema_change: match source.on_schema_change {
+            config::OnSchemaChange::Follow => OnSchemaChange::Follow,
+            config::OnSchemaChange::Halt => OnSchemaChange::Halt,
+        },
+        on_table_drop: match source.on_table_drop {
+            config::OnTableDrop::Clear => OnTableDrop::Clear,
+            config::OnTableDrop::Keep => OnTableDrop::Keep,
+        },
+        on_truncate: match source.truncate {
+            config::OnTruncate::Apply => OnTruncate::Apply,
+            config::OnTruncate::Ignore => OnTruncate::Ignore,
+            config::OnTruncate::Halt => OnTruncate::Halt,
+        },
+        watch_interval: source.watch_interval,
+        catalog_file: logs.path_of(&source.name).join(CATALOG_FILE_NAME),
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::capture::CaptureError;
-use crate::capture::catalog;
 use crate::capture::connection::{Connection, Purpose};
+use crate::capture::{catalog, schema};
 use crate::config::{RedisValue, TablePatterns};
 use crate::event::{Relation, TableName};
 use crate::ingest::Source;
@@ -16,7 +16,9 @@ use crate::sink::redis::{DocumentKeys, KeysOf, ValueKind};
 pub(super) async fn relations(source: &Source, patterns: &TablePatterns) -> Result<Vec<Arc<Relation>>, CaptureError> {
     let mut connection = Connection::open(&source.address, Purpose::Query).await?;
     let mut relations = Vec::new();
-    for table in catalog::tables(&mut connection).await? {
+    let publication = schema::publication(&mut connection, &source.publication).await?;
+    let via_root = publication.is_none_or(|publication| publication.via_root);
+    for table in catalog::tables(&mut connection, via_root).await? {
         if (source.tables)(&table.name) && patterns.matches(&table.name) {
             let published = catalog::describe(&mut connection, &table, &source.publication).await?;
             relations.push(Arc::new(published.relation));

@@ -1,13 +1,14 @@
 //! `[sources.NAME]`: a PostgreSQL database and which of its tables.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::key::{Describe, Key, Section};
 use super::pattern::TablePatterns;
 use super::reader::Item;
-use super::value::{Choice, Patterns};
+use super::value::{Choice, Patterns, Positive};
 use crate::capture::address::Address;
 
 /// A database to capture.
@@ -25,6 +26,73 @@ pub struct Source {
     pub publication: String,
     /// Whether existing rows are copied.
     pub snapshot: SnapshotMode,
+    /// What happens to tables without a primary key.
+    pub tables_without_key: TablesWithoutKey,
+    /// What happens when a table's definition changes.
+    pub on_schema_change: OnSchemaChange,
+    /// What happens to the documents of a table that is gone.
+    pub on_table_drop: OnTableDrop,
+    /// What happens when a table is truncated.
+    pub truncate: OnTruncate,
+    /// How often the catalog is looked at for changed definitions.
+    pub watch_interval: Duration,
+}
+
+/// What happens to tables without a primary key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TablesWithoutKey {
+    /// The source is refused, with their list.
+    Refuse,
+    /// Their whole row is their key.
+    Full,
+}
+
+impl Choice for TablesWithoutKey {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("refuse", TablesWithoutKey::Refuse), ("full", TablesWithoutKey::Full)];
+}
+
+/// What happens when a table's definition changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnSchemaChange {
+    /// It is followed.
+    Follow,
+    /// The source halts.
+    Halt,
+}
+
+impl Choice for OnSchemaChange {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("follow", OnSchemaChange::Follow), ("halt", OnSchemaChange::Halt)];
+}
+
+/// What happens to the documents of a table that is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnTableDrop {
+    /// They are removed.
+    Clear,
+    /// They stay.
+    Keep,
+}
+
+impl Choice for OnTableDrop {
+    const WORDS: &'static [(&'static str, Self)] = &[("clear", OnTableDrop::Clear), ("keep", OnTableDrop::Keep)];
+}
+
+/// What happens when a table is truncated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnTruncate {
+    /// Its documents are removed.
+    Apply,
+    /// They stay.
+    Ignore,
+    /// The source halts.
+    Halt,
+}
+
+impl Choice for OnTruncate {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("apply", OnTruncate::Apply), ("ignore", OnTruncate::Ignore), ("halt", OnTruncate::Halt)];
 }
 
 /// What happens to the rows that a table has already.
@@ -76,7 +144,50 @@ static SNAPSHOT: Key<SnapshotMode> = Key::default(
     "`initial` copies the rows that are there already, once for each table; `never` takes only changes from now on.",
 );
 
-pub(super) static KEYS: &[&dyn Describe] = &[&URL, &PASSWORD_FILE, &TABLES, &SLOT, &PUBLICATION, &SNAPSHOT];
+static TABLES_WITHOUT_KEY: Key<TablesWithoutKey> = Key::default(
+    "tables_without_key",
+    "\"refuse\"",
+    "\"full\"",
+    "What to do with tables that have no primary key: `refuse` to start, naming them, or with `full` take the whole row as the key, for which they need `REPLICA IDENTITY FULL`.",
+);
+static ON_SCHEMA_CHANGE: Key<OnSchemaChange> = Key::default(
+    "on_schema_change",
+    "\"follow\"",
+    "\"halt\"",
+    "What to do when a table is redefined: `follow`, copying it again where no event tells what became of its rows, or `halt`.",
+);
+static ON_TABLE_DROP: Key<OnTableDrop> = Key::default(
+    "on_table_drop",
+    "\"clear\"",
+    "\"keep\"",
+    "What becomes of the documents of a table that was dropped, or renamed to something that `tables` does not mean: `clear` removes them, `keep` leaves them.",
+);
+static TRUNCATE: Key<OnTruncate> = Key::default(
+    "truncate",
+    "\"apply\"",
+    "\"ignore\"",
+    "What to do when a table is truncated: `apply` removes its documents, `ignore` leaves them and tells no sink, `halt` stops the source before it.",
+);
+static WATCH_INTERVAL: Key<Positive> = Key::default(
+    "watch_interval",
+    "\"2s\"",
+    "\"10s\"",
+    "How often the catalog is looked at for what the stream does not tell: rewritten tables, partitions, the publication. Looks that take long come less often.",
+);
+
+pub(super) static KEYS: &[&dyn Describe] = &[
+    &URL,
+    &PASSWORD_FILE,
+    &TABLES,
+    &SLOT,
+    &PUBLICATION,
+    &SNAPSHOT,
+    &TABLES_WITHOUT_KEY,
+    &ON_SCHEMA_CHANGE,
+    &ON_TABLE_DROP,
+    &TRUNCATE,
+    &WATCH_INTERVAL,
+];
 
 /// PostgreSQL's limit for names (`NAMEDATALEN - 1`).
 const NAME_BYTES_MAX: usize = 63;
@@ -94,6 +205,13 @@ pub(super) fn read(name: &str, section: &Section<'_>) -> Option<Source> {
     let password_file = section.get(&PASSWORD_FILE);
     let tables = section.get(&TABLES);
     let snapshot = section.get(&SNAPSHOT);
+    let policies = (
+        section.get(&TABLES_WITHOUT_KEY),
+        section.get(&ON_SCHEMA_CHANGE),
+        section.get(&ON_TABLE_DROP),
+        section.get(&TRUNCATE),
+        section.get(&WATCH_INTERVAL),
+    );
     let default_name = format!("walbridge_{}", name.replace('-', "_"));
     let slot = server_name(section, &SLOT, &default_name, is_slot_name, "1 to 63 lower-case letters, digits and _");
     let publication = server_name(
@@ -108,7 +226,19 @@ pub(super) fn read(name: &str, section: &Section<'_>) -> Option<Source> {
         address.password = Some(read_password(&section.item("password_file")?, &path)?);
     }
     let tables = tables?.0.into_iter().map(|(pattern, _)| pattern).collect();
-    Some(Source { name: name.to_owned(), address, tables, slot: slot?, publication: publication?, snapshot: snapshot? })
+    Some(Source {
+        name: name.to_owned(),
+        address,
+        tables,
+        slot: slot?,
+        publication: publication?,
+        snapshot: snapshot?,
+        tables_without_key: policies.0?,
+        on_schema_change: policies.1?,
+        on_table_drop: policies.2?,
+        truncate: policies.3?,
+        watch_interval: policies.4?.0,
+    })
 }
 
 /// A name on the server, or the default. These names go into SQL and replication commands, so nothing but what PostgreSQL

@@ -4,16 +4,17 @@
 //! progress of the stream. Transactions that the log already has are passed over whole: after a reconnect PostgreSQL sends
 //! again from where we last confirmed, and only the commit's LSN tells them apart.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::IngestError;
+use super::{IngestError, OnTruncate};
 use crate::capture::CaptureError;
 use crate::capture::snapshot::window::Window;
 use crate::decode::message::{Begin, Commit, Message, Relation as Announced, Truncate};
 use crate::decode::{self, shape};
 use crate::event::{Column, Lsn, Op, Position, Relation, ReplicaIdentity, Shape, TableFilter, TableName, Transaction};
 use crate::log::Entry;
+use crate::status::Code;
 
 /// Where the entries go.
 pub(super) trait Append {
@@ -27,6 +28,9 @@ pub(super) struct Assembler {
     last: Position,
     relations: HashMap<u32, Option<Arc<Relation>>>,
     wanted: TableFilter,
+    on_truncate: OnTruncate,
+    /// The tables that were captured when the session began. The catalog is asked about others.
+    captured: HashSet<u32>,
     open: Option<Open>,
 }
 
@@ -59,8 +63,19 @@ pub(super) enum Step {
 
 impl Assembler {
     /// A stream that goes on behind `last`. Before an epoch's first event that is a Position just before its start.
-    pub(super) fn new(epoch: u32, last: Position, wanted: TableFilter) -> Self {
-        Assembler { epoch, last, relations: HashMap::new(), wanted, open: None }
+    pub(super) fn new(
+        epoch: u32,
+        last: Position,
+        wanted: TableFilter,
+        captured: HashSet<u32>,
+        on_truncate: OnTruncate,
+    ) -> Self {
+        Assembler { epoch, last, relations: HashMap::new(), wanted, on_truncate, captured, open: None }
+    }
+
+    /// Whether a table was captured when the session began.
+    pub(super) fn has_captured(&self, oid: u32) -> bool {
+        self.captured.contains(&oid)
     }
 
     /// Whether the stream stands inside a transaction.
@@ -82,6 +97,11 @@ impl Assembler {
     /// A relation as completed from the catalog.
     pub(super) fn learn(&mut self, relation: Relation) {
         self.relations.insert(relation.oid, Some(Arc::new(relation)));
+    }
+
+    /// The rows of this relation are left out until it is announced again.
+    pub(super) fn ignore(&mut self, oid: u32) {
+        self.relations.insert(oid, None);
     }
 
     /// Takes one pgoutput message.
@@ -157,7 +177,7 @@ impl Assembler {
             self.relations.insert(announced.oid, None);
             return Step::Done;
         }
-        let mut complete = announced.identity != ReplicaIdentity::Full;
+        let mut complete = announced.identity != ReplicaIdentity::Full && self.captured.contains(&announced.oid);
         let mut columns = Vec::with_capacity(announced.columns.len());
         for column in &announced.columns {
             let shape = shape::builtin(column.type_oid);
@@ -169,13 +189,20 @@ impl Assembler {
                 shape: shape.unwrap_or(Shape::TEXT),
             });
         }
-        let key = (0..).zip(&announced.columns).filter(|(_, column)| column.key).map(|(index, _)| index).collect();
+        let key: Vec<usize> =
+            (0..).zip(&announced.columns).filter(|(_, column)| column.key).map(|(index, _)| index).collect();
+        complete &= !key.is_empty();
         let relation = Relation { oid: announced.oid, name, identity: announced.identity, columns, key };
         if complete {
             self.learn(relation);
             return Step::Done;
         }
         Step::Describe(relation)
+    }
+
+    /// Whether the log has the open transaction already.
+    fn is_known(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.progress == Progress::Known)
     }
 
     fn truncate(
@@ -185,8 +212,12 @@ impl Assembler {
         out: &mut impl Append,
     ) -> Result<Step, IngestError> {
         for &oid in &truncate.relation_oids {
-            if let Some(relation) = self.relation(oid)? {
-                self.change(Op::Truncate, &relation, &[], window, out)?;
+            let Some(relation) = self.relation(oid)? else { continue };
+            match self.on_truncate {
+                OnTruncate::Apply => _ = self.change(Op::Truncate, &relation, &[], window, out)?,
+                OnTruncate::Ignore => {}
+                OnTruncate::Halt if self.is_known() => {}
+                OnTruncate::Halt => return Err(truncated(&relation.name).into()),
             }
         }
         Ok(Step::Done)
@@ -229,6 +260,14 @@ impl Assembler {
         out.append(Entry::Change { op, relation, body })?;
         Ok(Step::Done)
     }
+}
+
+fn truncated(table: &TableName) -> CaptureError {
+    CaptureError::halt(
+        Code::SchemaUnsupported,
+        format!("table {table} was truncated, and truncate is \"halt\""),
+        "Start once with truncate = \"apply\" to empty its documents, or \"ignore\" to leave them",
+    )
 }
 
 fn protocol(detail: &str) -> IngestError {

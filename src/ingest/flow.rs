@@ -5,6 +5,7 @@
 //! waits for any of them without a limit.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -12,14 +13,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::IngestError;
 use super::assemble::{Append, Assembler, Step};
-use crate::capture::catalog;
+use super::watch::{Hints, News};
 use crate::capture::connection::Connection;
 use crate::capture::feedback::Feedback;
 use crate::capture::pace::WINDOW;
 use crate::capture::snapshot::window::{Verdict, Window};
 use crate::capture::snapshot::{Chunk, Placed, Request};
 use crate::capture::stream::{Frame, Stream};
-use crate::event::{Lsn, Op, Relation, ReplicaIdentity, Shape};
+use crate::event::{Lsn, Op, Shape};
 use crate::log::{Durable, Entry, LogWriter, TableSnapshot};
 
 /// Appended and not on disk: beyond this the socket is not read. The flusher holds as much again.
@@ -44,6 +45,15 @@ pub(super) struct Flow<'a, W: LogWriter> {
     pub(super) durable: watch::Receiver<Durable>,
     pub(super) snapshots: &'a mut BTreeMap<u32, TableSnapshot>,
     pub(super) requests: mpsc::Receiver<Request>,
+    /// What the watcher of the tables' definitions has to say.
+    pub(super) news: mpsc::Receiver<News>,
+    /// Of that, what waits for the stream.
+    pub(super) awaited: VecDeque<News>,
+    pub(super) hints: Arc<Hints>,
+    /// Partitions come as their root's rows.
+    pub(super) via_root: bool,
+    /// The whole row may be a table's key.
+    pub(super) whole_rows: bool,
     pub(super) waiting: Option<(Chunk, oneshot::Sender<Placed>)>,
     /// Where the log's next event will stand.
     pub(super) appended: u64,
@@ -70,6 +80,7 @@ impl<W: LogWriter> Flow<'_, W> {
         loop {
             self.take_buffered().await?;
             self.place_chunk()?;
+            self.redefine().await?;
             self.log_progress(false)?;
             let pending = self.writer.pending_bytes();
             if pending > 0 && self.writer.can_flush() && (pending >= FLUSH_BYTES || !self.stream.busy()) {
@@ -86,6 +97,7 @@ impl<W: LogWriter> Flow<'_, W> {
                 () = stop.cancelled() => return self.finish().await,
                 changed = self.durable.changed() => self.note_durable(changed.is_err()).await?,
                 Some(request) = self.requests.recv() => self.serve(request),
+                Some(news) = self.news.recv() => self.awaited.push_back(news),
                 filled = self.stream.fill(), if room => filled?,
                 () = tokio::time::sleep_until(wake_at) => {}
             }
@@ -149,20 +161,6 @@ impl<W: LogWriter> Flow<'_, W> {
         Ok(())
     }
 
-    /// Completes an announced relation with what only the catalog knows.
-    async fn describe(&mut self, mut relation: Relation) -> Result<(), IngestError> {
-        if relation.identity == ReplicaIdentity::Full {
-            let key = catalog::primary_key(&mut self.catalog, relation.oid).await?;
-            let indexes: Option<Vec<usize>> = key.iter().map(|name| relation.column_index(name)).collect();
-            if let Some(indexes) = indexes.filter(|indexes| !indexes.is_empty()) {
-                relation.key = indexes;
-            }
-        }
-        catalog::resolve_shapes(&mut self.catalog, &mut self.shapes, &mut relation).await?;
-        self.assembler.learn(relation);
-        Ok(())
-    }
-
     async fn note_durable(&mut self, writer_gone: bool) -> Result<(), IngestError> {
         if writer_gone {
             // The flusher ended; `sync` says why.
@@ -195,6 +193,7 @@ impl<W: LogWriter> Flow<'_, W> {
                 }
                 self.waiting = Some((chunk, placed));
             }
+            Request::Copy { begun, .. } => _ = begun.send(Ok(())),
             Request::Trouble { table, error } => (self.report)(Report::Trouble { table: &table, error: &error }),
         }
     }
@@ -264,7 +263,7 @@ impl<W: LogWriter> Flow<'_, W> {
             // Held back only as long as more keeps coming.
             wake_at = wake_at.min(Instant::now() + WINDOW);
         }
-        if self.waiting.is_some() {
+        if self.waiting.is_some() || !self.awaited.is_empty() {
             self.feedback.ask_again_after(ASK_INTERVAL, Instant::now());
             wake_at = wake_at.min(Instant::now() + ASK_INTERVAL);
         }

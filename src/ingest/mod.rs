@@ -4,18 +4,26 @@
 
 mod assemble;
 mod flow;
+mod memory;
 mod monitor;
 mod prepare;
+mod redefine;
+mod watch;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::time::Instant;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use self::flow::{Flow, Report};
+pub use self::memory::FILE_NAME as CATALOG_FILE_NAME;
+use self::memory::Memory;
 pub(crate) use self::prepare::preflight;
+use self::watch::{Hints, Watcher};
 use crate::capture::CaptureError;
 use crate::capture::address::Address;
 use crate::capture::catalog::Table;
@@ -42,6 +50,47 @@ pub struct Source {
     pub publication: String,
     /// Copy existing rows.
     pub snapshot: bool,
+    /// What happens to tables without a primary key: their whole row is the key, or they are refused.
+    pub whole_rows: bool,
+    /// What happens when a table's definition changes.
+    pub on_schema_change: OnSchemaChange,
+    /// What happens to the documents of a table that is gone.
+    pub on_table_drop: OnTableDrop,
+    /// What happens when a table is truncated.
+    pub on_truncate: OnTruncate,
+    /// How often the catalog is looked at.
+    pub watch_interval: Duration,
+    /// Where what is known of the tables' definitions is kept from run to run.
+    pub catalog_file: PathBuf,
+}
+
+/// What to do when the definition of a captured table changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnSchemaChange {
+    /// Go on with the new one, and copy the table again where no event tells what became of its rows.
+    Follow,
+    /// Halt.
+    Halt,
+}
+
+/// What to do when a captured table is dropped, or renamed so that it is no longer meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnTableDrop {
+    /// Remove its documents, as if it had been truncated.
+    Clear,
+    /// Leave them.
+    Keep,
+}
+
+/// What to do when a captured table is truncated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnTruncate {
+    /// Remove its documents.
+    Apply,
+    /// Leave them, and tell no sink.
+    Ignore,
+    /// Halt.
+    Halt,
 }
 
 /// An error of the ingest loop: the source's or the log's.
@@ -116,6 +165,8 @@ pub struct Ingest<W> {
     /// Outlives a connection: a transaction decoded before it broke may still be invisible to the next snapshot.
     window: Window,
     shapes: HashMap<u32, Shape>,
+    /// What is known of the tables' definitions. The watcher has it while it runs.
+    memory: Arc<tokio::sync::Mutex<Memory>>,
     board: Board,
     backoff: Backoff,
     streamed: bool,
@@ -129,7 +180,9 @@ impl<W: LogWriter> Ingest<W> {
             status.slot.clone_from(&source.slot);
             status.durable_lsn = recovered.durable.end_lsn;
         });
+        let memory = Arc::new(tokio::sync::Mutex::new(Memory::open(source.catalog_file.clone())));
         Ingest {
+            memory,
             source,
             writer,
             recovered,
@@ -177,15 +230,31 @@ impl<W: LogWriter> Ingest<W> {
             self.writer.append(Entry::Abort)?;
         }
         self.recovered.durable = self.writer.sync().await?;
+        let memory = self.memory.clone();
         let prepared = tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            prepared = prepare::prepare(&self.source, &mut self.recovered, &mut self.writer, &self.board) => prepared?,
+            prepared = async {
+                // Until the watcher of the session before has let go.
+                let mut memory = memory.lock().await;
+                prepare::prepare(&self.source, &mut self.recovered, &mut self.writer, &self.board, &mut memory).await
+            } => prepared?,
         };
         self.backoff.reset();
         self.streamed = true;
         tracing::info!(source = %self.source.name, slot = %self.source.slot, from = %prepared.from, "streaming");
         let (to_loop, requests) = mpsc::channel(1);
-        let _snapshot = self.start_snapshot(&prepared.tables, to_loop);
+        let _snapshot = self.start_snapshot(&prepared.tables, to_loop.clone());
+        let (to_flow, news) = mpsc::channel(1);
+        let hints = Arc::new(Hints::default());
+        let watcher = Watcher {
+            source: self.source.clone(),
+            board: self.board.clone(),
+            memory: self.memory.clone(),
+            hints: hints.clone(),
+            news: to_flow,
+            copies: to_loop,
+        };
+        let _watcher = watcher.start();
         let _monitor = monitor::start(&self.source, self.board.clone());
         let (board, name, now) = (self.board.clone(), self.source.name.clone(), Instant::now());
         let mut flow = Flow {
@@ -199,6 +268,11 @@ impl<W: LogWriter> Ingest<W> {
             writer: &mut self.writer,
             snapshots: &mut self.snapshots,
             requests,
+            news,
+            awaited: VecDeque::new(),
+            hints,
+            via_root: prepared.via_root,
+            whole_rows: self.source.whole_rows,
             waiting: None,
             appended: self.recovered.durable.offset.0,
             placed: VecDeque::new(),

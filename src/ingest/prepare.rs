@@ -1,13 +1,14 @@
 //! From nothing to a running stream: connect, look, prove continuity, make what is missing.
 
 use super::assemble::Assembler;
-use super::{IngestError, Source};
+use super::memory::Memory;
+use super::{IngestError, Source, watch};
 use crate::capture::catalog::{self, Table};
 use crate::capture::connection::{Connection, Purpose};
 use crate::capture::continuity::{self, History, Server, Start};
 use crate::capture::slot::Slot;
 use crate::capture::stream::Stream;
-use crate::capture::{CaptureError, publication, slot};
+use crate::capture::{CaptureError, publication, schema, slot};
 use crate::event::{Lsn, Position, TableName};
 use crate::log::{Epoch, LogWriter, Recovered};
 use crate::status::{Board, Code, State};
@@ -18,6 +19,8 @@ pub(super) struct Prepared {
     pub(super) assembler: Assembler,
     pub(super) tables: Vec<Table>,
     pub(super) catalog: Connection,
+    /// Partitions come as their root's rows.
+    pub(super) via_root: bool,
     /// Where the stream begins: everything before is in the log.
     pub(super) from: Lsn,
 }
@@ -32,16 +35,17 @@ pub(super) async fn prepare(
     recovered: &mut Recovered,
     writer: &mut impl LogWriter,
     board: &Board,
+    memory: &mut Memory,
 ) -> Result<Prepared, IngestError> {
     let mut replication = Connection::open(&source.address, Purpose::Replication).await?;
     let mut catalog = Connection::open(&source.address, Purpose::Query).await?;
-    let tables = preflight(source, &mut replication, &mut catalog).await?;
+    let mut tables = preflight(source, &mut replication, &mut catalog, watch::agreed(memory)).await?;
     let server = slot::identify(&mut replication).await?;
     let found = slot::inspect(&mut replication, &source.slot).await?;
     let start = judge(source, recovered, &server, found.as_ref())?;
 
     let names: Vec<TableName> = tables.iter().map(|table| table.name.clone()).collect();
-    publication::ensure(&mut catalog, &source.publication, &names).await?;
+    let via_root = prepare_publication(source, &mut catalog, &names, memory).await?;
     let from = match start {
         Start::Resume(from) => from,
         Start::Adopt(from) => begin_epoch(source, recovered, writer, &server, from).await?,
@@ -56,16 +60,45 @@ pub(super) async fn prepare(
         let before = recovered.epoch.as_ref().map_or(0, |epoch| epoch.start_lsn.get()).saturating_sub(1);
         Position { epoch, commit_lsn: Lsn::new(before), ordinal: 0 }
     });
-    let assembler = Assembler::new(epoch, last, source.tables.clone());
+    // Tables that came since the last run are for the watcher: what writes to them must be waited for.
+    tables.retain(|table| memory.known().is_some_and(|known| known.tables.contains_key(&table.oid)));
+    let captured = tables.iter().map(|table| table.oid).collect();
+    let assembler = Assembler::new(epoch, last, source.tables.clone(), captured, source.on_truncate);
     let stream = Stream::start(replication, &source.slot, &source.publication, from, false).await?;
-    Ok(Prepared { stream, assembler, tables, catalog, from })
+    Ok(Prepared { stream, assembler, tables, catalog, via_root, from })
 }
 
-/// What can be found wrong without changing anything: also what `walbridge check` looks at.
+/// Makes the publication, or has it send what it lacks; then remembers what the tables are like, if nothing is known yet:
+/// before there is a slot, so that whatever is redefined later is found out. Returns whether partitions come as their root's
+/// rows.
+async fn prepare_publication(
+    source: &Source,
+    catalog: &mut Connection,
+    names: &[TableName],
+    memory: &mut Memory,
+) -> Result<bool, IngestError> {
+    let found = schema::publication(catalog, &source.publication).await?;
+    let agreed = watch::agreed(memory);
+    // If somebody changed that, the tables have other names in the publication; there is an alarm for it.
+    if found.is_none_or(|found| agreed.is_none_or(|agreed| agreed == found.via_root)) {
+        publication::ensure(catalog, &source.publication, names).await?;
+    }
+    if memory.known().is_none() {
+        let found = schema::publication(catalog, &source.publication).await?;
+        let via_root = found.is_none_or(|found| found.via_root);
+        let look = schema::look(catalog, &source.publication, &source.tables, via_root).await?;
+        memory.keep(watch::first_known(source, look.inventory)).await?;
+    }
+    Ok(watch::agreed(memory).unwrap_or(true))
+}
+
+/// What can be found wrong without changing anything: also what `walbridge check` looks at. `via_root`: partitions come as
+/// their root's rows; `None` if that is still the publication's to say.
 pub(crate) async fn preflight(
     source: &Source,
     replication: &mut Connection,
     catalog: &mut Connection,
+    via_root: Option<bool>,
 ) -> Result<Vec<Table>, CaptureError> {
     if catalog.server_version() < OLDEST_SERVER {
         return Err(CaptureError::halt(
@@ -75,7 +108,9 @@ pub(crate) async fn preflight(
         ));
     }
     slot::identify(replication).await?;
-    let mut tables = catalog::tables(catalog).await?;
+    let found = schema::publication(catalog, &source.publication).await?;
+    let via_root = via_root.unwrap_or_else(|| found.is_none_or(|found| found.via_root));
+    let mut tables = catalog::tables(catalog, via_root).await?;
     tables.retain(|table| (source.tables)(&table.name));
     if tables.is_empty() {
         return Err(CaptureError::halt(
@@ -87,13 +122,7 @@ pub(crate) async fn preflight(
             "Mend the patterns, or create the tables first",
         ));
     }
-    refuse(
-        &tables,
-        Code::SourceIdentity,
-        |table| table.key().is_empty(),
-        "have no primary key, so their rows cannot be named",
-        "Give them one, or exclude them with \"!schema.table\" in `tables`",
-    )?;
+    refuse_without_key(source, catalog, &tables).await?;
     refuse(
         &tables,
         Code::SourcePublication,
@@ -118,6 +147,35 @@ pub(crate) async fn preflight(
         )?;
     }
     Ok(tables)
+}
+
+/// Tables whose rows cannot be named.
+async fn refuse_without_key(source: &Source, catalog: &mut Connection, tables: &[Table]) -> Result<(), CaptureError> {
+    let is_bad = |table: &&Table| !table.has_identity() || table.key().is_empty() && !source.whole_rows;
+    let mut told = Vec::new();
+    for table in tables.iter().filter(is_bad) {
+        told.push(format!("{} ({})", table.name, catalog::why_without_key(catalog, table).await?));
+    }
+    if told.is_empty() {
+        return Ok(());
+    }
+    let bad = tables.iter().filter(is_bad).filter(|table| table.primary_key.is_empty());
+    let full: Vec<String> =
+        bad.map(|table| format!("ALTER TABLE {} REPLICA IDENTITY FULL;", publication::quoted(&table.name))).collect();
+    let whole_rows = match (full.is_empty(), source.whole_rows) {
+        (true, _) => String::new(),
+        (false, true) => format!(". Or run {}", full.join(" ")),
+        (false, false) => {
+            format!(". Or take the whole row as their key, with tables_without_key = \"full\" and {}", full.join(" "))
+        }
+    };
+    Err(CaptureError::halt(
+        Code::SourceIdentity,
+        format!("the rows of these tables cannot be named: {}", told.join(", ")),
+        format!(
+            "Give them a primary key that is not deferrable, or exclude them with \"!schema.table\" in `tables`{whole_rows}"
+        ),
+    ))
 }
 
 fn refuse(

@@ -1,6 +1,6 @@
 //! Asking the catalog. One statement a look, for all tables, so that it costs a busy server little.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use postgres_protocol::escape::escape_literal;
 
@@ -10,15 +10,19 @@ use super::super::error::CaptureError;
 use super::super::slot::{parsed, text};
 use super::super::snapshot::chunk::without_page_header;
 use super::fingerprint::{Fingerprint, Inventory, Publication};
-use crate::event::{Lsn, TableFilter};
+use crate::event::{Lsn, TableFilter, TableName, Timestamp};
 
 /// What a look found.
 #[derive(Clone, Debug)]
 pub struct Look {
     /// The catalog as it was.
     pub inventory: Inventory,
+    /// Tables that are there and not meant.
+    pub unwanted: HashMap<u32, TableName>,
     /// Everything in it was committed before this LSN.
     pub seen_upto: Lsn,
+    /// The server's clock.
+    pub at: Timestamp,
 }
 
 /// Before it `pg_publication_tables` names generated columns too, although they are not sent (manual, "Generated Column
@@ -37,7 +41,7 @@ pub async fn look(
 ) -> Result<Look, CaptureError> {
     let found = self::publication(connection, publication).await?;
     let rows = connection.query("looking at the tables", &statement(publication, via_root)).await?;
-    let mut tables = BTreeMap::new();
+    let (mut tables, mut unwanted) = (BTreeMap::new(), HashMap::new());
     for row in &rows {
         let json = text(row, 0).unwrap_or_default();
         let mut print: Fingerprint = serde_json::from_str(&json).map_err(|error| {
@@ -48,13 +52,28 @@ pub async fn look(
         }
         if wanted(&print.name()) {
             tables.insert(print.oid, print);
+        } else {
+            unwanted.insert(print.oid, print.name());
         }
     }
     // Behind the look, so that it lies behind every commit that the look saw.
-    let sql = "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END";
+    let sql = "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END, \
+               (extract(epoch FROM clock_timestamp()) * 1000000)::int8";
     let rows = connection.query("asking for the WAL's end", sql).await?;
-    let seen_upto = rows.first().and_then(|row| parsed(row, 0)).map(without_page_header).unwrap_or_default();
-    Ok(Look { inventory: Inventory { publication: found, tables }, seen_upto })
+    let row = rows.first().ok_or_else(|| CaptureError::Protocol("no WAL position was told".to_owned()))?;
+    let seen_upto = without_page_header(parsed(row, 0).unwrap_or_default());
+    let at = Timestamp::from_unix_micros(parsed(row, 1).unwrap_or_default());
+    Ok(Look { inventory: Inventory { publication: found, tables }, unwanted, seen_upto, at })
+}
+
+/// A partitioned table and everything below it.
+///
+/// # Errors
+/// The query failed.
+pub async fn partition_tree(connection: &mut Connection, root: u32) -> Result<Vec<u32>, CaptureError> {
+    let sql = format!("SELECT relid::oid FROM pg_partition_tree({root}::oid::regclass)");
+    let rows = connection.query("looking at partitions", &sql).await?;
+    Ok(rows.iter().filter_map(|row| parsed(row, 0)).collect())
 }
 
 /// The publication as it is.

@@ -59,6 +59,15 @@ pub enum Request {
         /// Answered when it is decided.
         placed: oneshot::Sender<Placed>,
     },
+    /// Copy this table from here on: for the first time if the log knows nothing of it, else once more.
+    Copy {
+        /// The table.
+        table: super::catalog::Table,
+        /// Why once more, for people.
+        reason: String,
+        /// Answered once a crash would not forget it.
+        begun: oneshot::Sender<Result<(), CaptureError>>,
+    },
     /// Reading a table failed; it will be tried again.
     Trouble {
         /// The table, for people.

@@ -24,6 +24,7 @@ mod pipeline;
 mod pipeline_kill;
 mod pipeline_life;
 mod schema;
+mod setup;
 mod sinks;
 mod sinks_file;
 mod sinks_rows;

@@ -134,7 +134,7 @@ impl StatusView {
             summary: summary(status),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             sources: status.sources.iter().map(|(name, source)| (name.clone(), SourceView::of(source))).collect(),
-            sinks: status.sinks.iter().map(|(name, sink)| (name.clone(), SinkView::of(sink, now))).collect(),
+            sinks: status.sinks.iter().map(|(name, sink)| (name.clone(), SinkView::of(sink, status, now))).collect(),
         }
     }
 }
@@ -181,7 +181,10 @@ impl FindingView {
 }
 
 impl SinkView {
-    fn of(sink: &SinkStatus, now: Timestamp) -> Self {
+    fn of(sink: &SinkStatus, status: &Status, now: Timestamp) -> Self {
+        // The source's word is the newer one while the sink's loop is busy: never "nothing to do" beside a longer log.
+        let events = status.sources.get(&sink.source).map_or(0, |source| source.events);
+        let behind = sink.checkpoint.map_or(0, |checkpoint| events.saturating_sub(checkpoint.0));
         SinkView {
             state: sink.state.to_string(),
             code: sink.code.map(|code| code.to_string()),
@@ -191,7 +194,7 @@ impl SinkView {
             checkpoint: sink.checkpoint,
             position: sink.position,
             lag_bytes: sink.lag_bytes,
-            lag_events: sink.lag_events,
+            lag_events: sink.lag_events.max(behind),
             lag_seconds: sink.lag_seconds(now),
             applied: sink.applied,
             rejected: sink.rejected,

@@ -1,5 +1,7 @@
 //! `walbridge check`: looks at every source and sink without changing anything.
 
+use std::sync::Arc;
+
 use super::{resolve, tables};
 use crate::capture::CaptureError;
 use crate::capture::connection::{Connection, Purpose};
@@ -22,19 +24,19 @@ pub struct Finding {
 pub async fn check(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
     for source in &config.sources {
-        let problem = look_at_source(source, &config.log).await.err().map(|error| (error.code(), error.to_string()));
+        let problem = look_at_source(source).await.err().map(|error| (error.code(), error.to_string()));
         let reachable = problem.is_none();
         findings.push(Finding { subject: format!("source {}", source.name), problem });
         for sink in config.sinks.iter().filter(|sink| sink.source == source.name) {
-            let problem = look_at_sink(source, &config.log, sink, reachable).await;
+            let problem = look_at_sink(source, sink, reachable).await;
             findings.push(Finding { subject: format!("sink {}", sink.name), problem });
         }
     }
     findings
 }
 
-async fn look_at_source(source: &config::Source, logs: &config::Log) -> Result<(), CaptureError> {
-    let source = resolve(source, logs);
+async fn look_at_source(source: &config::Source) -> Result<(), CaptureError> {
+    let source = resolve(source);
     let mut replication = Connection::open(&source.address, Purpose::Replication).await?;
     let mut catalog = Connection::open(&source.address, Purpose::Query).await?;
     preflight(&source, &mut replication, &mut catalog, None).await?;
@@ -43,12 +45,7 @@ async fn look_at_source(source: &config::Source, logs: &config::Log) -> Result<(
     Ok(())
 }
 
-async fn look_at_sink(
-    source: &config::Source,
-    logs: &config::Log,
-    sink: &config::Sink,
-    source_is_sound: bool,
-) -> Option<(Code, String)> {
+async fn look_at_sink(source: &config::Source, sink: &config::Sink, source_is_sound: bool) -> Option<(Code, String)> {
     if let Target::Redis { url, value, ttl, .. } = &sink.target {
         // Connecting reads the checkpoint, and changes nothing.
         let options = redis::Options {
@@ -56,7 +53,7 @@ async fn look_at_sink(
             url: url.clone(),
             value: tables::value_kind(*value),
             ttl: *ttl,
-            keys_of: tables::keys_of(None, &[]),
+            keys_of: tables::keys_of(Arc::default(), false),
             response_timeout: redis::RESPONSE_TIMEOUT,
         };
         let looked = match redis::RedisSink::new(options) {
@@ -76,7 +73,7 @@ async fn look_at_sink(
         return None;
     }
     // Before the first start there is no publication to learn the tables from; the key is then checked at the start.
-    let relations = tables::relations(&resolve(source, logs), &sink.tables).await.ok()?;
+    let relations = tables::relations(&resolve(source), &sink.tables).await.ok()?;
     relations.iter().find_map(|relation| {
         let error = template.check(relation).err()?;
         Some((Code::ConfigInvalid, format!("key = \"{text}\" for table {}: {error}", relation.name)))

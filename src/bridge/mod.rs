@@ -8,9 +8,11 @@ mod check;
 mod retention;
 #[cfg(feature = "search")]
 mod search;
+mod setup;
 mod sinks;
 mod tables;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +22,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use self::check::{Finding, check};
+pub use self::setup::{Administrator, Setup, setup};
 use crate::admin::{Admin, SearchRegistry};
 use crate::config::{self, Config, SnapshotMode};
 use crate::ingest::{CATALOG_FILE_NAME, Halt, Ingest, OnSchemaChange, OnTableDrop, OnTruncate, Source};
@@ -61,6 +64,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> ExitCode {
             Err(error) => return fail(ExitCode::Halted, error.code(), &error),
         }
     }
+    announce(&config, &board);
     let mut readers = JoinSet::new();
     let registry = start_readers(&config, &opened, &board, &stop, &mut readers);
     readers.spawn(port.serve(config.admin.token.clone(), board.clone(), registry, stop.clone()));
@@ -75,6 +79,19 @@ pub async fn run(config: Config, stop: CancellationToken) -> ExitCode {
         tracing::warn!(seconds, "not everything ended in time; the rest is left as a crash would leave it");
     }
     if exit == ExitCode::Clean && is_halted(&board) { ExitCode::Halted } else { exit }
+}
+
+/// Puts everybody on the board before anybody can look: an empty one would read as "all is well".
+fn announce(config: &Config, board: &Board) {
+    for source in &config.sources {
+        board.source(&source.name, |status| status.slot.clone_from(&source.slot));
+    }
+    for sink in &config.sinks {
+        board.sink(&sink.name, |status| {
+            status.kind = sink.target.kind();
+            status.source.clone_from(&sink.source);
+        });
+    }
 }
 
 /// Starts what reads the logs: the sinks, and retention. Returns who can be searched.
@@ -163,11 +180,12 @@ fn open(source: &config::Source, logs: &config::Log) -> Result<Opened, LogError>
     let (writer, log, recovered) = embedded::open(&logs.path_of(&source.name), Options::default())?;
     tracing::info!(source = %source.name, log = %log.id(), events = %recovered.durable.offset,
         end_lsn = %recovered.durable.end_lsn, truncated_bytes = recovered.truncated_bytes, "log opened");
-    Ok(Opened { source: resolve(source, logs), writer, log, recovered })
+    let source = Source { catalog_file: logs.path_of(&source.name).join(CATALOG_FILE_NAME), ..resolve(source) };
+    Ok(Opened { source, writer, log, recovered })
 }
 
 /// The source as the ingest loop wants it.
-fn resolve(source: &config::Source, logs: &config::Log) -> Source {
+fn resolve(source: &config::Source) -> Source {
     let tables = source.tables.clone();
     Source {
         name: source.name.clone(),
@@ -191,7 +209,8 @@ fn resolve(source: &config::Source, logs: &config::Log) -> Source {
             config::OnTruncate::Halt => OnTruncate::Halt,
         },
         watch_interval: source.watch_interval,
-        catalog_file: logs.path_of(&source.name).join(CATALOG_FILE_NAME),
+        // Only a source that runs remembers.
+        catalog_file: PathBuf::new(),
     }
 }
 

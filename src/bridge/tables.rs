@@ -1,6 +1,5 @@
 //! What a sink must know of its tables before it starts.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::capture::CaptureError;
@@ -9,7 +8,7 @@ use crate::capture::{catalog, schema};
 use crate::config::{RedisValue, TablePatterns};
 use crate::event::{Relation, TableName};
 use crate::ingest::Source;
-use crate::project::key::KeyTemplate;
+use crate::project::known::KnownTables;
 use crate::sink::redis::{DocumentKeys, KeysOf, ValueKind};
 
 /// The tables that a sink takes, as they are published now.
@@ -28,24 +27,15 @@ pub(super) async fn relations(source: &Source, patterns: &TablePatterns) -> Resu
     Ok(relations)
 }
 
-/// How the keys of each table's documents are found again when it is truncated.
-pub(super) fn keys_of(template: Option<&KeyTemplate>, relations: &[Arc<Relation>]) -> KeysOf {
-    let all = relations.len() == 1;
-    let patterns: HashMap<TableName, (KeyTemplate, Arc<Relation>)> = relations
-        .iter()
-        .map(|relation| {
-            let template = template.cloned().unwrap_or_else(|| KeyTemplate::default_for(relation));
-            (relation.name.clone(), (template, relation.clone()))
-        })
-        .collect();
-    Arc::new(move |table: &TableName| match patterns.get(table).cloned() {
-        Some((template, relation)) => DocumentKeys {
-            glob: template.glob(),
-            matches: Arc::new(move |key: &[u8]| template.may_be_ours(&relation, key)),
-            all,
-        },
-        // A table made since the start: nothing of it is told apart from what is not ours, so nothing is removed.
-        None => DocumentKeys { glob: Vec::new(), matches: Arc::new(|_: &[u8]| false), all: false },
+/// How the keys of each table's documents are found again when it is truncated. `one_table`: the sink has no other.
+pub(super) fn keys_of(known: Arc<KnownTables>, one_table: bool) -> KeysOf {
+    Arc::new(move |table: &TableName| {
+        let (known, name) = (known.clone(), table.clone());
+        DocumentKeys {
+            glob: known.glob(table),
+            matches: Arc::new(move |key: &[u8]| known.may_be_ours(&name, key)),
+            all: one_table,
+        }
     })
 }
 

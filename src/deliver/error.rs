@@ -3,6 +3,7 @@
 use crate::capture::CaptureError;
 use crate::event::Offset;
 use crate::log::{LogError, LogId};
+use crate::project::ProjectError;
 use crate::sink::SinkError;
 use crate::status::{Code, Disposition};
 
@@ -33,6 +34,23 @@ pub enum DeliverError {
         /// The oldest there is.
         start: Offset,
     },
+    /// A table was copied again, and the beginning of that copy is no longer in the log.
+    #[error(
+        "table {table} was copied again from offset {since} of the log on, and retention has removed everything before {start}: \
+         which documents are stale cannot be told any more. Start over to fill the sink from a new copy of the tables \
+         (docs/operating.md, \"Starting over\"), and keep more with [log] retain"
+    )]
+    CopyExpired {
+        /// The table.
+        table: String,
+        /// Where its copy began.
+        since: Offset,
+        /// The oldest there is.
+        start: Offset,
+    },
+    /// The sink's key does not fit one of its tables.
+    #[error("{0}")]
+    Template(ProjectError),
     /// The target was filled from another log.
     #[error(
         "the target was filled from log {found}, this is log {ours}: its rows may be older or newer than ours. Empty the \
@@ -65,7 +83,8 @@ impl DeliverError {
             DeliverError::Log(error) => error.code(),
             DeliverError::Readback(error) => error.code(),
             DeliverError::DeadLetters(_) => Code::LogIo,
-            DeliverError::Stranded { .. } => Code::LogExpired,
+            DeliverError::Stranded { .. } | DeliverError::CopyExpired { .. } => Code::LogExpired,
+            DeliverError::Template(_) => Code::ConfigInvalid,
             DeliverError::OtherLog { .. } => Code::SinkRegressed,
             DeliverError::Refused { .. } => Code::SinkRejected,
         }
@@ -80,9 +99,11 @@ impl DeliverError {
             DeliverError::Readback(error) => error.disposition(),
             // A full disk is made room on.
             DeliverError::DeadLetters(_) => Disposition::Retry,
-            DeliverError::Stranded { .. } | DeliverError::OtherLog { .. } | DeliverError::Refused { .. } => {
-                Disposition::Stop
-            }
+            DeliverError::Template(_)
+            | DeliverError::Stranded { .. }
+            | DeliverError::CopyExpired { .. }
+            | DeliverError::OtherLog { .. }
+            | DeliverError::Refused { .. } => Disposition::Stop,
         }
     }
 }

@@ -2,10 +2,11 @@
 
 pub mod coalesce;
 pub mod key;
+pub mod known;
 pub mod line;
 pub mod mutation;
 pub mod row;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use row::{Kind, ProjectError, Projection};

@@ -5,6 +5,8 @@
 //! loops share the process's runtime.
 
 mod check;
+#[cfg(feature = "search")]
+mod learn;
 mod retention;
 #[cfg(feature = "search")]
 mod search;

@@ -10,17 +10,15 @@ use crate::capture::readback::Readback;
 use crate::config::{self, Target};
 use crate::dead_letter::DeadLetters;
 use crate::deliver::{Deliver, Limits, OnReject};
-use crate::event::Relation;
 use crate::ingest::Source;
 use crate::log::embedded::Log;
 use crate::project::key::KeyTemplate;
 use crate::project::known::KnownTables;
 use crate::project::{Kind, Projection};
-use crate::retry::Backoff;
 use crate::sink::Sink;
 use crate::sink::file::{self, FileSink};
 use crate::sink::redis::{self, RedisSink};
-use crate::status::{Board, Code, Disposition, State};
+use crate::status::{Board, Code, State};
 
 /// What a sink's loop is made of.
 pub(super) struct Parts {
@@ -71,7 +69,7 @@ pub(super) async fn run(parts: Parts, stop: &CancellationToken) {
             // Only a new index must be told what the tables are like.
             let relations = match has_index(&path) {
                 true => Vec::new(),
-                false => match relations(&parts, stop).await {
+                false => match super::learn::relations(&parts, stop).await {
                     Some(relations) => relations,
                     None => return,
                 },
@@ -120,34 +118,6 @@ async fn deliver(parts: Parts, sink: impl Sink, kind: Kind, known: Arc<KnownTabl
     };
     // Why it ended is on the board, and in the process's log, by then.
     let _ = deliver.run(stop).await;
-}
-
-/// The sink's tables as they are now, for an index that is to be made. Waits for a source that is not there yet; a source that refuses is for the ingest
-/// loop to report.
-#[cfg(feature = "search")]
-async fn relations(parts: &Parts, stop: &CancellationToken) -> Option<Vec<Arc<Relation>>> {
-    let mut backoff = Backoff::default();
-    loop {
-        let found = tokio::select! {
-            () = stop.cancelled() => return None,
-            found = tables::relations(&parts.source, &parts.config.tables) => found,
-        };
-        match found {
-            Ok(relations) => return Some(relations),
-            Err(error) => {
-                let waits = error.disposition() == Disposition::Retry;
-                parts.board.sink(&parts.config.name, |status| {
-                    status.state = if waits { State::Starting } else { State::Paused };
-                    status.code = Some(error.code());
-                    status.message = Some(format!("waiting for the source, to learn its tables: {error}"));
-                });
-            }
-        }
-        tokio::select! {
-            () = stop.cancelled() => return None,
-            () = tokio::time::sleep(backoff.next_delay()) => {}
-        }
-    }
 }
 
 /// The configured key template. Whether it fits a table is found when the first event of that comes.

@@ -7,7 +7,7 @@ use super::World;
 async fn conflicts_merges_cascades_triggers_and_rules_arrive_as_the_rows_they_changed() {
     let tables = "CREATE TABLE t (id int PRIMARY KEY, a text, n int DEFAULT 0);
          CREATE TABLE child (id int PRIMARY KEY, t_id int REFERENCES t ON DELETE CASCADE ON UPDATE CASCADE);
-         CREATE TABLE orphan (id int PRIMARY KEY, t_id int REFERENCES t ON DELETE SET NULL);
+         CREATE TABLE orphan (id int PRIMARY KEY, t_id int REFERENCES t ON DELETE SET NULL ON UPDATE CASCADE);
          CREATE TABLE audit (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, what text);
          CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO audit (what) VALUES (TG_OP); NEW.n := NEW.n + 1; RETURN NEW; END $$;
          CREATE TRIGGER noted BEFORE INSERT OR UPDATE ON t FOR EACH ROW EXECUTE FUNCTION note();

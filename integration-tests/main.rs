@@ -33,3 +33,4 @@ mod sinks_tantivy;
 mod support;
 mod support_servers;
 mod tidy;
+mod values;

@@ -55,6 +55,9 @@ impl Capture {
             on_truncate: OnTruncate::Apply,
             watch_interval: Duration::from_millis(200),
             catalog_file: directory.join(CATALOG_FILE_NAME),
+            snapshot_workers: 2,
+            snapshot_rate: None,
+            binary: true,
         });
         let plan = role::administrator_of(url).map(|administrator| (administrator, source.clone()));
         let (writer, log, recovered) = embedded::open(directory, Options::default()).expect("the log opens");

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::check::{Finding, check};
 pub use self::setup::{Administrator, Setup, setup};
 use crate::admin::{Admin, SearchRegistry};
-use crate::config::{self, Config, SnapshotMode};
+use crate::config::{self, Config, SnapshotMode, Values};
 use crate::ingest::{CATALOG_FILE_NAME, Halt, Ingest, OnSchemaChange, OnTableDrop, OnTruncate, Source};
 use crate::log::embedded::{self, Log, Options};
 use crate::log::{LogError, Recovered};
@@ -213,6 +213,9 @@ fn resolve(source: &config::Source) -> Source {
         watch_interval: source.watch_interval,
         // Only a source that runs remembers.
         catalog_file: PathBuf::new(),
+        snapshot_workers: source.snapshot_workers,
+        snapshot_rate: source.snapshot_rate,
+        binary: source.values == Values::Auto,
     }
 }
 
@@ -220,10 +223,12 @@ fn resolve(source: &config::Source) -> Source {
 async fn ingest(opened: Opened, board: Board, stop: CancellationToken) -> Option<Halt> {
     let Opened { source, writer, recovered, .. } = opened;
     let (tell, ended) = oneshot::channel();
-    let name = source.name.clone();
+    let (name, shared) = (source.name.clone(), tokio::runtime::Handle::current());
     let body = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let outcome = runtime.map(|runtime| runtime.block_on(Ingest::new(source, writer, recovered, board).run(&stop)));
+        let outcome = runtime.map(|runtime| {
+            runtime.block_on(Ingest::new(source, writer, recovered, board).workers_on(shared).run(&stop))
+        });
         let _ = tell.send(outcome);
     };
     let thread = std::thread::Builder::new().name(format!("ingest-{name}")).spawn(body);

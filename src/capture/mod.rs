@@ -20,5 +20,6 @@ pub mod snapshot;
 pub mod stream;
 mod tls;
 mod transport;
+pub mod types;
 
 pub use error::{CaptureError, ServerError};

@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::key::{Describe, Key, Section};
 use super::pattern::TablePatterns;
 use super::reader::Item;
-use super::value::{Choice, Patterns, Positive};
+use super::value::{Bytes, Choice, Count, Limit, Patterns, Positive};
 use crate::capture::address::Address;
 
 /// A database to capture.
@@ -36,6 +36,12 @@ pub struct Source {
     pub truncate: OnTruncate,
     /// How often the catalog is looked at for changed definitions.
     pub watch_interval: Duration,
+    /// How many workers copy them.
+    pub snapshot_workers: usize,
+    /// How many bytes a second they may read.
+    pub snapshot_rate: Option<u64>,
+    /// In which form values are asked for.
+    pub values: Values,
 }
 
 /// What happens to tables without a primary key.
@@ -109,6 +115,19 @@ impl Choice for SnapshotMode {
         &[("initial", SnapshotMode::Initial), ("never", SnapshotMode::Never)];
 }
 
+/// The form in which the stream carries values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Values {
+    /// Binary as long as every type is known, else text.
+    Auto,
+    /// Text.
+    Text,
+}
+
+impl Choice for Values {
+    const WORDS: &'static [(&'static str, Self)] = &[("auto", Values::Auto), ("text", Values::Text)];
+}
+
 static URL: Key<SecretString> = Key::required(
     "url",
     "\"postgres://walbridge@db.internal/shop\"",
@@ -142,6 +161,25 @@ static SNAPSHOT: Key<SnapshotMode> = Key::default(
     "\"initial\"",
     "\"never\"",
     "`initial` copies the rows that are there already, once for each table; `never` takes only changes from now on.",
+);
+static VALUES: Key<Values> = Key::default(
+    "values",
+    "\"auto\"",
+    "\"text\"",
+    "The form in which PostgreSQL sends values: `auto` is binary while every captured type is known, which is cheaper for the server, and text otherwise; the outcome is the same.",
+);
+
+static SNAPSHOT_WORKERS: Key<Count> = Key::default(
+    "snapshot_workers",
+    "2",
+    "4",
+    "How many connections copy existing rows at the same time; several may work at one table.",
+);
+static SNAPSHOT_RATE: Key<Limit<Bytes>> = Key::default(
+    "snapshot_rate",
+    "\"unlimited\"",
+    "\"50MiB\"",
+    "How many bytes a second they may copy together, on average.",
 );
 
 static TABLES_WITHOUT_KEY: Key<TablesWithoutKey> = Key::default(
@@ -187,6 +225,9 @@ pub(super) static KEYS: &[&dyn Describe] = &[
     &ON_TABLE_DROP,
     &TRUNCATE,
     &WATCH_INTERVAL,
+    &SNAPSHOT_WORKERS,
+    &SNAPSHOT_RATE,
+    &VALUES,
 ];
 
 /// PostgreSQL's limit for names (`NAMEDATALEN - 1`).
@@ -212,6 +253,9 @@ pub(super) fn read(name: &str, section: &Section<'_>) -> Option<Source> {
         section.get(&TRUNCATE),
         section.get(&WATCH_INTERVAL),
     );
+    let snapshot_workers = section.get(&SNAPSHOT_WORKERS);
+    let snapshot_rate = section.get(&SNAPSHOT_RATE);
+    let values = section.get(&VALUES);
     let default_name = format!("walbridge_{}", name.replace('-', "_"));
     let slot = server_name(section, &SLOT, &default_name, is_slot_name, "1 to 63 lower-case letters, digits and _");
     let publication = server_name(
@@ -238,6 +282,9 @@ pub(super) fn read(name: &str, section: &Section<'_>) -> Option<Source> {
         on_table_drop: policies.2?,
         truncate: policies.3?,
         watch_interval: policies.4?.0,
+        snapshot_workers: snapshot_workers?.0,
+        snapshot_rate: snapshot_rate?.0.map(|bytes| bytes.0),
+        values: values?,
     })
 }
 

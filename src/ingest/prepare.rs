@@ -8,6 +8,7 @@ use crate::capture::connection::{Connection, Purpose};
 use crate::capture::continuity::{self, History, Server, Start};
 use crate::capture::slot::Slot;
 use crate::capture::stream::Stream;
+use crate::capture::types::Types;
 use crate::capture::{CaptureError, publication, schema, slot};
 use crate::event::{Lsn, Position, TableName};
 use crate::log::{Epoch, LogWriter, Recovered};
@@ -23,12 +24,14 @@ pub(super) struct Prepared {
     pub(super) via_root: bool,
     /// Where the stream begins: everything before is in the log.
     pub(super) from: Lsn,
+    /// It carries values in binary form.
+    pub(super) binary: bool,
 }
 
 /// `pg_publication_tables.attnames` and row filters came with 15.
 const OLDEST_SERVER: u32 = 150_000;
 
-/// Does it all, in an order in which a failure at any point leaves nothing half made: tables are judged before the
+/// Does it all (with `types`, values are asked for in binary form if all are known), in an order in which a failure at any point leaves nothing half made: tables are judged before the
 /// publication is touched, and the publication is there before the slot's consistent point.
 pub(super) async fn prepare(
     source: &Source,
@@ -36,6 +39,7 @@ pub(super) async fn prepare(
     writer: &mut impl LogWriter,
     board: &Board,
     memory: &mut Memory,
+    types: Option<&mut Types>,
 ) -> Result<Prepared, IngestError> {
     let mut replication = Connection::open(&source.address, Purpose::Replication).await?;
     let mut catalog = Connection::open(&source.address, Purpose::Query).await?;
@@ -64,8 +68,12 @@ pub(super) async fn prepare(
     tables.retain(|table| memory.known().is_some_and(|known| known.tables.contains_key(&table.oid)));
     let captured = tables.iter().map(|table| table.oid).collect();
     let assembler = Assembler::new(epoch, last, source.tables.clone(), captured, source.on_truncate);
-    let stream = Stream::start(replication, &source.slot, &source.publication, from, false).await?;
-    Ok(Prepared { stream, assembler, tables, catalog, via_root, from })
+    let binary = match types {
+        Some(types) => types.render_all(&mut catalog, &tables).await?,
+        None => false,
+    };
+    let stream = Stream::start(replication, &source.slot, &source.publication, from, binary).await?;
+    Ok(Prepared { stream, assembler, tables, catalog, via_root, from, binary })
 }
 
 /// Makes the publication, or has it send what it lacks; then remembers what the tables are like, if nothing is known yet:

@@ -33,7 +33,13 @@ impl<W: LogWriter> Flow<'_, W> {
                 }
             }
         }
-        catalog::resolve_shapes(&mut self.catalog, &mut self.shapes, &mut relation).await?;
+        self.types.resolve(&mut self.catalog, &mut relation).await?;
+        if self.binary
+            && let Some(column) = self.types.text_only(&relation)
+        {
+            let (table, column) = (relation.name.to_string(), column.name.clone());
+            return Err(IngestError::TextNeeded { table, column });
+        }
         self.assembler.learn(relation);
         Ok(())
     }
@@ -54,7 +60,7 @@ impl<W: LogWriter> Flow<'_, W> {
             return Ok(());
         }
         loop {
-            match self.awaited.front() {
+            match self.heard.front() {
                 Some(News::Passed { seen_upto, .. }) if self.passed < *seen_upto => {
                     self.feedback.ask();
                     return Ok(());
@@ -62,7 +68,7 @@ impl<W: LogWriter> Flow<'_, W> {
                 Some(_) => {}
                 None => return Ok(()),
             }
-            match self.awaited.pop_front() {
+            match self.heard.pop_front() {
                 Some(News::Passed { emptied, at, done, .. }) => {
                     if !emptied.is_empty() {
                         self.writer.append(Entry::Begin(&self.assembler.chunk_unit(at)))?;

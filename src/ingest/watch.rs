@@ -113,6 +113,7 @@ impl Watcher {
     async fn looks(&self, memory: &mut Memory, backoff: &mut Backoff) -> Result<std::convert::Infallible, Ended> {
         let mut connection = Connection::open(&self.source.address, Purpose::Query).await?;
         let mut publish_at = Instant::now();
+        let mut settling = Settling::default();
         loop {
             let started = Instant::now();
             let (wanted, via_root) = (&self.source.tables, agreed(memory).unwrap_or(true));
@@ -126,7 +127,8 @@ impl Watcher {
                 }
             }
             let missed = self.missed(&mut connection).await?;
-            self.act(look, &missed, memory).await?;
+            settling.look(&mut connection, &look.inventory, memory.known()).await?;
+            self.act(look, &missed, &settling, memory).await?;
             let pause = self.source.watch_interval.max(cost.saturating_mul(SHARE));
             tokio::time::sleep(PAUSE_MIN).await;
             tokio::select! {
@@ -174,7 +176,13 @@ impl Watcher {
     }
 
     /// Does what follows from a look, then remembers it.
-    async fn act(&self, look: Look, missed: &BTreeSet<u32>, memory: &mut Memory) -> Result<(), Ended> {
+    async fn act(
+        &self,
+        look: Look,
+        missed: &BTreeSet<u32>,
+        settling: &Settling,
+        memory: &mut Memory,
+    ) -> Result<(), Ended> {
         let expected = Expected {
             publication: publication::quoted_name(&self.source.publication),
             via_root: agreed(memory).unwrap_or(true),
@@ -183,7 +191,7 @@ impl Watcher {
         };
         self.show(&schema::inspect(&look.inventory, &expected));
         let known = memory.known().cloned().unwrap_or_default();
-        let plan = Plan::make(&self.source, &known, look, missed);
+        let plan = Plan::make(&self.source, &known, look, missed, settling);
         if let Some(change) = plan.changes.iter().find(|change| change.alters_a_table())
             && self.source.on_schema_change == OnSchemaChange::Halt
         {
@@ -200,13 +208,28 @@ impl Watcher {
             self.tell(News::Passed { seen_upto: plan.seen_upto, at: plan.at, emptied, done }).await?;
             is_done.await.map_err(|_| LoopGone)?;
         }
+        let mut begun = known;
         for (print, reason) in plan.copies {
-            let (begun, is_begun) = oneshot::channel();
-            let request = Request::Copy { table: print.to_table(), reason, begun };
-            self.copies.send(request).await.map_err(|_| LoopGone)?;
-            is_begun.await.map_err(|_| LoopGone)??;
+            if let Err(error) = self.copy(&print, reason).await? {
+                // What is begun is not begun once more for that.
+                self.keep(memory, begun).await?;
+                return Err(error.into());
+            }
+            begun.tables.insert(print.oid, print);
         }
-        match memory.keep(plan.known).await {
+        self.keep(memory, plan.known).await
+    }
+
+    /// Has a table copied from here on. The inner error is the source's.
+    async fn copy(&self, print: &Fingerprint, reason: String) -> Result<Result<(), CaptureError>, LoopGone> {
+        let (begun, is_begun) = oneshot::channel();
+        let request = Request::Copy { table: print.to_table(), reason, begun };
+        self.copies.send(request).await.map_err(|_| LoopGone)?;
+        is_begun.await.map_err(|_| LoopGone)
+    }
+
+    async fn keep(&self, memory: &mut Memory, now: Inventory) -> Result<(), Ended> {
+        match memory.keep(now).await {
             Ok(()) => Ok(()),
             Err(error) => self.stop(error.into()).await,
         }
@@ -241,7 +264,7 @@ pub(super) fn agreed(memory: &Memory) -> Option<bool> {
 
 /// What is known when a source is captured for the first time.
 pub(super) fn first_known(source: &Source, mut now: Inventory) -> Inventory {
-    wait_for_what_is_not_ready(source, &Inventory::default(), &mut now);
+    wait_for_what_is_not_ready(source, &Inventory::default(), &mut now, &Settling::default());
     now
 }
 
@@ -267,13 +290,13 @@ struct Plan {
 }
 
 impl Plan {
-    fn make(source: &Source, then: &Inventory, look: Look, missed: &BTreeSet<u32>) -> Self {
+    fn make(source: &Source, then: &Inventory, look: Look, missed: &BTreeSet<u32>, settling: &Settling) -> Self {
         let Look { inventory: mut now, seen_upto, at, unwanted } = look;
         let via_root = then.publication.as_ref().map(|publication| publication.via_root);
         if let (Some(publication), Some(via_root)) = (&mut now.publication, via_root) {
             publication.via_root = via_root;
         }
-        wait_for_what_is_not_ready(source, then, &mut now);
+        wait_for_what_is_not_ready(source, then, &mut now, settling);
         let mut changes = schema::compare(then, &now);
         for (oid, print) in now.tables.iter().filter(|(oid, _)| missed.contains(oid) && then.tables.contains_key(oid)) {
             if !changes.iter().any(|change| change.print.oid == *oid) {
@@ -304,10 +327,11 @@ impl Plan {
 
 /// A table that cannot be captured as it is, or is not sent, stays what it was known as, so that what happened to it is found
 /// when it can be: then it is copied. An alarm stands meanwhile.
-fn wait_for_what_is_not_ready(source: &Source, then: &Inventory, now: &mut Inventory) {
+fn wait_for_what_is_not_ready(source: &Source, then: &Inventory, now: &mut Inventory, settling: &Settling) {
     let mut tables = BTreeMap::new();
     for (oid, print) in std::mem::take(&mut now.tables) {
-        let ready = print.is_capturable(source.whole_rows) && print.published.is_some();
+        let sent = print.published.is_some() && !settling.has(oid);
+        let ready = print.is_capturable(source.whole_rows) && sent;
         match then.tables.get(&oid) {
             _ if ready => _ = tables.insert(oid, print),
             None => {}
@@ -322,4 +346,44 @@ fn wait_for_what_is_not_ready(source: &Source, then: &Inventory, now: &mut Inven
         }
     }
     now.tables = tables;
+}
+
+/// Tables that the publication sends only now, and the transactions that were writing to them by then: what those wrote before
+/// is not sent, and no copy sees it before they have ended. So the copy must wait for them, however long they take.
+#[derive(Debug, Default)]
+struct Settling(BTreeMap<u32, (u32, BTreeSet<String>)>);
+
+impl Settling {
+    fn has(&self, oid: u32) -> bool {
+        self.0.get(&oid).is_some_and(|(_, writers)| !writers.is_empty())
+    }
+
+    /// Looks whether those are still there, and who writes to tables that came just now.
+    async fn look(
+        &mut self,
+        connection: &mut Connection,
+        now: &Inventory,
+        known: Option<&Inventory>,
+    ) -> Result<(), CaptureError> {
+        let membership = |print: &Fingerprint| print.published.as_ref().map(|published| published.membership);
+        let before = |oid: u32| known.and_then(|known| known.tables.get(&oid)).and_then(membership);
+        let mut seen = BTreeMap::new();
+        for (oid, print) in &now.tables {
+            let Some(membership) = membership(print).filter(|membership| before(*oid) != Some(*membership)) else {
+                continue;
+            };
+            let mut writers = schema::writers(connection, *oid).await?;
+            match self.0.get(oid) {
+                Some((same, earlier)) if *same == membership => writers.retain(|writer| earlier.contains(writer)),
+                _ if writers.is_empty() => {}
+                _ => {
+                    let table = print.name();
+                    tracing::info!(%table, writers = writers.len(), "its copy waits for transactions that were writing to it before it was published");
+                }
+            }
+            seen.insert(*oid, (membership, writers));
+        }
+        self.0 = seen;
+        Ok(())
+    }
 }

@@ -31,12 +31,16 @@ pub struct SourceStatus {
     pub restart_lsn: Lsn,
     /// `pg_replication_slots.wal_status`.
     pub wal_status: Option<String>,
+    /// In which form the stream carries values: `binary` or `text`; empty before the first stream.
+    pub values: &'static str,
     /// Events in the log since its beginning.
     pub events: u64,
     /// Tables whose existing rows are being or have been copied.
     pub tables: BTreeMap<String, TableStatus>,
     /// What was found out about the tables: alarms, which have a code, as long as their cause stands; then what happened.
     pub findings: Vec<Finding>,
+    /// The table that `code` and `message` are about, if it is one.
+    pub trouble_with: Option<String>,
 }
 
 /// Something found out about a source's tables.
@@ -75,6 +79,7 @@ impl SourceStatus {
 
     /// Keeps what happened.
     pub fn note(&mut self, table: Option<String>, message: String) {
+        self.findings.retain(|finding| finding.code.is_some() || finding.message != message);
         self.findings.push(Finding { code: None, table, message, since: Timestamp::now() });
         let notes = self.findings.iter().filter(|finding| finding.code.is_none()).count();
         if notes > NOTES_MAX
@@ -120,6 +125,18 @@ pub struct TableStatus {
     pub done: bool,
     /// Rows copied so far.
     pub rows: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Of the table's storage.
+    pub percent: f64,
+    /// At the speed so far; unknown before there is any, and when done.
+    pub remaining_seconds: Option<f64>,
+    /// Counts the table's copies: 1 is the first.
+    pub generation: u32,
+    /// Why it is copied again; empty for a first copy.
+    pub reason: String,
+    /// What its copy is held up by.
+    pub message: Option<String>,
     /// Rows there may be in all, by the planner's estimate (`pg_class.reltuples`).
     pub rows_estimate: Option<u64>,
 }

@@ -1,6 +1,6 @@
 //! Asking the catalog. One statement a look, for all tables, so that it costs a busy server little.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use postgres_protocol::escape::escape_literal;
 
@@ -8,7 +8,7 @@ use super::super::catalog::KEY_OF_INDEX;
 use super::super::connection::Connection;
 use super::super::error::CaptureError;
 use super::super::slot::{parsed, text};
-use super::super::snapshot::chunk::without_page_header;
+use super::super::snapshot::look::without_page_header;
 use super::fingerprint::{Fingerprint, Inventory, Publication};
 use crate::event::{Lsn, TableFilter, TableName, Timestamp};
 
@@ -64,6 +64,21 @@ pub async fn look(
     let seen_upto = without_page_header(parsed(row, 0).unwrap_or_default());
     let at = Timestamp::from_unix_micros(parsed(row, 1).unwrap_or_default());
     Ok(Look { inventory: Inventory { publication: found, tables }, unwanted, seen_upto, at })
+}
+
+/// The transactions that have written to a table, or to a partition of it, and not ended: idle ones too.
+///
+/// # Errors
+/// The query failed.
+pub async fn writers(connection: &mut Connection, table: u32) -> Result<BTreeSet<String>, CaptureError> {
+    let sql = format!(
+        "SELECT DISTINCT virtualtransaction FROM pg_locks WHERE locktype = 'relation' AND granted \
+         AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+         AND (relation = {table} OR relation IN (SELECT relid FROM pg_partition_tree({table}::oid::regclass))) \
+         AND mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')"
+    );
+    let rows = connection.query("looking for writers", &sql).await?;
+    Ok(rows.iter().filter_map(|row| text(row, 0)).collect())
 }
 
 /// A partitioned table and everything below it.

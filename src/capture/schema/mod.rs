@@ -16,4 +16,4 @@ mod tests;
 pub use compare::{Change, What, compare};
 pub use fingerprint::{ColumnPrint, Fingerprint, Inventory, Member, Publication, Published};
 pub use inspect::{Alarm, Expected, inspect};
-pub use look::{Look, look, partition_tree, publication};
+pub use look::{Look, look, partition_tree, publication, writers};

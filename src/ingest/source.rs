@@ -1,0 +1,71 @@
+//! A source as the loop wants it, and what it is to do where there is a choice.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::capture::address::Address;
+use crate::event::TableFilter;
+
+/// A source, as configured.
+#[derive(Clone)]
+pub struct Source {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub address: Address,
+    /// Its tables.
+    pub tables: TableFilter,
+    /// The replication slot.
+    pub slot: String,
+    /// The publication.
+    pub publication: String,
+    /// Copy existing rows.
+    pub snapshot: bool,
+    /// What happens to tables without a primary key: their whole row is the key, or they are refused.
+    pub whole_rows: bool,
+    /// What happens when a table's definition changes.
+    pub on_schema_change: OnSchemaChange,
+    /// What happens to the documents of a table that is gone.
+    pub on_table_drop: OnTableDrop,
+    /// What happens when a table is truncated.
+    pub on_truncate: OnTruncate,
+    /// How often the catalog is looked at.
+    pub watch_interval: Duration,
+    /// Where what is known of the tables' definitions is kept from run to run.
+    pub catalog_file: PathBuf,
+    /// So many workers copy.
+    pub snapshot_workers: usize,
+    /// They read so many bytes a second together; `None`: as many as they can.
+    pub snapshot_rate: Option<u64>,
+    /// Ask for values in binary form while every type is known.
+    pub binary: bool,
+}
+
+/// What to do when the definition of a captured table changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnSchemaChange {
+    /// Go on with the new one, and copy the table again where no event tells what became of its rows.
+    Follow,
+    /// Halt.
+    Halt,
+}
+
+/// What to do when a captured table is dropped, or renamed so that it is no longer meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnTableDrop {
+    /// Remove its documents, as if it had been truncated.
+    Clear,
+    /// Leave them.
+    Keep,
+}
+
+/// What to do when a captured table is truncated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnTruncate {
+    /// Remove its documents.
+    Apply,
+    /// Leave them, and tell no sink.
+    Ignore,
+    /// Halt.
+    Halt,
+}

@@ -74,13 +74,12 @@ async fn a_retyped_column_reaches_every_document_also_when_walbridge_was_down() 
 async fn vacuum_full_cluster_and_truncate_do_not_have_a_table_copied_again() {
     let mut world = World::start(T).await;
     world.postgres.psql("VACUUM FULL t");
-    world.postgres.psql("CLUSTER t USING t_pkey; ALTER TABLE t ALTER COLUMN a SET STATISTICS 10");
+    world.looked().await;
+    world.postgres.psql("CLUSTER t USING t_pkey");
     world.postgres.psql("TRUNCATE t; INSERT INTO t VALUES (1, 'after', 1)");
     world.caught_up().await;
     world.t_equals_select().await;
-    // Something that is found out for certain, behind all that.
-    world.postgres.psql("ALTER TABLE t ADD COLUMN plain int");
-    world.finding(None, "column plain was added").await;
+    world.looked().await;
     assert_eq!(world.copies("t"), 0);
 }
 

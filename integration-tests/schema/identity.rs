@@ -104,7 +104,7 @@ async fn a_table_without_a_key_is_captured_with_its_whole_row_as_the_key() {
 /// to do, and done, it is captured.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_comes_without_a_key_is_not_published_before_it_has_one() {
-    let mut world = World::start("CREATE TABLE fine (id int PRIMARY KEY);").await;
+    let mut world = World::start_as_owner("CREATE TABLE fine (id int PRIMARY KEY);").await;
     world.postgres.psql("CREATE TABLE late (id int, a text); INSERT INTO late VALUES (1, 'a')");
     world.finding(Some("source.identity"), "public.late has no primary key").await;
     world.postgres.psql("UPDATE late SET a = 'b'");

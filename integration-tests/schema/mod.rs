@@ -24,6 +24,8 @@ pub(super) struct World {
     pub(super) postgres: Postgres,
     pub(super) redis: Redis,
     pub(super) walbridge: Walbridge,
+    /// The way in.
+    url: String,
     directory: tempfile::TempDir,
 }
 
@@ -40,19 +42,32 @@ impl World {
         world
     }
 
+    /// The same as a role that owns the publication, and so may change it.
+    pub(super) async fn start_as_owner(tables: &str) -> World {
+        let mut world = World::begin_as(Postgres::superuser_url, PgOptions::default(), tables, "");
+        world.caught_up().await;
+        world
+    }
+
     /// Starts it and waits for nothing.
     pub(super) fn begin(options: PgOptions, tables: &str, source: &str) -> World {
+        World::begin_as(Postgres::url, options, tables, source)
+    }
+
+    fn begin_as(url: fn(&Postgres) -> String, options: PgOptions, tables: &str, source: &str) -> World {
         let postgres = Postgres::start(options);
         let redis = Redis::start(&[]);
         let directory = tempfile::tempdir().expect("a directory");
         postgres.psql(tables);
-        let walbridge = Walbridge::start(&config(&postgres.url(), &redis, directory.path(), source));
-        World { postgres, redis, walbridge, directory }
+        postgres.psql("CREATE TABLE marker (id int PRIMARY KEY)");
+        let url = url(&postgres);
+        let walbridge = Walbridge::start(&config(&url, &redis, directory.path(), source));
+        World { postgres, redis, walbridge, url, directory }
     }
 
     /// Other lines for the source's section, from the next start on.
     pub(super) fn configure(&mut self, source: &str) {
-        let config = config(&self.postgres.url(), &self.redis, self.directory.path(), source);
+        let config = config(&self.url, &self.redis, self.directory.path(), source);
         self.walbridge.configure(&config);
     }
 
@@ -147,6 +162,13 @@ impl World {
         let dump = self.walbridge.run(&["log", "dump", "--json"]);
         let text = String::from_utf8_lossy(&dump.stdout).into_owned();
         text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
+
+    /// Waits until the catalog has been looked at: what comes now is another look's.
+    pub(super) async fn looked(&mut self) {
+        let number = self.postgres.psql("SELECT count(*) FROM pg_attribute WHERE attrelid = 'marker'::regclass");
+        self.postgres.psql(&format!("ALTER TABLE marker ADD COLUMN c{number} int"));
+        self.finding(None, &format!("table public.marker: column c{number} was added")).await;
     }
 
     /// How often a table was copied again.

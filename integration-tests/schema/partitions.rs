@@ -19,6 +19,7 @@ async fn rows_come_and_go_with_their_partition() {
         .postgres
         .psql("CREATE TABLE r2 PARTITION OF r FOR VALUES FROM (20) TO (30); INSERT INTO r VALUES (1, 25, 'new')");
     world.documents_equal("SELECT * FROM r", KEY).await;
+    world.looked().await;
     assert_eq!(world.copies("r"), 0);
     // Another order of columns, and one that was dropped (scenario 51).
     world.postgres.psql(

@@ -31,6 +31,10 @@ pub(super) struct Assembler {
     on_truncate: OnTruncate,
     /// The tables that were captured when the session began. The catalog is asked about others.
     captured: HashSet<u32>,
+    /// Partitions, or tables with partitions, whose rows ought to come under another name; and the root of each.
+    misnamed: HashMap<u32, u32>,
+    /// Rows of this root did come under another name, and were left out.
+    missed: Option<u32>,
     open: Option<Open>,
 }
 
@@ -56,6 +60,8 @@ pub(super) enum Step {
     Done,
     /// A transaction ended before this LSN. If it has any events in the log, this LSN is confirmable once they are durable.
     Committed { end_lsn: Lsn, events: u64 },
+    /// A table was announced, perhaps because its definition changed.
+    Announced,
     /// A table was announced that needs the catalog; give the completed relation to [`Assembler::learn`] before the next
     /// message.
     Describe(Relation),
@@ -70,7 +76,17 @@ impl Assembler {
         captured: HashSet<u32>,
         on_truncate: OnTruncate,
     ) -> Self {
-        Assembler { epoch, last, relations: HashMap::new(), wanted, on_truncate, captured, open: None }
+        Assembler {
+            epoch,
+            last,
+            relations: HashMap::new(),
+            wanted,
+            on_truncate,
+            captured,
+            misnamed: HashMap::new(),
+            missed: None,
+            open: None,
+        }
     }
 
     /// Whether a table was captured when the session began.
@@ -102,6 +118,17 @@ impl Assembler {
     /// The rows of this relation are left out until it is announced again.
     pub(super) fn ignore(&mut self, oid: u32) {
         self.relations.insert(oid, None);
+    }
+
+    /// The same, because its rows ought to come as another table's. The server announces partitions in any case.
+    pub(super) fn ignore_misnamed(&mut self, oid: u32, root: u32) {
+        self.ignore(oid);
+        self.misnamed.insert(oid, root);
+    }
+
+    /// The root whose rows were left out since this was last asked.
+    pub(super) fn take_missed(&mut self) -> Option<u32> {
+        self.missed.take()
     }
 
     /// Takes one pgoutput message.
@@ -195,7 +222,7 @@ impl Assembler {
         let relation = Relation { oid: announced.oid, name, identity: announced.identity, columns, key };
         if complete {
             self.learn(relation);
-            return Step::Done;
+            return Step::Announced;
         }
         Step::Describe(relation)
     }
@@ -224,8 +251,11 @@ impl Assembler {
     }
 
     /// The relation as last announced; `None` if nobody wants it.
-    fn relation(&self, oid: u32) -> Result<Option<Arc<Relation>>, IngestError> {
+    fn relation(&mut self, oid: u32) -> Result<Option<Arc<Relation>>, IngestError> {
         let known = self.relations.get(&oid);
+        if matches!(known, Some(None)) && !self.is_known() {
+            self.missed = self.missed.or_else(|| self.misnamed.get(&oid).copied());
+        }
         known.cloned().ok_or_else(|| protocol(&format!("a change of relation {oid}, which was never announced")))
     }
 

@@ -132,6 +132,9 @@ impl<W: LogWriter> Flow<'_, W> {
                     continue;
                 }
             };
+            if let Some(root) = self.assembler.take_missed() {
+                self.hints.missed(root);
+            }
             match step {
                 Step::Done => {}
                 Step::Committed { end_lsn, events } => {
@@ -144,6 +147,7 @@ impl<W: LogWriter> Flow<'_, W> {
                     self.place_chunks()?;
                 }
                 Step::Describe(relation) => self.describe(relation).await?,
+                Step::Announced => self.hints.announced.notify_one(),
             }
         }
         Ok(())

@@ -12,10 +12,10 @@ use super::watch::News;
 impl<W: LogWriter> Flow<'_, W> {
     /// Completes an announced relation with what only the catalog knows, or has its rows left out.
     pub(super) async fn describe(&mut self, mut relation: Relation) -> Result<(), IngestError> {
+        self.hints.announced.notify_one();
         let about = catalog::about(&mut self.catalog, relation.oid).await?;
         if let Some(root) = self.comes_under_another_name(&about, relation.oid) {
-            self.hints.missed(root);
-            self.assembler.ignore(relation.oid);
+            self.assembler.ignore_misnamed(relation.oid, root);
             return Ok(());
         }
         if matches!(relation.identity, ReplicaIdentity::Full) || relation.key.is_empty() {

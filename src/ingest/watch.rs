@@ -121,9 +121,10 @@ impl Watcher {
             backoff.reset();
             let cost = started.elapsed();
             if publish_at <= Instant::now() {
-                publish_at = Instant::now() + PUBLISH_AGAIN;
-                if self.publish(&mut connection, &look, memory).await? {
-                    continue;
+                match self.publish(&mut connection, &look, memory).await? {
+                    None => {}
+                    Some(true) => continue,
+                    Some(false) => publish_at = Instant::now() + PUBLISH_AGAIN,
                 }
             }
             let missed = self.missed(&mut connection).await?;
@@ -138,8 +139,8 @@ impl Watcher {
         }
     }
 
-    /// Has the publication send tables that are new. Whether it was changed.
-    async fn publish(&self, connection: &mut Connection, look: &Look, memory: &Memory) -> Result<bool, Ended> {
+    /// Has the publication send tables that are new. Whether it could be changed; `None` if it need not be.
+    async fn publish(&self, connection: &mut Connection, look: &Look, memory: &Memory) -> Result<Option<bool>, Ended> {
         let known = memory.known();
         let is_new = |print: &&Fingerprint| known.is_some_and(|known| !known.tables.contains_key(&print.oid));
         let new = look.inventory.tables.values().filter(is_new);
@@ -148,13 +149,13 @@ impl Watcher {
             .map(Fingerprint::name)
             .collect();
         if names.is_empty() || look.inventory.publication.is_none() {
-            return Ok(false);
+            return Ok(None);
         }
         match publication::add(connection, &self.source.publication, &names).await {
-            Ok(()) => Ok(true),
+            Ok(()) => Ok(Some(true)),
             Err(error @ CaptureError::Refused { .. }) => {
                 tracing::warn!(source = %self.source.name, %error, "new tables are not captured");
-                Ok(false)
+                Ok(Some(false))
             }
             Err(error) => Err(error.into()),
         }
@@ -313,7 +314,7 @@ impl Plan {
                 What::Vanished if unwanted.get(&print.oid) == Some(&print.name()) => {}
                 What::Vanished if source.on_table_drop == OnTableDrop::Clear => emptied.push(print.relation()),
                 What::Vanished | What::Followed { .. } => {}
-                What::Renamed { from } => {
+                What::Renamed { from } | What::Replaced { old: from } => {
                     emptied.push(from.relation());
                     copies.push((print.clone(), change.told()));
                 }

@@ -30,6 +30,11 @@ pub enum What {
         /// As it was.
         from: Box<Fingerprint>,
     },
+    /// It is another table under the name of one that is gone; documents of that stand under it.
+    Replaced {
+        /// The one that is gone, or goes by another name.
+        old: Box<Fingerprint>,
+    },
     /// Rows are not what the stream has told: they must be read again.
     RowsDiffer {
         /// What made them differ, for people.
@@ -57,6 +62,7 @@ impl Change {
             What::Appeared => format!("table {name} is new"),
             What::Vanished => format!("table {name} is gone, or no longer meant by `tables`"),
             What::Renamed { from } => format!("table {} is called {name} now", from.name()),
+            What::Replaced { .. } => format!("table {name} is another one under the same name"),
             What::RowsDiffer { why } => format!("table {name}: {why}"),
             What::Followed { what } => format!("table {name}: {what}"),
         }
@@ -68,7 +74,8 @@ impl Change {
 pub fn compare(then: &Inventory, now: &Inventory) -> Vec<Change> {
     let mut changes = Vec::new();
     let names_now: HashMap<TableName, u32> = now.tables.values().map(|print| (print.name(), print.oid)).collect();
-    let names_then: HashMap<TableName, u32> = then.tables.values().map(|print| (print.name(), print.oid)).collect();
+    let names_then: HashMap<TableName, &Fingerprint> =
+        then.tables.values().map(|print| (print.name(), print)).collect();
     for (oid, print) in &then.tables {
         // Under its name stands another table now: that one's copy removes what it does not have.
         let replaced = names_now.get(&print.name()).is_some_and(|other| other != oid);
@@ -84,9 +91,9 @@ pub fn compare(then: &Inventory, now: &Inventory) -> Vec<Change> {
     }
     for (oid, new) in &now.tables {
         match then.tables.get(oid) {
-            None if names_then.contains_key(&new.name()) => {
-                let why = "it is another table under the same name".to_owned();
-                changes.push(Change { print: new.clone(), what: What::RowsDiffer { why } });
+            None if let Some(old) = names_then.get(&new.name()) => {
+                let old = Box::new((*old).clone());
+                changes.push(Change { print: new.clone(), what: What::Replaced { old } });
             }
             None => changes.push(Change { print: new.clone(), what: What::Appeared }),
             // A rename copies the rows in any case.

@@ -153,10 +153,7 @@ fn names_are_followed_and_freed() {
     assert_eq!(kinds(vec![table(1, "t")], vec![table(1, "u")]), ["table public.t is called public.u now"]);
     assert_eq!(kinds(vec![table(1, "t")], vec![]), ["table public.t is gone, or no longer meant by `tables`"]);
     assert_eq!(kinds(vec![], vec![table(1, "t")]), ["table public.t is new"]);
-    assert_eq!(
-        kinds(vec![table(1, "t")], vec![table(2, "t")]),
-        ["table public.t: it is another table under the same name"]
-    );
+    assert_eq!(kinds(vec![table(1, "t")], vec![table(2, "t")]), ["table public.t is another one under the same name"]);
     // Two that swapped their names.
     let swapped = kinds(vec![table(1, "t"), table(2, "u")], vec![table(1, "u"), table(2, "t")]);
     assert_eq!(swapped, ["table public.t is called public.u now", "table public.u is called public.t now"]);

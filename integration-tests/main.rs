@@ -8,6 +8,7 @@
 
 mod admin;
 mod capture;
+mod checker;
 mod cli;
 mod config_errors;
 mod config_examples;
@@ -33,4 +34,5 @@ mod sinks_tantivy;
 mod support;
 mod support_servers;
 mod tidy;
+mod transactions;
 mod values;

@@ -14,7 +14,7 @@ const KEY: &str = "public.r:{id}:{k}";
 /// partition is empty and costs no copy. A partition truncated by itself sends nothing either.
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_come_and_go_with_their_partition() {
-    let world = World::start(R).await;
+    let mut world = World::start(R).await;
     world
         .postgres
         .psql("CREATE TABLE r2 PARTITION OF r FOR VALUES FROM (20) TO (30); INSERT INTO r VALUES (1, 25, 'new')");

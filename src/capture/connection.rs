@@ -33,6 +33,8 @@ pub struct Connection {
     handed_out: usize,
     outbox: BytesMut,
     server_version: u32,
+    /// The database's encoding is `SQL_ASCII`, which is none.
+    any_bytes: bool,
 }
 
 /// One row of an answer: each value's text, or `None` for NULL.
@@ -90,6 +92,7 @@ impl Connection {
             handed_out: 0,
             outbox: BytesMut::new(),
             server_version: 0,
+            any_bytes: false,
         };
         let mut parameters = vec![
             ("user", address.user.as_str()),
@@ -104,6 +107,10 @@ impl Connection {
         connection.send().await?;
         authenticate::run(&mut connection, address, host).await?;
         connection.await_ready().await?;
+        if connection.any_bytes {
+            // Asked for UTF-8, the server refuses to send whatever is not (`pg_server_to_any`), in the stream too.
+            connection.query("choosing the encoding", "SET client_encoding = 'SQL_ASCII'").await?;
+        }
         Ok(connection)
     }
 
@@ -218,8 +225,10 @@ impl Connection {
             }
             b'S' => {
                 let mut fields = self.inbox.body(total).split(|&byte| byte == 0);
-                if fields.next() == Some(b"server_version") {
-                    self.server_version = fields.next().map_or(0, parse_version);
+                match fields.next() {
+                    Some(b"server_version") => self.server_version = fields.next().map_or(0, parse_version),
+                    Some(b"server_encoding") => self.any_bytes = fields.next() == Some(b"SQL_ASCII"),
+                    Some(_) | None => {}
                 }
                 true
             }

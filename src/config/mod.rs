@@ -12,7 +12,8 @@ mod interpolate;
 mod key;
 mod log;
 mod mask;
-pub mod pattern;
+pub mod messages;
+mod pattern;
 mod reader;
 mod schema;
 mod sink;
@@ -28,10 +29,13 @@ use toml::de::{DeTable, DeValue};
 pub use self::admin::Admin;
 pub use self::error::{ConfigErrors, Mistake, Place};
 pub use self::log::{Log, Retain};
+pub use self::messages::Messages;
 pub use self::pattern::TablePatterns;
 pub use self::schema::{KeyDocumentation, documented_keys, json_schema};
 pub use self::sink::{BatchLimits, OnReject, RedisValue, Sink, Target};
-pub use self::source::{OnSchemaChange, OnTableDrop, OnTruncate, SnapshotMode, Source, TablesWithoutKey, Values};
+pub use self::source::{
+    OnSchemaChange, OnTableDrop, OnTruncate, OriginMode, SnapshotMode, Source, TablesWithoutKey, Values,
+};
 pub use self::units::parse_duration;
 
 use self::error::Complaint;

@@ -10,8 +10,11 @@ mod monitor;
 mod place;
 mod prepare;
 mod redefine;
+mod relations;
 mod source;
+mod spill;
 mod throttle;
+mod transactions;
 mod watch;
 
 use std::collections::{HashMap, VecDeque};
@@ -123,9 +126,9 @@ pub struct Ingest<W> {
     recovered: Recovered,
     copies: Copies,
     /// Outlives a connection: a transaction decoded before it broke may still be invisible to the next snapshot.
+    windows: Windows,
     /// What is known of the tables' definitions. The watcher has it while it runs.
     memory: Arc<tokio::sync::Mutex<Memory>>,
-    windows: Windows,
     /// Where workers run: not on the loop's own thread, if it has one.
     runtime: Option<Handle>,
     types: Types,
@@ -233,7 +236,7 @@ impl<W: LogWriter> Ingest<W> {
         let (board, name, now) = (self.board.clone(), self.source.name.clone(), Instant::now());
         let mut flow = Flow {
             stream: prepared.stream,
-            assembler: prepared.assembler,
+            transactions: prepared.transactions,
             window: std::mem::take(&mut self.windows),
             feedback: Feedback::new(prepared.from, now),
             catalog: prepared.catalog,

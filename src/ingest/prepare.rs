@@ -1,23 +1,28 @@
 //! From nothing to a running stream: connect, look, prove continuity, make what is missing.
 
-use super::assemble::Assembler;
+use super::assemble::{Assembler, Wanted};
 use super::memory::Memory;
+use super::relations::Relations;
+use super::spill::Spill;
+use super::transactions::Transactions;
 use super::{IngestError, Source, watch};
 use crate::capture::catalog::{self, Table};
 use crate::capture::connection::{Connection, Purpose};
 use crate::capture::continuity::{self, History, Server, Start};
 use crate::capture::slot::Slot;
-use crate::capture::stream::Stream;
+use crate::capture::stream::{Stream, StreamOptions};
 use crate::capture::types::Types;
 use crate::capture::{CaptureError, publication, schema, slot};
-use crate::event::{Lsn, Position, TableName};
+use std::sync::Arc;
+
+use crate::event::{Lsn, MessageFilter, Position, TableName};
 use crate::log::{Epoch, LogWriter, Recovered};
 use crate::status::{Board, Code, State};
 
 /// Ready to stream.
 pub(super) struct Prepared {
     pub(super) stream: Stream,
-    pub(super) assembler: Assembler,
+    pub(super) transactions: Transactions,
     pub(super) tables: Vec<Table>,
     pub(super) catalog: Connection,
     /// Partitions come as their root's rows.
@@ -31,8 +36,9 @@ pub(super) struct Prepared {
 /// `pg_publication_tables.attnames` and row filters came with 15.
 const OLDEST_SERVER: u32 = 150_000;
 
-/// Does it all (with `types`, values are asked for in binary form if all are known), in an order in which a failure at any point leaves nothing half made: tables are judged before the
-/// publication is touched, and the publication is there before the slot's consistent point.
+/// Does it all, in an order in which a failure at any point leaves nothing half made: tables are judged before the publication is
+/// touched, and the publication is there before the slot's consistent point. With `types`, values are asked for in binary form if
+/// all of the tables' are known.
 pub(super) async fn prepare(
     source: &Source,
     recovered: &mut Recovered,
@@ -66,14 +72,42 @@ pub(super) async fn prepare(
     });
     // Tables that came since the last run are for the watcher: what writes to them must be waited for.
     tables.retain(|table| memory.known().is_some_and(|known| known.tables.contains_key(&table.oid)));
-    let captured = tables.iter().map(|table| table.oid).collect();
-    let assembler = Assembler::new(epoch, last, source.tables.clone(), captured, source.on_truncate);
-    let binary = match types {
+    let wanted = Wanted {
+        tables: source.tables.clone(),
+        messages: message_filter(source),
+        foreign: source.foreign,
+        on_truncate: source.on_truncate,
+    };
+    let relations = Relations::new(tables.iter().map(|table| table.oid).collect());
+    let spill = Spill::open(&writer.beside(), epoch, recovered.durable.end_lsn)?;
+    let transactions = Transactions::new(Assembler::new(epoch, last, wanted, relations), spill);
+    // A prepared transaction's rows are kept as they were sent, over any change of the form that is asked for later on.
+    let two_phase = source.two_phase || found.is_some_and(|slot| slot.two_phase);
+    let binary = match types.filter(|_| !two_phase) {
         Some(types) => types.render_all(&mut catalog, &tables).await?,
         None => false,
     };
-    let stream = Stream::start(replication, &source.slot, &source.publication, from, binary).await?;
-    Ok(Prepared { stream, assembler, tables, catalog, via_root, from, binary })
+    let stream = Stream::start(replication, &source.slot, from, &stream_options(source, binary)).await?;
+    Ok(Prepared { stream, transactions, tables, catalog, via_root, from, binary })
+}
+
+fn stream_options(source: &Source, binary: bool) -> StreamOptions {
+    StreamOptions {
+        publication: source.publication.clone(),
+        binary,
+        messages: source.messages.is_some(),
+        foreign: source.foreign,
+        two_phase: source.two_phase,
+    }
+}
+
+/// Our own messages, such as those that let a slot advance, are nobody's events.
+fn message_filter(source: &Source) -> MessageFilter {
+    let wanted = source.messages.clone();
+    Arc::new(move |prefix| {
+        let ours = prefix.strip_prefix("walbridge").is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        !ours && wanted.as_ref().is_some_and(|wanted| wanted(prefix))
+    })
 }
 
 /// Makes the publication, or has it send what it lacks; then remembers what the tables are like, if nothing is known yet:
@@ -223,7 +257,7 @@ async fn create_slot(
             status.message = Some(format!("making the slot waits for transactions older than it: {blockers}"));
         });
     };
-    let from = slot::create(replication, &source.slot, catalog, tell).await?;
+    let from = slot::create(replication, &source.slot, source.two_phase, catalog, tell).await?;
     tracing::info!(source = %source.name, slot = %source.slot, consistent_point = %from, "replication slot made");
     Ok(from)
 }

@@ -6,16 +6,17 @@ use crate::event::{Op, Relation, ReplicaIdentity};
 use crate::log::{Entry, LogWriter};
 
 use super::IngestError;
-use super::flow::Flow;
+use super::flow::{Flow, talking};
 use super::watch::News;
 
 impl<W: LogWriter> Flow<'_, W> {
     /// Completes an announced relation with what only the catalog knows, or has its rows left out.
     pub(super) async fn describe(&mut self, mut relation: Relation) -> Result<(), IngestError> {
         self.hints.announced.notify_one();
-        let about = catalog::about(&mut self.catalog, relation.oid).await?;
+        let asked = catalog::about(&mut self.catalog, relation.oid);
+        let about = talking(&mut self.stream, &mut self.feedback, asked).await??;
         if let Some(root) = self.comes_under_another_name(&about, relation.oid) {
-            self.assembler.ignore_misnamed(relation.oid, root);
+            self.transactions.relations().ignore_misnamed(relation.oid, root);
             return Ok(());
         }
         if matches!(relation.identity, ReplicaIdentity::Full) || relation.key.is_empty() {
@@ -28,27 +29,28 @@ impl<W: LogWriter> Flow<'_, W> {
                 None if by_whole_row => {}
                 None => {
                     // There is an alarm for it.
-                    self.assembler.ignore(relation.oid);
+                    self.transactions.relations().ignore(relation.oid);
                     return Ok(());
                 }
             }
         }
-        self.types.resolve(&mut self.catalog, &mut relation).await?;
+        let resolved = self.types.resolve(&mut self.catalog, &mut relation);
+        talking(&mut self.stream, &mut self.feedback, resolved).await??;
         if self.binary
             && let Some(column) = self.types.text_only(&relation)
         {
             let (table, column) = (relation.name.to_string(), column.name.clone());
             return Err(IngestError::TextNeeded { table, column });
         }
-        self.assembler.learn(relation);
+        self.transactions.relations().learn(relation);
         Ok(())
     }
 
     /// `publish_via_partition_root` was changed by somebody: rows of a partitioned table come as its partitions', or the other
     /// way round. Both would make two documents of each.
-    fn comes_under_another_name(&self, about: &About, oid: u32) -> Option<u32> {
+    fn comes_under_another_name(&mut self, about: &About, oid: u32) -> Option<u32> {
         match (self.via_root, about.root) {
-            (true, Some(root)) if !self.assembler.has_captured(oid) => Some(root),
+            (true, Some(root)) if !self.transactions.relations().has_captured(oid) => Some(root),
             (false, _) if about.partitioned => Some(oid),
             _ => None,
         }
@@ -56,7 +58,7 @@ impl<W: LogWriter> Flow<'_, W> {
 
     /// Does what the watcher has asked for, if the stream stands between two transactions and behind all the watcher saw.
     pub(super) async fn redefine(&mut self) -> Result<(), IngestError> {
-        if self.assembler.in_transaction() {
+        if self.transactions.in_transaction() {
             return Ok(());
         }
         loop {
@@ -71,13 +73,13 @@ impl<W: LogWriter> Flow<'_, W> {
             match self.heard.pop_front() {
                 Some(News::Passed { emptied, at, done, .. }) => {
                     if !emptied.is_empty() {
-                        self.writer.append(Entry::Begin(&self.assembler.chunk_unit(at)))?;
+                        self.writer.append(Entry::Begin(&self.transactions.chunk_unit(at)))?;
                         for relation in &emptied {
                             self.writer.append(Entry::Change { op: Op::Truncate, relation, body: &[] })?;
                         }
                         self.writer.append(Entry::Commit { end_lsn: self.logged })?;
                         let events = u64::try_from(emptied.len()).unwrap_or(u64::MAX);
-                        self.assembler.chunk_placed(events);
+                        self.transactions.chunk_placed(events);
                         self.appended = self.appended.saturating_add(events);
                         self.writer.sync().await?;
                     }

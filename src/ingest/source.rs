@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::capture::address::Address;
-use crate::event::TableFilter;
+use crate::event::{MessageFilter, TableFilter};
 
 /// A source, as configured.
 #[derive(Clone)]
@@ -39,6 +39,12 @@ pub struct Source {
     pub snapshot_rate: Option<u64>,
     /// Ask for values in binary form while every type is known.
     pub binary: bool,
+    /// Which logical messages become events; `None` asks the server for none.
+    pub messages: Option<MessageFilter>,
+    /// Whether transactions that came to the source by replication become events.
+    pub foreign: bool,
+    /// Have prepared transactions sent when they are prepared.
+    pub two_phase: bool,
 }
 
 /// What to do when the definition of a captured table changes.

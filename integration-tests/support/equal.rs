@@ -178,10 +178,10 @@ pub(crate) fn search_equals(
         let mut expected: Vec<String> = expected.iter().map(line).collect();
         let answer = walbridge.get(&format!("/search/{sink}?q=*&limit=1000")).await?;
         let answer: Value = serde_json::from_str(&answer).map_err(|error| format!("{error}: {answer}"))?;
-        let hits = answer["hits"].as_array().cloned().unwrap_or_default();
+        let hits = answer.get("hits").and_then(Value::as_array).cloned().unwrap_or_default();
         let mut found: Vec<String> = hits
             .into_iter()
-            .filter_map(|mut hit| match plain(hit["document"].take()) {
+            .filter_map(|hit| match plain(hit.get("document").cloned().unwrap_or_default()) {
                 Value::Object(document) => Some(line(&document)),
                 _ => None,
             })

@@ -154,7 +154,7 @@ async fn publishing(
     }
     let missing = publication::missing_tables(connection, plan.publication, &names).await?;
     if !missing.is_empty() {
-        let list = missing.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
+        let list = missing.iter().map(quoted).collect::<Vec<_>>().join(", ");
         add(why, format!("ALTER PUBLICATION {identifier} ADD TABLE {list}"));
     }
     Ok(())

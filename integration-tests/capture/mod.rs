@@ -2,6 +2,7 @@
 //! replayed into tables that must equal what `SELECT` says.
 
 mod connect;
+mod hosts;
 mod resume;
 mod snapshot;
 

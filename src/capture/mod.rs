@@ -19,5 +19,6 @@ pub mod snapshot;
 pub mod stream;
 mod tls;
 mod transport;
+mod url;
 
 pub use error::{CaptureError, ServerError};

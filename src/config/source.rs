@@ -156,7 +156,7 @@ fn parse_url(item: &Item<'_>, url: &SecretString) -> Option<Address> {
         item.complain("the password seems to have a character in it that ends the host's part".to_owned(), Some(help));
         return None;
     }
-    Address::parse(url)
+    Address::parse_in(url, item.reader.environment())
         .inspect_err(|error| item.complain(format!("`{}` is not usable", item.path), Some(error.to_string())))
         .ok()
 }

@@ -15,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use self::flow::{Flow, Report};
+use self::prepare::Prepared;
 pub(crate) use self::prepare::preflight;
 use crate::capture::CaptureError;
 use crate::capture::address::Address;
-use crate::capture::catalog::Table;
 use crate::capture::feedback::Feedback;
 use crate::capture::snapshot::task::{self, Job};
 use crate::capture::snapshot::window::Window;
@@ -185,8 +185,8 @@ impl<W: LogWriter> Ingest<W> {
         self.streamed = true;
         tracing::info!(source = %self.source.name, slot = %self.source.slot, from = %prepared.from, "streaming");
         let (to_loop, requests) = mpsc::channel(1);
-        let _snapshot = self.start_snapshot(&prepared.tables, to_loop);
-        let _monitor = monitor::start(&self.source, self.board.clone());
+        let _snapshot = self.start_snapshot(&prepared, to_loop);
+        let _monitor = monitor::start(&self.source, &prepared.address, self.board.clone());
         let (board, name, now) = (self.board.clone(), self.source.name.clone(), Instant::now());
         let mut flow = Flow {
             stream: prepared.stream,
@@ -220,14 +220,14 @@ impl<W: LogWriter> Ingest<W> {
     /// word.
     fn start_snapshot(
         &self,
-        tables: &[Table],
+        prepared: &Prepared,
         requests: mpsc::Sender<crate::capture::snapshot::Request>,
     ) -> Option<AbortOnDropHandle<()>> {
         let mut jobs = Vec::new();
         self.board.source(&self.source.name, |status| {
             status.state = State::Streaming;
             (status.code, status.message) = (None, None);
-            for table in tables.iter().filter(|_| self.source.snapshot) {
+            for table in prepared.tables.iter().filter(|_| self.source.snapshot) {
                 let known = self.snapshots.get(&table.oid);
                 let done = known.is_some_and(|snapshot| snapshot.done);
                 let rows = known.map_or(0, |snapshot| snapshot.rows);
@@ -243,7 +243,7 @@ impl<W: LogWriter> Ingest<W> {
         if jobs.is_empty() {
             return None;
         }
-        let (address, publication) = (self.source.address.clone(), self.source.publication.clone());
+        let (address, publication) = (prepared.address.clone(), self.source.publication.clone());
         Some(AbortOnDropHandle::new(tokio::spawn(task::run(address, publication, jobs, requests))))
     }
 }

@@ -8,6 +8,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::Source;
 use crate::capture::CaptureError;
+use crate::capture::address::Address;
 use crate::capture::connection::{Connection, Purpose};
 use crate::capture::slot::{parsed, text};
 use crate::retry::Backoff;
@@ -16,8 +17,8 @@ use crate::status::Board;
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Starts it; dropping the handle ends it.
-pub(super) fn start(source: &Source, board: Board) -> AbortOnDropHandle<()> {
-    let source = source.clone();
+pub(super) fn start(source: &Source, address: &Address, board: Board) -> AbortOnDropHandle<()> {
+    let source = Source { address: address.clone(), ..source.clone() };
     AbortOnDropHandle::new(tokio::spawn(async move {
         let mut backoff = Backoff::default();
         loop {

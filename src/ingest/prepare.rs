@@ -2,6 +2,7 @@
 
 use super::assemble::Assembler;
 use super::{IngestError, Source};
+use crate::capture::address::Address;
 use crate::capture::catalog::{self, Table};
 use crate::capture::connection::{Connection, Purpose};
 use crate::capture::continuity::{self, History, Server, Start};
@@ -18,6 +19,8 @@ pub(super) struct Prepared {
     pub(super) assembler: Assembler,
     pub(super) tables: Vec<Table>,
     pub(super) catalog: Connection,
+    /// The server that was taken.
+    pub(super) address: Address,
     /// Where the stream begins: everything before is in the log.
     pub(super) from: Lsn,
 }
@@ -34,7 +37,9 @@ pub(super) async fn prepare(
     board: &Board,
 ) -> Result<Prepared, IngestError> {
     let mut replication = Connection::open(&source.address, Purpose::Replication).await?;
-    let mut catalog = Connection::open(&source.address, Purpose::Query).await?;
+    // With several hosts, everything else of this session goes to the one that was taken.
+    let address = source.address.only(replication.host());
+    let mut catalog = Connection::open(&address, Purpose::Query).await?;
     let tables = preflight(source, &mut replication, &mut catalog).await?;
     let server = slot::identify(&mut replication).await?;
     let found = slot::inspect(&mut replication, &source.slot).await?;
@@ -58,7 +63,7 @@ pub(super) async fn prepare(
     });
     let assembler = Assembler::new(epoch, last, source.tables.clone());
     let stream = Stream::start(replication, &source.slot, &source.publication, from, false).await?;
-    Ok(Prepared { stream, assembler, tables, catalog, from })
+    Ok(Prepared { stream, assembler, tables, catalog, address, from })
 }
 
 /// What can be found wrong without changing anything: also what `walbridge check` looks at.

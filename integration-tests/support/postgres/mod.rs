@@ -236,6 +236,16 @@ impl Postgres {
         self.directory().join(certificate::CA)
     }
 
+    /// A certificate for the role `walbridge` from the same authority, and its key, owned by whoever runs the tests.
+    pub(crate) fn client_certificate(&self) -> [PathBuf; 2] {
+        let files = certificate::CLIENT.map(|name| self.directory().join(name));
+        let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+        for file in &files {
+            std::os::unix::fs::chown(file, Some(uid.as_raw()), Some(gid.as_raw())).expect("our own file");
+        }
+        files
+    }
+
     /// What the server has written to its log.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.log_path()).unwrap_or_default()

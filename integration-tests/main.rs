@@ -32,3 +32,4 @@ mod sinks_tantivy;
 mod support;
 mod support_servers;
 mod tidy;
+mod values;

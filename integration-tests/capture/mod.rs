@@ -50,6 +50,7 @@ impl Capture {
             slot: "walbridge_test".to_owned(),
             publication: "walbridge_test".to_owned(),
             snapshot: true,
+            binary: true,
         });
         let plan = role::administrator_of(url).map(|administrator| (administrator, source.clone()));
         let (writer, log, recovered) = embedded::open(directory, Options::default()).expect("the log opens");

@@ -56,6 +56,9 @@ pub struct SourceView {
     pub retained_bytes: u64,
     /// `pg_replication_slots.wal_status`.
     pub wal_status: Option<String>,
+    /// In which form the stream carries values: `binary` or `text`; empty before the first stream.
+    #[serde(default)]
+    pub values: String,
     /// Events in the log since its beginning.
     pub events: u64,
     /// The copy of existing rows.
@@ -140,6 +143,7 @@ impl SourceView {
             lag_bytes: source.lag_bytes(),
             retained_bytes: source.retained_bytes(),
             wal_status: source.wal_status.clone(),
+            values: source.values.to_owned(),
             events: source.events,
             snapshot: SnapshotView {
                 tables: tables.len(),

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::check::{Finding, check};
 pub use self::setup::{Administrator, Setup, setup};
 use crate::admin::{Admin, SearchRegistry};
-use crate::config::{self, Config, SnapshotMode};
+use crate::config::{self, Config, SnapshotMode, Values};
 use crate::ingest::{Halt, Ingest, Source};
 use crate::log::embedded::{self, Log, Options};
 use crate::log::{LogError, Recovered};
@@ -192,6 +192,7 @@ fn resolve(source: &config::Source) -> Source {
         slot: source.slot.clone(),
         publication: source.publication.clone(),
         snapshot: source.snapshot == SnapshotMode::Initial,
+        binary: source.values == Values::Auto,
     }
 }
 

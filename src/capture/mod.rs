@@ -19,6 +19,7 @@ pub mod snapshot;
 pub mod stream;
 mod tls;
 mod transport;
+pub mod types;
 mod url;
 
 pub use error::{CaptureError, ServerError};

@@ -25,6 +25,8 @@ pub struct Source {
     pub publication: String,
     /// Whether existing rows are copied.
     pub snapshot: SnapshotMode,
+    /// In which form values are asked for.
+    pub values: Values,
 }
 
 /// What happens to the rows that a table has already.
@@ -39,6 +41,19 @@ pub enum SnapshotMode {
 impl Choice for SnapshotMode {
     const WORDS: &'static [(&'static str, Self)] =
         &[("initial", SnapshotMode::Initial), ("never", SnapshotMode::Never)];
+}
+
+/// The form in which the stream carries values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Values {
+    /// Binary as long as every type is known, else text.
+    Auto,
+    /// Text.
+    Text,
+}
+
+impl Choice for Values {
+    const WORDS: &'static [(&'static str, Self)] = &[("auto", Values::Auto), ("text", Values::Text)];
 }
 
 static URL: Key<SecretString> = Key::required(
@@ -75,8 +90,14 @@ static SNAPSHOT: Key<SnapshotMode> = Key::default(
     "\"never\"",
     "`initial` copies the rows that are there already, once for each table; `never` takes only changes from now on.",
 );
+static VALUES: Key<Values> = Key::default(
+    "values",
+    "\"auto\"",
+    "\"text\"",
+    "The form in which PostgreSQL sends values: `auto` is binary while every captured type is known, which is cheaper for the server, and text otherwise; the outcome is the same.",
+);
 
-pub(super) static KEYS: &[&dyn Describe] = &[&URL, &PASSWORD_FILE, &TABLES, &SLOT, &PUBLICATION, &SNAPSHOT];
+pub(super) static KEYS: &[&dyn Describe] = &[&URL, &PASSWORD_FILE, &TABLES, &SLOT, &PUBLICATION, &SNAPSHOT, &VALUES];
 
 /// PostgreSQL's limit for names (`NAMEDATALEN - 1`).
 const NAME_BYTES_MAX: usize = 63;
@@ -94,6 +115,7 @@ pub(super) fn read(name: &str, section: &Section<'_>) -> Option<Source> {
     let password_file = section.get(&PASSWORD_FILE);
     let tables = section.get(&TABLES);
     let snapshot = section.get(&SNAPSHOT);
+    let values = section.get(&VALUES);
     let default_name = format!("walbridge_{}", name.replace('-', "_"));
     let slot = server_name(section, &SLOT, &default_name, is_slot_name, "1 to 63 lower-case letters, digits and _");
     let publication = server_name(
@@ -108,7 +130,15 @@ pub(super) fn read(name: &str, section: &Section<'_>) -> Option<Source> {
         address.password = Some(read_password(&section.item("password_file")?, &path)?);
     }
     let tables = tables?.0.into_iter().map(|(pattern, _)| pattern).collect();
-    Some(Source { name: name.to_owned(), address, tables, slot: slot?, publication: publication?, snapshot: snapshot? })
+    Some(Source {
+        name: name.to_owned(),
+        address,
+        tables,
+        slot: slot?,
+        publication: publication?,
+        snapshot: snapshot?,
+        values: values?,
+    })
 }
 
 /// A name on the server, or the default. These names go into SQL and replication commands, so nothing but what PostgreSQL

@@ -11,7 +11,7 @@ use super::IngestError;
 use crate::capture::CaptureError;
 use crate::capture::snapshot::window::Window;
 use crate::decode::message::{Begin, Commit, Message, Relation as Announced, Truncate};
-use crate::decode::{self, shape};
+use crate::decode::{self, binary, shape};
 use crate::event::{Column, Lsn, Op, Position, Relation, ReplicaIdentity, Shape, TableFilter, TableName, Transaction};
 use crate::log::Entry;
 
@@ -161,7 +161,7 @@ impl Assembler {
         let mut columns = Vec::with_capacity(announced.columns.len());
         for column in &announced.columns {
             let shape = shape::builtin(column.type_oid);
-            complete &= shape.is_some();
+            complete &= shape.is_some() && binary::knows(column.type_oid);
             columns.push(Column {
                 name: column.name.to_owned(),
                 type_oid: column.type_oid,

@@ -4,7 +4,7 @@
 //! [`Feedback`], [`Window`]. Keepalives are answered whatever the disk, the catalog or a sink is doing, because nothing here
 //! waits for any of them without a limit.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -19,7 +19,8 @@ use crate::capture::pace::WINDOW;
 use crate::capture::snapshot::window::{Verdict, Window};
 use crate::capture::snapshot::{Chunk, Placed, Request};
 use crate::capture::stream::{Frame, Stream};
-use crate::event::{Lsn, Op, Relation, ReplicaIdentity, Shape};
+use crate::capture::types::Types;
+use crate::event::{Lsn, Op, Relation, ReplicaIdentity};
 use crate::log::{Durable, Entry, LogWriter, TableSnapshot};
 
 /// Appended and not on disk: beyond this the socket is not read. The flusher holds as much again.
@@ -39,7 +40,9 @@ pub(super) struct Flow<'a, W: LogWriter> {
     pub(super) window: Window,
     pub(super) feedback: Feedback,
     pub(super) catalog: Connection,
-    pub(super) shapes: HashMap<u32, Shape>,
+    pub(super) types: Types,
+    /// Values come in binary form.
+    pub(super) binary: bool,
     pub(super) writer: &'a mut W,
     pub(super) durable: watch::Receiver<Durable>,
     pub(super) snapshots: &'a mut BTreeMap<u32, TableSnapshot>,
@@ -158,7 +161,13 @@ impl<W: LogWriter> Flow<'_, W> {
                 relation.key = indexes;
             }
         }
-        catalog::resolve_shapes(&mut self.catalog, &mut self.shapes, &mut relation).await?;
+        self.types.resolve(&mut self.catalog, &mut relation).await?;
+        if self.binary
+            && let Some(column) = self.types.text_only(&relation)
+        {
+            let (table, column) = (relation.name.to_string(), column.name.clone());
+            return Err(IngestError::TextNeeded { table, column });
+        }
         self.assembler.learn(relation);
         Ok(())
     }

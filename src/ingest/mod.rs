@@ -7,7 +7,7 @@ mod flow;
 mod monitor;
 mod prepare;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use tokio::sync::mpsc;
@@ -22,7 +22,8 @@ use crate::capture::address::Address;
 use crate::capture::feedback::Feedback;
 use crate::capture::snapshot::task::{self, Job};
 use crate::capture::snapshot::window::Window;
-use crate::event::{Shape, TableFilter};
+use crate::capture::types::Types;
+use crate::event::TableFilter;
 use crate::log::{Entry, LogError, LogWriter, Recovered, TableSnapshot};
 use crate::retry::Backoff;
 use crate::status::{Board, Code, Disposition, State, TableStatus};
@@ -42,6 +43,8 @@ pub struct Source {
     pub publication: String,
     /// Copy existing rows.
     pub snapshot: bool,
+    /// Ask for values in binary form while every type is known.
+    pub binary: bool,
 }
 
 /// An error of the ingest loop: the source's or the log's.
@@ -53,6 +56,15 @@ pub enum IngestError {
     /// The log.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// Values came in binary form, and the next could not be read. Nothing of their transaction is kept; the server sends it
+    /// again, as text.
+    #[error("column {column} of {table} has a type whose binary form is not known")]
+    TextNeeded {
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+    },
 }
 
 impl IngestError {
@@ -62,6 +74,7 @@ impl IngestError {
         match self {
             IngestError::Capture(error) => error.code(),
             IngestError::Log(error) => error.code(),
+            IngestError::TextNeeded { .. } => Code::SourceProtocol,
         }
     }
 
@@ -71,6 +84,7 @@ impl IngestError {
         match self {
             IngestError::Capture(error) => error.disposition(),
             IngestError::Log(error) => error.disposition(),
+            IngestError::TextNeeded { .. } => Disposition::Retry,
         }
     }
 }
@@ -115,7 +129,9 @@ pub struct Ingest<W> {
     snapshots: BTreeMap<u32, TableSnapshot>,
     /// Outlives a connection: a transaction decoded before it broke may still be invisible to the next snapshot.
     window: Window,
-    shapes: HashMap<u32, Shape>,
+    types: Types,
+    /// Not any more once a stream has brought a type that is not known.
+    binary: bool,
     board: Board,
     backoff: Backoff,
     streamed: bool,
@@ -130,12 +146,13 @@ impl<W: LogWriter> Ingest<W> {
             status.durable_lsn = recovered.durable.end_lsn;
         });
         Ingest {
+            binary: source.binary,
             source,
             writer,
             recovered,
             snapshots,
             window: Window::default(),
-            shapes: HashMap::new(),
+            types: Types::default(),
             board,
             backoff: Backoff::default(),
             streamed: false,
@@ -148,7 +165,11 @@ impl<W: LogWriter> Ingest<W> {
     /// What calls for an operator.
     pub async fn run(mut self, stop: &CancellationToken) -> Result<(), Halt> {
         loop {
-            let Err(error) = self.session(stop).await else { return Ok(()) };
+            let error = match self.session(stop).await {
+                Ok(Ended::Stopped) => return Ok(()),
+                Ok(Ended::TextNeeded) => continue,
+                Err(error) => error,
+            };
             let (code, retry) = (error.code(), error.disposition() == Disposition::Retry);
             self.board.source(&self.source.name, |status| {
                 status.state = if retry { State::Paused } else { State::Halted };
@@ -172,18 +193,20 @@ impl<W: LogWriter> Ingest<W> {
     }
 
     /// One connection, from the first look to its end.
-    async fn session(&mut self, stop: &CancellationToken) -> Result<(), IngestError> {
+    async fn session(&mut self, stop: &CancellationToken) -> Result<Ended, IngestError> {
         if self.writer.in_transaction() {
             self.writer.append(Entry::Abort)?;
         }
         self.recovered.durable = self.writer.sync().await?;
         let prepared = tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            prepared = prepare::prepare(&self.source, &mut self.recovered, &mut self.writer, &self.board) => prepared?,
+            () = stop.cancelled() => return Ok(Ended::Stopped),
+            prepared = self.prepare() => prepared?,
         };
         self.backoff.reset();
         self.streamed = true;
-        tracing::info!(source = %self.source.name, slot = %self.source.slot, from = %prepared.from, "streaming");
+        let values = if prepared.binary { "binary" } else { "text" };
+        self.board.source(&self.source.name, |status| status.values = values);
+        tracing::info!(source = %self.source.name, slot = %self.source.slot, from = %prepared.from, values, "streaming");
         let (to_loop, requests) = mpsc::channel(1);
         let _snapshot = self.start_snapshot(&prepared, to_loop);
         let _monitor = monitor::start(&self.source, &prepared.address, self.board.clone());
@@ -194,7 +217,8 @@ impl<W: LogWriter> Ingest<W> {
             window: std::mem::take(&mut self.window),
             feedback: Feedback::new(prepared.from, now),
             catalog: prepared.catalog,
-            shapes: std::mem::take(&mut self.shapes),
+            types: std::mem::take(&mut self.types),
+            binary: prepared.binary,
             durable: self.writer.durable(),
             writer: &mut self.writer,
             snapshots: &mut self.snapshots,
@@ -209,11 +233,26 @@ impl<W: LogWriter> Ingest<W> {
         };
         let outcome = flow.run(stop).await;
         self.window = flow.window;
-        self.shapes = flow.shapes;
-        if outcome.is_ok() {
-            flow.stream.close().await;
+        self.types = flow.types;
+        match outcome {
+            Err(error) if flow.binary && needs_text(&error) => {
+                flow.stream.close().await;
+                self.binary = false;
+                tracing::info!(source = %self.source.name, %error, "from here on values are asked for as text");
+                Ok(Ended::TextNeeded)
+            }
+            Err(error) => Err(error),
+            Ok(()) => {
+                flow.stream.close().await;
+                Ok(Ended::Stopped)
+            }
         }
-        outcome
+    }
+
+    async fn prepare(&mut self) -> Result<Prepared, IngestError> {
+        let (source, recovered) = (&self.source, &mut self.recovered);
+        let asked = self.binary.then_some(&mut self.types);
+        prepare::prepare(source, recovered, &mut self.writer, &self.board, asked).await
     }
 
     /// Starts to copy what is not copied yet. A task that is dropped stops; the next session starts it again from the log's
@@ -245,6 +284,27 @@ impl<W: LogWriter> Ingest<W> {
         }
         let (address, publication) = (prepared.address.clone(), self.source.publication.clone());
         Some(AbortOnDropHandle::new(tokio::spawn(task::run(address, publication, jobs, requests))))
+    }
+}
+
+/// How a connection ended that was not broken.
+enum Ended {
+    /// We were told to stop.
+    Stopped,
+    /// The next must ask for text.
+    TextNeeded,
+}
+
+/// Whether a binary stream ended for a value's form: a type we do not know, or one that the server itself cannot send so (an
+/// array of a type without `typsend` fails with 42883, in tables that nobody captures too). If it was something else, the
+/// same comes again with text.
+fn needs_text(error: &IngestError) -> bool {
+    match error {
+        IngestError::TextNeeded { .. } => true,
+        IngestError::Capture(CaptureError::Server { source, .. }) => {
+            matches!(source.sqlstate.get(..2), Some("0A" | "22" | "42"))
+        }
+        IngestError::Capture(_) | IngestError::Log(_) => false,
     }
 }
 

@@ -31,6 +31,8 @@ pub struct SourceStatus {
     pub restart_lsn: Lsn,
     /// `pg_replication_slots.wal_status`.
     pub wal_status: Option<String>,
+    /// In which form the stream carries values: `binary` or `text`; empty before the first stream.
+    pub values: &'static str,
     /// Events in the log since its beginning.
     pub events: u64,
     /// Tables whose existing rows are being or have been copied.

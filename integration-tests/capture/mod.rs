@@ -50,6 +50,8 @@ impl Capture {
             slot: "walbridge_test".to_owned(),
             publication: "walbridge_test".to_owned(),
             snapshot: true,
+            snapshot_workers: 2,
+            snapshot_rate: None,
             binary: true,
         });
         let plan = role::administrator_of(url).map(|administrator| (administrator, source.clone()));

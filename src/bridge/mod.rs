@@ -192,6 +192,8 @@ fn resolve(source: &config::Source) -> Source {
         slot: source.slot.clone(),
         publication: source.publication.clone(),
         snapshot: source.snapshot == SnapshotMode::Initial,
+        snapshot_workers: source.snapshot_workers,
+        snapshot_rate: source.snapshot_rate,
         binary: source.values == Values::Auto,
     }
 }
@@ -200,10 +202,12 @@ fn resolve(source: &config::Source) -> Source {
 async fn ingest(opened: Opened, board: Board, stop: CancellationToken) -> Option<Halt> {
     let Opened { source, writer, recovered, .. } = opened;
     let (tell, ended) = oneshot::channel();
-    let name = source.name.clone();
+    let (name, shared) = (source.name.clone(), tokio::runtime::Handle::current());
     let body = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let outcome = runtime.map(|runtime| runtime.block_on(Ingest::new(source, writer, recovered, board).run(&stop)));
+        let outcome = runtime.map(|runtime| {
+            runtime.block_on(Ingest::new(source, writer, recovered, board).workers_on(shared).run(&stop))
+        });
         let _ = tell.send(outcome);
     };
     let thread = std::thread::Builder::new().name(format!("ingest-{name}")).spawn(body);

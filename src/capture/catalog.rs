@@ -2,6 +2,7 @@
 //! rows are read with the relation they were written with.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use postgres_protocol::escape::escape_literal;
 
@@ -101,7 +102,7 @@ fn incomplete() -> CaptureError {
 #[derive(Clone, Debug)]
 pub struct Published {
     /// As the stream would announce it.
-    pub relation: Relation,
+    pub relation: Arc<Relation>,
     /// The publication's row filter, as an SQL expression.
     pub row_filter: Option<String>,
 }
@@ -150,7 +151,7 @@ pub async fn describe(
         Relation { oid: table.oid, name: table.name.clone(), identity: table.identity, columns, key: Vec::new() };
     relation.key = table.key().iter().filter_map(|name| relation.column_index(name)).collect();
     Types::default().resolve(connection, &mut relation).await?;
-    Ok(Published { relation, row_filter })
+    Ok(Published { relation: Arc::new(relation), row_filter })
 }
 
 /// The primary key's columns now, for a relation whose identity is the whole row.

@@ -56,6 +56,14 @@ pub struct SourceView {
     pub retained_bytes: u64,
     /// `pg_replication_slots.wal_status`.
     pub wal_status: Option<String>,
+    /// How much WAL the server may keep for the slot, if there is a limit.
+    pub wal_budget_bytes: Option<u64>,
+    /// What goes well and will not for long.
+    pub warning: Option<WarningView>,
+    /// The stretch of history it is in; rises when history was broken, or followed to a promoted standby.
+    pub epoch: u32,
+    /// What was decided last about its history.
+    pub decision: Option<String>,
     /// In which form the stream carries values: `binary` or `text`; empty before the first stream.
     #[serde(default)]
     pub values: String,
@@ -63,6 +71,15 @@ pub struct SourceView {
     pub events: u64,
     /// The copy of existing rows.
     pub snapshot: SnapshotView,
+}
+
+/// What goes well and will not for long.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WarningView {
+    /// See [`crate::status::Code`].
+    pub code: String,
+    /// Why, and what to do, for people.
+    pub message: String,
 }
 
 /// How far the copy of existing rows has come.
@@ -143,6 +160,13 @@ impl SourceView {
             lag_bytes: source.lag_bytes(),
             retained_bytes: source.retained_bytes(),
             wal_status: source.wal_status.clone(),
+            wal_budget_bytes: source.wal_budget_bytes,
+            warning: source.warning.as_ref().map(|(code, message)| WarningView {
+                code: code.to_string(),
+                message: message.clone(),
+            }),
+            epoch: source.epoch,
+            decision: source.decision.clone(),
             values: source.values.to_owned(),
             events: source.events,
             snapshot: SnapshotView {

@@ -127,6 +127,12 @@ impl Copies {
         self.records.entry(oid).insert_entry(record).into_mut()
     }
 
+    /// The sinks have a table's rows by its name, though the log may know no copy of it: that it is another cluster's now.
+    pub(super) fn assume_copied(&mut self, table: &Table) {
+        let known = || TableSnapshot::begin(table.oid, table.name.clone(), 1, Offset(0), String::new());
+        self.records.entry(table.oid).or_insert_with(known);
+    }
+
     /// Something to do for a worker, if there is anything to be done now.
     pub(super) fn next(&mut self, windows: &mut Windows, now: Instant) -> Option<Work> {
         if !self.throttle.allows(now) {

@@ -441,7 +441,7 @@ fn add(stretches: &mut Vec<Range<u64>>, new: Range<u64>) {
     let touched = stretches.get(from..to).unwrap_or_default();
     let start = touched.first().map_or(new.start, |first| first.start.min(new.start));
     let end = touched.last().map_or(new.end, |last| last.end.max(new.end));
-    stretches.splice(from..to, [start..end]);
+    stretches.splice(from..to, std::iter::once(start..end));
 }
 
 fn copied_places(record: &TableSnapshot) -> u64 {

@@ -187,12 +187,8 @@ impl Windows {
     /// Its bytes are not those of a change of this relation.
     #[inline]
     pub fn change(&mut self, xid: u32, op: Op, relation: &Arc<Relation>, body: &[u8]) -> Result<(), CaptureError> {
-        if self.tables.is_empty() {
-            return Ok(());
-        }
-        match self.tables.get_mut(&relation.oid) {
-            Some(table) => table.change(xid, tuple::change(op, relation, &Bytes::copy_from_slice(body))?),
-            None => {}
+        if let Some(table) = self.tables.get_mut(&relation.oid) {
+            table.change(xid, tuple::change(op, relation, &Bytes::copy_from_slice(body))?);
         }
         Ok(())
     }

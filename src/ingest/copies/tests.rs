@@ -177,8 +177,8 @@ fn stretches_join_and_gaps_are_found() {
     }
     assert_eq!(stretches, [0..6, 8..30]);
     assert_eq!(gap(&stretches, 40), Some(6..8));
-    assert_eq!(gap(&[0..30], 40), Some(30..40));
-    assert_eq!(gap(&[0..40], 40), None);
+    assert_eq!(gap(&[0..10, 10..30], 40), Some(30..40));
+    assert_eq!(gap(&[0..10, 10..40], 40), None);
     assert_eq!(gap(&[], 0), None);
     // Lines of a block never run into the next.
     assert_eq!(cut(&(0..3 * BLOCK), 16), 0..16);

@@ -17,7 +17,7 @@ use walbridge::capture::address::Address;
 use walbridge::capture::connection::{Connection, Purpose};
 use walbridge::capture::setup::{Plan, statements};
 use walbridge::event::{Cell, Change, Event, Offset, Relation, Row};
-use walbridge::ingest::{Halt, Ingest, Source};
+use walbridge::ingest::{Halt, Ingest, OnBreak, OverBudget, Source};
 use walbridge::log::Limit;
 use walbridge::log::embedded::{self, Log, Options};
 use walbridge::status::{Board, SourceStatus};
@@ -53,6 +53,10 @@ impl Capture {
             snapshot_workers: 2,
             snapshot_rate: None,
             binary: true,
+            failover: None,
+            on_break: OnBreak::Halt,
+            wal_budget: None,
+            on_wal_budget: OverBudget::Warn,
         });
         let plan = role::administrator_of(url).map(|administrator| (administrator, source.clone()));
         let (writer, log, recovered) = embedded::open(directory, Options::default()).expect("the log opens");

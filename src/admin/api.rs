@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::Shared;
+use super::Pages;
 use super::guard::Access;
 use crate::event::{Lsn, Offset, Position, Timestamp};
 use crate::status::{SinkStatus, SourceStatus, State, Status};
@@ -161,10 +161,10 @@ impl SourceView {
             retained_bytes: source.retained_bytes(),
             wal_status: source.wal_status.clone(),
             wal_budget_bytes: source.wal_budget_bytes,
-            warning: source.warning.as_ref().map(|(code, message)| WarningView {
-                code: code.to_string(),
-                message: message.clone(),
-            }),
+            warning: source
+                .warning
+                .as_ref()
+                .map(|(code, message)| WarningView { code: code.to_string(), message: message.clone() }),
             epoch: source.epoch,
             decision: source.decision.clone(),
             values: source.values.to_owned(),
@@ -283,7 +283,7 @@ pub(super) async fn healthz() -> &'static str {
 }
 
 pub(super) async fn readyz(
-    axum::extract::State(shared): axum::extract::State<Shared>,
+    axum::extract::State(shared): axum::extract::State<Pages>,
     Extension(access): Extension<Access>,
 ) -> Response {
     let status = shared.board.read();
@@ -298,7 +298,7 @@ pub(super) async fn readyz(
     (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", reasons.join("\n"))).into_response()
 }
 
-pub(super) async fn status(axum::extract::State(shared): axum::extract::State<Shared>) -> Response {
+pub(super) async fn status(axum::extract::State(shared): axum::extract::State<Pages>) -> Response {
     let view = StatusView::of(&shared.board.read(), Timestamp::now());
     match serde_json::to_string_pretty(&view) {
         Ok(text) => json_text(text).into_response(),

@@ -100,7 +100,8 @@ pub fn is_break(code: Code) -> bool {
 
 const AFTER_A_GAP: &str = "Find out who used the slot or restored the log's directory; if it can be put back, do that and \
      restart. Else `walbridge resnapshot` copies the tables again, and removes from the sinks what was deleted in between";
-const COPY_AGAIN: &str = "`walbridge resnapshot` copies the tables again from this server, and removes from the sinks what it does not have";
+const COPY_AGAIN: &str =
+    "`walbridge resnapshot` copies the tables again from this server, and removes from the sinks what it does not have";
 
 fn same_history(server: &Server, history: &History) -> Result<(), CaptureError> {
     if server.system_identifier != history.system_identifier {
@@ -110,7 +111,9 @@ fn same_history(server: &Server, history: &History) -> Result<(), CaptureError> 
                 "the server is cluster {}, at {}; the log holds the history of cluster {}, up to {}",
                 server.system_identifier, server.end_lsn, history.system_identifier, history.end_lsn
             ),
-            format!("If the address is wrong, mend the url. If this is a new cluster in the old one's place (pg_upgrade, dump and restore), {COPY_AGAIN}"),
+            format!(
+                "If the address is wrong, mend the url. If this is a new cluster in the old one's place (pg_upgrade, dump and restore), {COPY_AGAIN}"
+            ),
         ));
     }
     if server.timeline != history.timeline {
@@ -168,8 +171,10 @@ fn is_usable(server: &Server, name: &str, slot: &Slot) -> Result<(), CaptureErro
         return refuse(detail, "Choose another name with slot = \"…\"");
     }
     if slot.database != slot.connected_database {
-        let detail =
-            format!("slot \"{name}\" belongs to database \"{}\", not to \"{}\"", slot.database, slot.connected_database);
+        let detail = format!(
+            "slot \"{name}\" belongs to database \"{}\", not to \"{}\"",
+            slot.database, slot.connected_database
+        );
         return refuse(detail, "Choose another name with slot = \"…\", or mend the url");
     }
     if slot.temporary {
@@ -179,7 +184,9 @@ fn is_usable(server: &Server, name: &str, slot: &Slot) -> Result<(), CaptureErro
     if slot.synced && server.standby {
         return Err(CaptureError::wait(
             Code::SourceNotPrimary,
-            format!("slot \"{name}\" is a copy of the primary's, which can be read from only after this standby is promoted"),
+            format!(
+                "slot \"{name}\" is a copy of the primary's, which can be read from only after this standby is promoted"
+            ),
             "Capture from the primary, or choose another name with slot = \"…\"",
         ));
     }
@@ -187,12 +194,7 @@ fn is_usable(server: &Server, name: &str, slot: &Slot) -> Result<(), CaptureErro
 }
 
 /// The slot's `confirmed_flush_lsn`, if the server still has what comes after it.
-fn slot_position(
-    name: &str,
-    slot: &Slot,
-    history: Option<&History>,
-    server: &Server,
-) -> Result<Lsn, CaptureError> {
+fn slot_position(name: &str, slot: &Slot, history: Option<&History>, server: &Server) -> Result<Lsn, CaptureError> {
     if slot.is_lost() {
         let why = slot.invalidation.as_deref().map_or_else(
             || "the server removed WAL that it still needed (max_slot_wal_keep_size)".to_owned(),
@@ -286,10 +288,7 @@ mod tests {
 
     #[test]
     fn a_slot_that_is_not_ours_to_read_is_never_taken() {
-        for wrong in [
-            Slot { temporary: true, ..slot(50) },
-            Slot { connected_database: "other".into(), ..slot(50) },
-        ] {
+        for wrong in [Slot { temporary: true, ..slot(50) }, Slot { connected_database: "other".into(), ..slot(50) }] {
             assert_eq!(code(judge(&server(200), None, "s", Some(&wrong))), Code::SourceSlotUnusable, "{wrong:?}");
         }
         let copy = Slot { synced: true, ..slot(50) };

@@ -221,9 +221,10 @@ fn not_ready(name: &str, standby: bool) -> CaptureError {
     let seconds = CREATE_TIMEOUT.as_secs();
     let (what, remedy) = match standby {
         true => ("the primary has not logged its running transactions", ON_THE_PRIMARY),
-        false => {
-            ("older transactions are still running", "End long-running transactions (pg_stat_activity, oldest xact_start first)")
-        }
+        false => (
+            "older transactions are still running",
+            "End long-running transactions (pg_stat_activity, oldest xact_start first)",
+        ),
     };
     CaptureError::wait(
         Code::SourceSlotMissing,
@@ -276,11 +277,14 @@ pub async fn set_failover(connection: &mut Connection, name: &str, failover: boo
 /// # Errors
 /// The server refused.
 pub async fn release(connection: &mut Connection, name: &str) -> Result<(), CaptureError> {
-    let sql = format!(
-        "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = {}",
-        escape_literal(name)
-    );
-    connection.query("dropping the replication slot", &sql).await.map(drop)
+    connection.query("dropping the replication slot", &release_statement(name)).await.map(drop)
+}
+
+/// The statement that does it; one that is gone already is no error.
+#[must_use]
+pub fn release_statement(name: &str) -> String {
+    let name = escape_literal(name);
+    format!("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = {name}")
 }
 
 /// A column of an answer as text.

@@ -5,12 +5,13 @@
 //! never a new history without the copies that make it whole.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::IngestError;
 use super::place::Begin;
 use super::prepare::Preparation;
 use crate::capture::catalog::{self, Table};
-use crate::capture::connection::Connection;
+use crate::capture::connection::{Connection, Purpose};
 use crate::capture::continuity::Server;
 use crate::capture::slot::{self, Slot};
 use crate::capture::{CaptureError, continuity};
@@ -20,6 +21,9 @@ use crate::status::{Code, State};
 
 /// The prefix of the messages that tell of decisions.
 pub(super) const PREFIX: &str = "walbridge.source";
+
+const RELEASE_ATTEMPTS: u32 = 100;
+const RELEASE_PAUSE: Duration = Duration::from_millis(100);
 
 impl<W: LogWriter> Preparation<'_, W> {
     /// Records where this history begins, durably, before anything of it is streamed.
@@ -76,7 +80,9 @@ impl<W: LogWriter> Preparation<'_, W> {
         self.record(&format!("history begins anew, all tables are copied again: {reason}")).await?;
         self.begin_copies(tables, &reason, catalog).await?;
         let from = match found {
-            Some(Slot { confirmed_flush_lsn: Some(confirmed), .. }) if found.is_some_and(|slot| !slot.is_lost()) => *confirmed,
+            Some(Slot { confirmed_flush_lsn: Some(confirmed), .. }) if found.is_some_and(|slot| !slot.is_lost()) => {
+                *confirmed
+            }
             Some(_) => {
                 tracing::warn!(source = %self.source.name, slot = %self.source.slot, "dropping the slot, which the server has given up");
                 slot::release(catalog, &self.source.slot).await?;
@@ -88,7 +94,12 @@ impl<W: LogWriter> Preparation<'_, W> {
     }
 
     /// The beginnings of the copies, at the end of the old history.
-    async fn begin_copies(&mut self, tables: &[Table], reason: &str, catalog: &mut Connection) -> Result<(), IngestError> {
+    async fn begin_copies(
+        &mut self,
+        tables: &[Table],
+        reason: &str,
+        catalog: &mut Connection,
+    ) -> Result<(), IngestError> {
         if !self.source.snapshot || self.recovered.epoch.is_none() {
             return Ok(());
         }
@@ -108,6 +119,32 @@ impl<W: LogWriter> Preparation<'_, W> {
         }
         self.recovered.durable = self.writer.sync().await?;
         Ok(())
+    }
+
+    /// Drops the slot, as was decided: the decision first, in the log if it can still be written.
+    pub(super) async fn let_go(&mut self, decision: &str) -> Result<(), IngestError> {
+        if self.writer.in_transaction() {
+            self.writer.append(Entry::Abort)?;
+        }
+        if let Err(error) = self.record(decision).await {
+            tracing::error!(source = %self.source.name, %error, "the decision cannot be written into the log");
+        }
+        let mut connection = Connection::open(&self.source.address, Purpose::Query).await?;
+        // Our own walsender may take a moment to see that we have gone.
+        for _ in 0..RELEASE_ATTEMPTS {
+            match slot::release(&mut connection, &self.source.slot).await {
+                Err(CaptureError::Server { source, .. }) if source.code() == Code::SourceSlotActive => {
+                    tokio::time::sleep(RELEASE_PAUSE).await;
+                }
+                settled => return settled.map_err(IngestError::from),
+            }
+        }
+        Err(CaptureError::wait(
+            Code::SourceSlotActive,
+            format!("slot \"{}\" is to be dropped and is still being read", self.source.slot),
+            "See pg_replication_slots for who reads it",
+        )
+        .into())
     }
 
     /// Puts a decision into the log as an event, durably.

@@ -33,4 +33,5 @@ mod sinks_tantivy;
 mod support;
 mod support_servers;
 mod tidy;
+mod transactions;
 mod values;

@@ -26,7 +26,7 @@ pub use self::check::{Finding, check};
 pub use self::setup::{Administrator, Setup, setup};
 pub use self::slots::{Leftover, SlotReport, find_leftovers, remove, slots};
 use crate::admin::{Admin, Controls, Pages, SearchRegistry};
-use crate::config::{self, Config, Failover, OnHistoryBreak, OnWalBudget, SnapshotMode, Values};
+use crate::config::{self, Config, Failover, OnHistoryBreak, OnWalBudget, OriginMode, SnapshotMode, Values};
 use crate::ingest::{Halt, Ingest, OnBreak, OverBudget, Resnapshot, Source};
 use crate::log::embedded::{self, Log, Options};
 use crate::log::{LogError, Recovered};
@@ -220,6 +220,9 @@ fn resolve(source: &config::Source) -> Source {
             OnWalBudget::ProtectSource => OverBudget::ProtectSource,
             OnWalBudget::ProtectData => OverBudget::ProtectData,
         },
+        messages: source.messages.filter(),
+        foreign: source.origin == OriginMode::Any,
+        two_phase: source.two_phase,
     }
 }
 

@@ -290,7 +290,7 @@ mod tests {
     #[test]
     fn the_environment_fills_in_what_the_url_leaves_out_and_no_more() {
         let environment = |name: &str| {
-            Some(match name {
+            let value = match name {
                 "PGHOST" => "env-host",
                 "PGPORT" => "6000",
                 "PGUSER" => "env-user",
@@ -301,8 +301,8 @@ mod tests {
                 "PGCONNECT_TIMEOUT" => "3",
                 "PGSSLCERT" => "",
                 _ => return None,
-            })
-            .map(str::to_owned)
+            };
+            Some(value.to_owned())
         };
         let bare = Address::parse_in("postgres://", &environment).expect("valid");
         assert_eq!(bare.hosts, [Host::Tcp("env-host".to_owned(), 6000)]);

@@ -82,6 +82,17 @@ pub fn judge(
         ));
     }
     let promoted = server.timeline != history.timeline;
+    if promoted && slot.two_phase {
+        // What was prepared before is kept for the old stretch of history, and is not sent again.
+        return Err(CaptureError::halt(
+            Code::SourceHistoryChanged,
+            format!(
+                "the server was promoted (timeline {} after {}), and slot \"{slot_name}\" hands out prepared transactions",
+                server.timeline, history.timeline
+            ),
+            format!("What was prepared before may be missing: {COPY_AGAIN}"),
+        ));
+    }
     Ok(if promoted { Start::Follow(history.end_lsn) } else { Start::Resume(history.end_lsn) })
 }
 

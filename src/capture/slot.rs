@@ -29,7 +29,7 @@ pub struct Slot {
     pub wal_status: Option<String>,
     /// How much more WAL may be written before it is lost, if there is a limit.
     pub safe_wal_size: Option<i64>,
-    /// It hands out transactions at their `PREPARE`.
+    /// Prepared transactions are sent when they are prepared; once on, no stream can turn it off.
     pub two_phase: bool,
     /// It goes with the connection that made it.
     pub temporary: bool,
@@ -172,6 +172,15 @@ pub fn can_fail_over(connection: &Connection) -> bool {
     connection.server_version() >= FAILOVER_SLOTS && !connection.is_standby()
 }
 
+/// What a slot is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct SlotOptions {
+    /// Standbys keep copies of it, where the server [`can_fail_over`].
+    pub failover: bool,
+    /// Prepared transactions are sent when they are prepared.
+    pub two_phase: bool,
+}
+
 /// Makes the slot on a replication connection and returns its consistent point. The server waits for every transaction
 /// that is running to end; meanwhile `tell` is called now and then with those, found out by `watcher`. Giving up, or dying,
 /// leaves no half slot: it is ephemeral until it is ready.
@@ -181,15 +190,15 @@ pub fn can_fail_over(connection: &Connection) -> bool {
 pub async fn create(
     connection: &mut Connection,
     name: &str,
-    failover: bool,
+    options: SlotOptions,
     watcher: &mut Connection,
     mut tell: impl FnMut(&str) + Send,
 ) -> Result<Lsn, CaptureError> {
-    let failover = if failover && can_fail_over(connection) { ", FAILOVER true" } else { "" };
+    let failover = if options.failover && can_fail_over(connection) { ", FAILOVER true" } else { "" };
+    let two_phase = if options.two_phase { ", TWO_PHASE" } else { "" };
     let slot = escape_identifier(name);
-    connection
-        .start_query(&format!("CREATE_REPLICATION_SLOT {slot} LOGICAL pgoutput (SNAPSHOT 'nothing'{failover})"))
-        .await?;
+    let sql = format!("CREATE_REPLICATION_SLOT {slot} LOGICAL pgoutput (SNAPSHOT 'nothing'{two_phase}{failover})");
+    connection.start_query(&sql).await?;
     let deadline = tokio::time::Instant::now() + CREATE_TIMEOUT;
     let mut consistent_point = None;
     let mut failure = None;

@@ -3,11 +3,14 @@
 use super::IngestError;
 use super::monitor::Signal;
 use crate::capture::CaptureError;
+use crate::capture::address::Address;
 
 /// How a connection ended that was not broken.
 pub(super) enum Ended {
     /// The slot is to be let go of.
     OverBudget(String),
+    /// The server wants to go.
+    ShuttingDown,
     /// We were told to stop.
     Stopped,
     /// The next must ask for text.
@@ -31,12 +34,15 @@ pub(super) const AFTER_LETTING_GO: &str = "Find out what held the WAL; then `wal
      the sinks what was deleted in between";
 
 /// What a session does when something is seen from outside.
-pub(super) fn heed(signal: Signal, source: &str) -> Result<Ended, IngestError> {
+pub(super) fn heed(signal: Signal) -> Ended {
     match signal {
-        Signal::OverBudget(why) => Ok(Ended::OverBudget(why)),
-        Signal::ShuttingDown => {
-            let detail = "the server is shutting down, and all connections were closed for that".to_owned();
-            Err(CaptureError::Unreachable { address: source.to_owned(), detail }.into())
-        }
+        Signal::OverBudget(why) => Ended::OverBudget(why),
+        Signal::ShuttingDown => Ended::ShuttingDown,
     }
+}
+
+/// What is said of it until the server is back.
+pub(super) fn shutting_down(address: &Address) -> IngestError {
+    let detail = "the server is shutting down; all connections to it were closed, so that it need not wait".to_owned();
+    CaptureError::Unreachable { address: address.to_string(), detail }.into()
 }

@@ -13,7 +13,7 @@ use super::prepare::Preparation;
 use crate::capture::catalog::{self, Table};
 use crate::capture::connection::{Connection, Purpose};
 use crate::capture::continuity::Server;
-use crate::capture::slot::{self, Slot};
+use crate::capture::slot::{self, Slot, SlotOptions};
 use crate::capture::{CaptureError, continuity};
 use crate::event::{Lsn, Relation, Timestamp};
 use crate::log::{Entry, Epoch, LogWriter};
@@ -104,7 +104,7 @@ impl<W: LogWriter> Preparation<'_, W> {
             return Ok(());
         }
         let mut relations: Vec<(Table, Arc<Relation>)> = Vec::new();
-        for table in tables {
+        for table in tables.iter().filter(|table| !self.copies.is_fresh(table.oid)) {
             let published = catalog::describe(catalog, table, &self.source.publication).await?;
             relations.push((table.clone(), published.relation.clone()));
         }
@@ -114,8 +114,9 @@ impl<W: LogWriter> Preparation<'_, W> {
         for (table, relation) in relations {
             // Another cluster's table has another OID, and the sinks have its rows by its name.
             self.copies.assume_copied(&table);
-            let begin = Begin { table, reason, relation: &relation, now, confirmable };
-            begin.append(self.copies, &mut assembler, self.writer)?;
+            let begin = Begin { table, reason, relation: &relation, confirmable };
+            let events = begin.append(self.copies, &assembler.chunk_unit(now), self.writer)?;
+            assembler.chunk_placed(events);
         }
         self.recovered.durable = self.writer.sync().await?;
         Ok(())
@@ -175,10 +176,15 @@ impl<W: LogWriter> Preparation<'_, W> {
                 status.message = Some(format!("making the slot waits for {what}"));
             });
         };
-        let failover = source.failover.unwrap_or(true);
-        let from = slot::create(replication, &source.slot, failover, catalog, tell).await?;
+        let options = SlotOptions { failover: self.wants_failover(), two_phase: source.two_phase };
+        let from = slot::create(replication, &source.slot, options, catalog, tell).await?;
         tracing::info!(source = %source.name, slot = %source.slot, consistent_point = %from, "replication slot made");
         Ok(from)
+    }
+
+    /// PostgreSQL does not keep copies of a slot that hands out prepared transactions.
+    fn wants_failover(&self) -> bool {
+        self.source.failover.unwrap_or(true) && !self.source.two_phase
     }
 
     /// Has the slot's copies on standbys as configured. What cannot be changed now is only told.
@@ -188,7 +194,7 @@ impl<W: LogWriter> Preparation<'_, W> {
         found: Option<&Slot>,
     ) -> Result<(), CaptureError> {
         let Some(slot) = found.filter(|slot| slot.active_pid.is_none() && !slot.is_lost()) else { return Ok(()) };
-        let wanted = self.source.failover.unwrap_or(true);
+        let wanted = self.wants_failover() && !slot.two_phase;
         if !slot::can_fail_over(replication) || slot.failover == wanted {
             return Ok(());
         }

@@ -14,7 +14,9 @@ mod place;
 mod prepare;
 mod report;
 mod source;
+mod spill;
 mod throttle;
+mod transactions;
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
@@ -28,7 +30,7 @@ pub use self::budget::OverBudget;
 use self::command::Commands;
 pub use self::command::{Answer, Resnapshot};
 use self::copies::Copies;
-use self::ended::{AFTER_LETTING_GO, Ended, heed, needs_text};
+use self::ended::{AFTER_LETTING_GO, Ended, heed, needs_text, shutting_down};
 use self::flow::Flow;
 use self::monitor::{Monitor, Signal};
 pub(crate) use self::prepare::preflight;
@@ -39,6 +41,7 @@ use crate::capture::catalog::Table;
 use crate::capture::feedback::Feedback;
 use crate::capture::snapshot::window::Windows;
 use crate::capture::snapshot::{Request, worker};
+use crate::capture::stream::Stream;
 use crate::capture::types::Types;
 use crate::capture::{CaptureError, continuity};
 use crate::event::Offset;
@@ -199,6 +202,7 @@ impl<W: LogWriter> Ingest<W> {
                     may_mend = false;
                     self.let_go(&why).await
                 }
+                Ok(Ended::ShuttingDown) => shutting_down(&self.source.address),
                 Err(error) => error,
             };
             if may_mend && self.may_copy_again(&error) {
@@ -317,7 +321,7 @@ impl<W: LogWriter> Ingest<W> {
         let (board, name, now) = (self.board.clone(), self.source.name.clone(), Instant::now());
         let mut flow = Flow {
             stream: prepared.stream,
-            assembler: prepared.assembler,
+            transactions: prepared.transactions,
             window: std::mem::take(&mut self.windows),
             feedback: Feedback::new(prepared.from, now),
             catalog: prepared.catalog,
@@ -345,26 +349,35 @@ impl<W: LogWriter> Ingest<W> {
         let outcome = tokio::select! {
             biased;
             outcome = flow.run(stop) => outcome.map(|()| Ended::Stopped),
-            Some(signal) = self.monitor.signals.recv() => heed(signal, &self.source.name),
+            Some(signal) = self.monitor.signals.recv() => Ok(heed(signal)),
             never = orders => match never {},
         };
         self.windows = flow.window;
         self.types = flow.types;
+        let (stream, binary) = (flow.stream, flow.binary);
+        self.end_session(stream, binary, outcome).await
+    }
+
+    /// Says goodbye where that is of use.
+    async fn end_session(
+        &mut self,
+        stream: Stream,
+        binary: bool,
+        outcome: Result<Ended, IngestError>,
+    ) -> Result<Ended, IngestError> {
+        self.monitor.address.send_replace(self.source.address.clone());
         match outcome {
-            Err(error) if flow.binary && needs_text(&error) => {
-                flow.stream.close().await;
+            Err(error) if binary && needs_text(&error) => {
+                stream.close().await;
                 self.binary = false;
                 tracing::info!(source = %self.source.name, %error, "from here on values are asked for as text");
                 Ok(Ended::TextNeeded)
             }
             Ok(ended) => {
-                flow.stream.close().await;
+                stream.close().await;
                 Ok(ended)
             }
-            Err(error) => {
-                self.monitor.address.send_replace(self.source.address.clone());
-                Err(error)
-            }
+            Err(error) => Err(error),
         }
     }
 

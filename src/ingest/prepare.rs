@@ -1,23 +1,27 @@
 //! From nothing to a running stream: connect, look, prove continuity, make what is missing.
 
-use super::assemble::Assembler;
+use std::sync::Arc;
+
+use super::assemble::{Assembler, Wanted};
 use super::copies::Copies;
+use super::spill::Spill;
+use super::transactions::Transactions;
 use super::{IngestError, Source};
 use crate::capture::address::Address;
 use crate::capture::catalog::{self, Table};
 use crate::capture::connection::{Connection, Purpose};
 use crate::capture::continuity::{self, History, Start};
-use crate::capture::stream::Stream;
+use crate::capture::stream::{Stream, StreamOptions};
 use crate::capture::types::Types;
 use crate::capture::{CaptureError, publication, slot};
-use crate::event::{Lsn, Position, TableName};
+use crate::event::{Lsn, MessageFilter, Position, TableName};
 use crate::log::{LogWriter, Recovered};
 use crate::status::{Board, Code};
 
 /// Ready to stream.
 pub(super) struct Prepared {
     pub(super) stream: Stream,
-    pub(super) assembler: Assembler,
+    pub(super) transactions: Transactions,
     pub(super) tables: Vec<Table>,
     pub(super) catalog: Connection,
     /// The server that was taken.
@@ -74,13 +78,17 @@ impl<W: LogWriter> Preparation<'_, W> {
             }
             None => self.begin_anew(&server, found.as_ref(), &tables, &mut replication, &mut catalog).await?,
         };
-        let assembler = self.assembler();
-        let binary = match self.types {
+        let epoch = self.recovered.epoch.as_ref().map_or(0, |epoch| epoch.number);
+        let spill = Spill::open(&self.writer.beside(), epoch, self.recovered.durable.end_lsn)?;
+        let transactions = Transactions::new(self.assembler(), spill);
+        // A prepared transaction's rows are kept as they were sent, over any change of the form that is asked for later on.
+        let two_phase = source.two_phase || found.is_some_and(|slot| slot.two_phase);
+        let binary = match self.types.filter(|_| !two_phase) {
             Some(types) => types.render_all(&mut catalog, &tables).await?,
             None => false,
         };
-        let stream = Stream::start(replication, &source.slot, &source.publication, from, binary).await?;
-        Ok(Prepared { stream, assembler, tables, catalog, address, from, binary })
+        let stream = Stream::start(replication, &source.slot, from, &stream_options(source, binary)).await?;
+        Ok(Prepared { stream, transactions, tables, catalog, address, from, binary })
     }
 
     /// What the log holds.
@@ -98,8 +106,30 @@ impl<W: LogWriter> Preparation<'_, W> {
         let start = self.recovered.epoch.as_ref().map_or(0, |epoch| epoch.start_lsn.get());
         let before = Position { epoch, commit_lsn: Lsn::new(start.saturating_sub(1)), ordinal: 0 };
         let last = self.recovered.durable.position.filter(|position| position.epoch == epoch).unwrap_or(before);
-        Assembler::new(epoch, last, self.source.tables.clone())
+        let source = self.source;
+        let wanted =
+            Wanted { tables: source.tables.clone(), messages: message_filter(source), foreign: source.foreign };
+        Assembler::new(epoch, last, wanted)
     }
+}
+
+fn stream_options(source: &Source, binary: bool) -> StreamOptions {
+    StreamOptions {
+        publication: source.publication.clone(),
+        binary,
+        messages: source.messages.is_some(),
+        foreign: source.foreign,
+        two_phase: source.two_phase,
+    }
+}
+
+/// Our own messages, such as those that let a slot advance, are nobody's events.
+fn message_filter(source: &Source) -> MessageFilter {
+    let wanted = source.messages.clone();
+    Arc::new(move |prefix| {
+        let ours = prefix.strip_prefix("walbridge").is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        !ours && wanted.as_ref().is_some_and(|wanted| wanted(prefix))
+    })
 }
 
 /// What can be found wrong without changing anything: also what `walbridge check` looks at.

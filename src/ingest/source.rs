@@ -2,7 +2,7 @@
 
 use super::budget::OverBudget;
 use crate::capture::address::Address;
-use crate::event::TableFilter;
+use crate::event::{MessageFilter, TableFilter};
 
 /// A source, as configured.
 #[derive(Clone)]
@@ -25,6 +25,12 @@ pub struct Source {
     pub snapshot_rate: Option<u64>,
     /// Ask for values in binary form while every type is known.
     pub binary: bool,
+    /// Which logical messages become events; `None` asks the server for none.
+    pub messages: Option<MessageFilter>,
+    /// Whether transactions that came to the source by replication become events.
+    pub foreign: bool,
+    /// Have prepared transactions sent when they are prepared.
+    pub two_phase: bool,
     /// Whether copies of the slot are kept on standbys; `None`: where the server can.
     pub failover: Option<bool>,
     /// What a break of history is answered with.

@@ -8,6 +8,7 @@
 
 mod admin;
 mod capture;
+mod checker;
 mod cli;
 mod config_errors;
 mod config_examples;

@@ -37,6 +37,8 @@ pub struct Connection {
     /// `in_hot_standby` and `default_transaction_read_only`, which the server reports.
     standby: bool,
     read_only: bool,
+    /// The database's encoding is `SQL_ASCII`, which is none.
+    any_bytes: bool,
 }
 
 /// One row of an answer: each value's text, or `None` for NULL.
@@ -129,6 +131,7 @@ impl Connection {
             server_version: 0,
             standby: false,
             read_only: false,
+            any_bytes: false,
         };
         let mut parameters = vec![
             ("user", address.user.as_str()),
@@ -143,6 +146,10 @@ impl Connection {
         connection.send().await?;
         authenticate::run(&mut connection, address, host).await?;
         connection.await_ready().await?;
+        if connection.any_bytes {
+            // Asked for UTF-8, the server refuses to send whatever is not (`pg_server_to_any`), in the stream too.
+            connection.query("choosing the encoding", "SET client_encoding = 'SQL_ASCII'").await?;
+        }
         Ok(connection)
     }
 
@@ -271,6 +278,7 @@ impl Connection {
                 let mut fields = self.inbox.body(total).split(|&byte| byte == 0);
                 match (fields.next(), fields.next()) {
                     (Some(b"server_version"), value) => self.server_version = value.map_or(0, parse_version),
+                    (Some(b"server_encoding"), value) => self.any_bytes = value == Some(b"SQL_ASCII"),
                     (Some(b"in_hot_standby"), value) => self.standby = value == Some(b"on"),
                     (Some(b"default_transaction_read_only"), value) => self.read_only = value == Some(b"on"),
                     _ => {}

@@ -9,6 +9,7 @@ pub mod connection;
 pub mod continuity;
 mod error;
 pub mod feedback;
+mod literal;
 pub mod pace;
 mod password;
 pub mod publication;

@@ -17,6 +17,7 @@ mod source;
 mod spill;
 mod throttle;
 mod transactions;
+mod versions;
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;

@@ -22,5 +22,6 @@ pub mod stream;
 mod tls;
 mod transport;
 pub mod types;
+mod url;
 
 pub use error::{CaptureError, ServerError};

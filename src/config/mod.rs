@@ -34,7 +34,8 @@ pub use self::pattern::TablePatterns;
 pub use self::schema::{KeyDocumentation, documented_keys, json_schema};
 pub use self::sink::{BatchLimits, OnReject, RedisValue, Sink, Target};
 pub use self::source::{
-    OnSchemaChange, OnTableDrop, OnTruncate, OriginMode, SnapshotMode, Source, TablesWithoutKey, Values,
+    Failover, OnHistoryBreak, OnSchemaChange, OnTableDrop, OnTruncate, OnWalBudget, OriginMode, SnapshotMode, Source,
+    TablesWithoutKey, Values,
 };
 pub use self::units::parse_duration;
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use super::relations::Relations;
 use super::spill::Settling;
+use super::versions::Versions;
 use super::{IngestError, OnTruncate};
 use crate::capture::CaptureError;
 use crate::capture::snapshot::window::Windows;
@@ -46,6 +47,7 @@ pub(super) struct Assembler {
     epoch: u32,
     /// The last event in the log, or just before the first possible one.
     last: Position,
+    pub(super) versions: Versions,
     relations: Relations,
     wanted: Wanted,
     open: Option<Open>,
@@ -76,8 +78,8 @@ pub(super) enum Step {
     Committed { end_lsn: Lsn, events: u64 },
     /// A table was announced, perhaps because its definition changed.
     Announced,
-    /// A table was announced that needs the catalog; give the completed relation to [`Relations::learn`] before the next
-    /// message.
+    /// A table was announced that needs the catalog; give the completed relation to [`Assembler::learn`] before the next
+    /// message, or its rows are left out.
     Describe(Relation),
     /// A transaction was prepared before this LSN. It must be durable, and [`super::transactions::Transactions::settled`] told so,
     /// before the next message.
@@ -87,10 +89,10 @@ pub(super) enum Step {
 impl Assembler {
     /// A stream that goes on behind `last`. Before an epoch's first event that is a Position just before its start.
     pub(super) fn new(epoch: u32, last: Position, wanted: Wanted, relations: Relations) -> Self {
-        Assembler { epoch, last, relations, wanted, open: None }
+        Assembler { epoch, last, versions: Versions::default(), relations, wanted, open: None }
     }
 
-    /// The tables as last announced.
+    /// Which tables are left out.
     pub(super) fn relations(&mut self) -> &mut Relations {
         &mut self.relations
     }
@@ -114,6 +116,11 @@ impl Assembler {
     /// So many events were appended in a unit from [`Assembler::chunk_unit`].
     pub(super) fn chunk_placed(&mut self, events: u64) {
         self.last.ordinal = self.last.ordinal.saturating_add(events);
+    }
+
+    /// A relation as completed from the catalog.
+    pub(super) fn learn(&mut self, relation: Relation) {
+        self.versions.set(relation.oid, Some(Arc::new(relation)));
     }
 
     /// Takes one pgoutput message; `sent_at` is the server's clock then.
@@ -144,7 +151,10 @@ impl Assembler {
             }
             Message::Begin(begin) => self.begin(begin),
             Message::Commit(commit) => self.commit(commit, out),
-            Message::Relation(announced) => Ok(self.announce(&announced)),
+            Message::Relation(announced) => {
+                self.versions.announced(announced.oid, bytes);
+                Ok(self.announce(&announced))
+            }
             Message::Truncate(truncate) => self.truncate(&truncate, window, out),
             Message::Origin(origin) => self.origin(&origin),
             Message::Message(message) if message.transactional => self.message(&message, out),
@@ -190,7 +200,6 @@ impl Assembler {
     fn announce(&mut self, announced: &Announced<'_>) -> Step {
         let name = TableName { schema: announced.schema.to_owned(), table: announced.table.to_owned() };
         if !(self.wanted.tables)(&name) {
-            self.relations.ignore(announced.oid);
             return Step::Done;
         }
         let mut complete = announced.identity != ReplicaIdentity::Full && self.relations.has_captured(announced.oid);
@@ -210,7 +219,7 @@ impl Assembler {
         complete &= !key.is_empty();
         let relation = Relation { oid: announced.oid, name, identity: announced.identity, columns, key };
         if complete {
-            self.relations.learn(relation);
+            self.learn(relation);
             return Step::Announced;
         }
         Step::Describe(relation)
@@ -241,7 +250,10 @@ impl Assembler {
 
     /// The relation as last announced; `None` if nobody wants it.
     fn relation(&mut self, oid: u32) -> Result<Option<Arc<Relation>>, IngestError> {
-        let known = self.relations.of_row(oid);
+        let known = self.versions.get(oid).cloned();
+        if let Some(None) = known {
+            self.relations.left_out(oid);
+        }
         known.ok_or_else(|| protocol(&format!("a change of relation {oid}, which was never announced")))
     }
 

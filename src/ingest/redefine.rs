@@ -16,7 +16,7 @@ impl<W: LogWriter> Flow<'_, W> {
         let asked = catalog::about(&mut self.catalog, relation.oid);
         let about = talking(&mut self.stream, &mut self.feedback, asked).await??;
         if let Some(root) = self.comes_under_another_name(&about, relation.oid) {
-            self.transactions.relations().ignore_misnamed(relation.oid, root);
+            self.transactions.relations().misname(relation.oid, root);
             return Ok(());
         }
         if matches!(relation.identity, ReplicaIdentity::Full) || relation.key.is_empty() {
@@ -28,8 +28,7 @@ impl<W: LogWriter> Flow<'_, W> {
                 Some(indexes) => relation.key = indexes,
                 None if by_whole_row => {}
                 None => {
-                    // There is an alarm for it.
-                    self.transactions.relations().ignore(relation.oid);
+                    // Its rows are left out, and there is an alarm for it.
                     return Ok(());
                 }
             }
@@ -42,7 +41,7 @@ impl<W: LogWriter> Flow<'_, W> {
             let (table, column) = (relation.name.to_string(), column.name.clone());
             return Err(IngestError::TextNeeded { table, column });
         }
-        self.transactions.relations().learn(relation);
+        self.transactions.learn(relation);
         Ok(())
     }
 

@@ -1,15 +1,10 @@
-//! The tables as the stream last announced them, and which of them are left out. Pure.
+//! Tables whose rows are left out although their names are wanted, because they come under another name than was agreed. Pure.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
-
-use crate::event::Relation;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Relations {
-    /// `None`: nobody wants it.
-    announced: HashMap<u32, Option<Arc<Relation>>>,
     /// The tables that were captured when the session began. The catalog is asked about others.
     captured: HashSet<u32>,
     /// Partitions, or tables with partitions, whose rows ought to come under another name; and the root of each.
@@ -24,29 +19,15 @@ impl Relations {
         Relations { captured, ..Relations::default() }
     }
 
-    /// A version as completed from the catalog.
-    pub(super) fn learn(&mut self, relation: Relation) {
-        self.announced.insert(relation.oid, Some(Arc::new(relation)));
-    }
-
-    /// The rows of this relation are left out until it is announced again.
-    pub(super) fn ignore(&mut self, oid: u32) {
-        self.announced.insert(oid, None);
-    }
-
-    /// The same, because its rows ought to come as another table's. The server announces partitions in any case.
-    pub(super) fn ignore_misnamed(&mut self, oid: u32, root: u32) {
-        self.ignore(oid);
+    /// The rows of this relation are left out, because they ought to come as another table's. The server announces partitions
+    /// in any case.
+    pub(super) fn misname(&mut self, oid: u32, root: u32) {
         self.misnamed.insert(oid, root);
     }
 
-    /// The relation that a row is of: `None` if it was never announced, `Some(None)` if nobody wants it.
-    pub(super) fn of_row(&mut self, oid: u32) -> Option<Option<Arc<Relation>>> {
-        let found = self.announced.get(&oid);
-        if let Some(None) = found {
-            self.missed = self.missed.or_else(|| self.misnamed.get(&oid).copied());
-        }
-        found.cloned()
+    /// A row of this relation was left out.
+    pub(super) fn left_out(&mut self, oid: u32) {
+        self.missed = self.missed.or_else(|| self.misnamed.get(&oid).copied());
     }
 
     /// Whether a table was captured when the session began.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::budget::OverBudget;
 use crate::capture::address::Address;
 use crate::event::{MessageFilter, TableFilter};
 
@@ -45,6 +46,14 @@ pub struct Source {
     pub foreign: bool,
     /// Have prepared transactions sent when they are prepared.
     pub two_phase: bool,
+    /// Whether copies of the slot are kept on standbys; `None`: where the server can.
+    pub failover: Option<bool>,
+    /// What a break of history is answered with.
+    pub on_break: OnBreak,
+    /// How much WAL the server may keep for the slot.
+    pub wal_budget: Option<u64>,
+    /// And if it keeps more.
+    pub on_wal_budget: OverBudget,
 }
 
 /// What to do when the definition of a captured table changes.
@@ -74,4 +83,13 @@ pub enum OnTruncate {
     Ignore,
     /// Halt.
     Halt,
+}
+
+/// What a break of the source's history is answered with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnBreak {
+    /// The source halts, until an operator asks for a copy of the tables, or mends what is wrong.
+    Halt,
+    /// All tables are copied again.
+    CopyAgain,
 }

@@ -14,6 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::memory::Memory;
 use super::{IngestError, OnSchemaChange, OnTableDrop, Source};
+use crate::capture::address::Address;
 use crate::capture::connection::{Connection, Purpose};
 use crate::capture::schema::{self, Alarm, Change, Expected, Fingerprint, Inventory, Look, What};
 use crate::capture::snapshot::Request;
@@ -62,6 +63,8 @@ pub(super) enum News {
 /// What the watcher works with.
 pub(super) struct Watcher {
     pub(super) source: Source,
+    /// The server that was taken.
+    pub(super) address: Address,
     pub(super) board: Board,
     pub(super) memory: Arc<tokio::sync::Mutex<Memory>>,
     pub(super) hints: Arc<Hints>,
@@ -111,7 +114,7 @@ impl Watcher {
     }
 
     async fn looks(&self, memory: &mut Memory, backoff: &mut Backoff) -> Result<std::convert::Infallible, Ended> {
-        let mut connection = Connection::open(&self.source.address, Purpose::Query).await?;
+        let mut connection = Connection::open(&self.address, Purpose::Query).await?;
         let mut publish_at = Instant::now();
         let mut settling = Settling::default();
         loop {
@@ -267,6 +270,26 @@ pub(super) fn agreed(memory: &Memory) -> Option<bool> {
 pub(super) fn first_known(source: &Source, mut now: Inventory) -> Inventory {
     wait_for_what_is_not_ready(source, &Inventory::default(), &mut now, &Settling::default());
     now
+}
+
+/// History began anew, and the copies of all tables with it: what they were like before is of no use any more, except of those
+/// whose name nobody has now.
+pub(super) async fn begun_anew(
+    source: &Source,
+    connection: &mut Connection,
+    memory: &mut Memory,
+) -> Result<(), IngestError> {
+    let via_root = agreed(memory).unwrap_or(true);
+    let look = schema::look(connection, &source.publication, &source.tables, via_root).await?;
+    let mut known = memory.known().cloned().unwrap_or_default();
+    let mut now = first_known(source, look.inventory);
+    if let (Some(publication), Some(_)) = (&mut now.publication, &known.publication) {
+        publication.via_root = via_root;
+    }
+    let names: BTreeSet<TableName> = now.tables.values().map(Fingerprint::name).collect();
+    known.tables.retain(|oid, print| !now.tables.contains_key(oid) && !names.contains(&print.name()));
+    now.tables.extend(known.tables);
+    Ok(memory.keep(now).await?)
 }
 
 fn must_not_follow(change: &Change) -> CaptureError {

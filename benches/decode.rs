@@ -108,6 +108,7 @@ fn event(relation: &Arc<Relation>, message: &Bytes) -> Event {
         commit_lsn: Lsn::new(0x16_B374_D848),
         commit_time: Timestamp::from_unix_micros(1_795_514_400_000_500),
         first_ordinal: 0,
+        origin: None,
     };
     let body = message.slice(5..);
     let change = tuple::change(Op::Insert, relation, &body).expect("an insert's body");

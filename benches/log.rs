@@ -76,6 +76,7 @@ fn transaction(number: u64) -> Transaction {
         commit_lsn: Lsn::new(number * 1000),
         commit_time: Timestamp::from_unix_micros(1_000_000),
         first_ordinal: 0,
+        origin: None,
     }
 }
 

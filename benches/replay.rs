@@ -104,6 +104,7 @@ async fn fill(writer: &mut embedded::Writer, rows: u32) {
             commit_lsn,
             commit_time: Timestamp::from_unix_micros(1_795_514_400_000_000 + i64::from(id)),
             first_ordinal: 0,
+            origin: None,
         };
         writer.append(Entry::Begin(&transaction)).expect("the log takes it");
         for _ in 0..ROWS_PER_TRANSACTION.min(rows - id) {

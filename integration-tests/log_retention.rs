@@ -60,6 +60,43 @@ async fn size_removes_the_oldest_but_nothing_a_sink_still_needs() {
     assert_eq!(verify(&path, |_, _| {}).unwrap().damages, []);
 }
 
+/// At the end of a table's copy a sink reads the log from the copy's beginning again. While one may still have to, that part of
+/// the log stays.
+#[tokio::test]
+async fn the_log_of_an_unfinished_copy_is_kept_for_the_sinks_that_have_not_passed_its_end() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("log");
+    let (mut writer, log) = sixty(&path).await;
+    let relation = table();
+    let mark = |writer: &mut Writer, number, since: Option<Offset>| {
+        writer.append(Entry::Begin(&transaction(number))).unwrap();
+        let offset = writer.next_offset();
+        match since {
+            None => writer.append(Entry::CopyBegun { relation: &relation }).unwrap(),
+            Some(since) => writer.append(Entry::CopyDone { relation: &relation, since }).unwrap(),
+        }
+        writer.append(Entry::Commit { end_lsn: Lsn::new(number * 100 + 1) }).unwrap();
+        offset
+    };
+    let since = mark(&mut writer, 61, None);
+    for number in 62..=90 {
+        append(&mut writer, number, &[&[b'v'; 300]]);
+        writer.sync().await.unwrap();
+    }
+    let end = writer.next_offset();
+    let open = log.retain(&keep_bytes(0), end, Timestamp::now()).unwrap();
+    assert!(open.start <= since && open.start > Offset(60) && open.held_back_bytes > 0, "{open:?}");
+    let done = mark(&mut writer, 91, Some(since));
+    for number in 92..=99 {
+        append(&mut writer, number, &[&[b'v'; 3000]]);
+        writer.sync().await.unwrap();
+    }
+    let before = log.retain(&keep_bytes(0), done, Timestamp::now()).unwrap();
+    assert!(before.start <= since, "a sink stands before its end: {before:?}");
+    let passed = log.retain(&keep_bytes(0), writer.next_offset(), Timestamp::now()).unwrap();
+    assert!(passed.start > done, "{passed:?}");
+}
+
 #[tokio::test]
 async fn after_retention_what_is_gone_is_expired_and_what_is_left_reopens() {
     let root = tempfile::tempdir().unwrap();

@@ -87,6 +87,7 @@ fn append(n: u64, change: Change) -> Mutation {
         commit_lsn: position.commit_lsn,
         commit_time: Timestamp::from_unix_micros(1_700_000_000_000_000),
         first_ordinal: 0,
+        origin: None,
     });
     let event = Event { transaction, ordinal: position.ordinal, change };
     Mutation { key: key("k"), position, effect: Effect::Append(event) }

@@ -5,7 +5,7 @@ mod connect;
 mod resume;
 mod snapshot;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -117,12 +117,19 @@ pub(crate) type Tables = BTreeMap<String, BTreeMap<Vec<String>, BTreeMap<String,
 /// Applies the events in order, checking on the way that their Positions rise.
 pub(crate) fn replay(events: &[Event]) -> Tables {
     let mut tables = Tables::new();
+    // What was put since each unfinished copy began.
+    let mut copied: BTreeMap<u32, BTreeSet<Vec<String>>> = BTreeMap::new();
     let mut last = None;
     for event in events {
         assert!(last < Some(event.position()), "{} after {last:?}", event.position());
         last = Some(event.position());
         let Some(relation) = event.change.relation() else { continue };
         let table = tables.entry(relation.name.to_string()).or_default();
+        if let (Some(copied), Change::Insert { new, .. } | Change::Read { row: new, .. } | Change::Update { new, .. }) =
+            (copied.get_mut(&relation.oid), &event.change)
+        {
+            copied.insert(key(relation, new));
+        }
         match &event.change {
             Change::Insert { new, .. } | Change::Read { row: new, .. } => {
                 put(table, relation, new, &key(relation, new));
@@ -135,6 +142,13 @@ pub(crate) fn replay(events: &[Event]) -> Tables {
                 table.remove(&key(relation, old.row()));
             }
             Change::Truncate { .. } => table.clear(),
+            Change::CopyBegun { .. } => {
+                copied.insert(relation.oid, BTreeSet::new());
+            }
+            Change::CopyDone { .. } => {
+                let copied = copied.remove(&relation.oid).expect("a copy that has begun");
+                table.retain(|key, _| copied.contains(key));
+            }
             Change::Message { .. } => {}
         }
     }

@@ -70,6 +70,7 @@ impl World {
             commit_lsn: Lsn::new(number * 0x100),
             commit_time: Timestamp::from_unix_micros(1_700_000_000_000_000),
             first_ordinal: 0,
+            origin: None,
         });
         for (statement, ordinal) in statements.iter().zip(0..) {
             let change = self.change(statement);

@@ -44,7 +44,7 @@ const NAP_TCP: Duration = Duration::from_millis(3);
 const NAP_UNIX: Duration = Duration::from_micros(150);
 
 impl Stream {
-    /// Starts streaming after `from`.
+    /// Starts streaming after `from`. `binary` asks for values in their types' binary form, where a type has one.
     ///
     /// # Errors
     /// The server refuses: the slot is in use, the publication is missing…
@@ -53,10 +53,12 @@ impl Stream {
         slot: &str,
         publication: &str,
         from: Lsn,
+        binary: bool,
     ) -> Result<Self, CaptureError> {
         let names = escape_literal(&escape_identifier(publication));
+        let values = if binary { ", binary 'true'" } else { "" };
         let sql = format!(
-            "START_REPLICATION SLOT {} LOGICAL {from} (proto_version '1', publication_names {names})",
+            "START_REPLICATION SLOT {} LOGICAL {from} (proto_version '1', publication_names {names}{values})",
             escape_identifier(slot)
         );
         connection.start_query(&sql).await?;

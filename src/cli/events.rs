@@ -160,6 +160,10 @@ fn write_text(source: &str, offset: Offset, event: &Event, out: &mut Vec<u8>) {
         }
         Change::Delete { relation, old } => json::write_key(relation, old.row(), None, out),
         Change::Truncate { .. } => {}
+        Change::CopyBegun { .. } => out.extend_from_slice(b"copy begun"),
+        Change::CopyDone { since, .. } => {
+            let _ = write!(out, "copy done since {since}");
+        }
         Change::Message { prefix, content } => {
             json::write_string(prefix.as_bytes(), out);
             let _ = write!(out, ", {} bytes", content.len());

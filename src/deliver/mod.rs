@@ -284,6 +284,6 @@ fn event_bytes(event: &Event) -> usize {
         }
         Change::Delete { old, .. } => old.row().as_bytes().len(),
         Change::Message { content, .. } => content.len(),
-        Change::Truncate { .. } => 0,
+        Change::Truncate { .. } | Change::CopyBegun { .. } | Change::CopyDone { .. } => 0,
     }
 }

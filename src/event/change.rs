@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Lsn, Position, Relation, Row, Timestamp};
+use super::{Lsn, Offset, Position, Relation, Row, Timestamp};
 
 /// What happened, in the words of the `op` field of `log dump --json`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,19 +38,31 @@ impl Op {
     }
 }
 
-/// The unit in which the log is written and read: a committed transaction, or one snapshot chunk placed between two.
+/// The unit in which the log is written and read: a committed transaction, or, between two, one snapshot chunk or one logical
+/// message that belongs to none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transaction {
     /// See [`Position::epoch`].
     pub epoch: u32,
-    /// The top-level transaction id; 0 for a snapshot chunk. 32 bits wrap around: equal or not, never earlier or later.
+    /// The top-level transaction id; 0 for a chunk or a lone message. 32 bits wrap around: equal or not, never earlier or later.
     pub xid: u32,
-    /// Start of the commit record. For a chunk: that of the transaction it was placed after.
+    /// Start of the commit record. For a chunk: that of the unit it was placed after. For a lone message: of its own record.
     pub commit_lsn: Lsn,
-    /// The source's clock at commit. For a chunk: when its snapshot was taken.
+    /// The source's clock at commit. For a chunk: when its snapshot was taken. For a lone message: when it was sent.
     pub commit_time: Timestamp,
     /// The ordinal of the unit's first event: 0 for a transaction.
     pub first_ordinal: u64,
+    /// The replication origin that the source got it from (`pg_replication_origin.roname`); `None` if it was made there.
+    pub origin: Option<Arc<str>>,
+}
+
+impl Transaction {
+    /// Whether both are the same unit, whatever is known of its origin.
+    #[must_use]
+    pub fn is_same_unit(&self, other: &Transaction) -> bool {
+        let unit = |of: &Transaction| (of.epoch, of.xid, of.commit_lsn, of.commit_time, of.first_ordinal);
+        unit(self) == unit(other)
+    }
 }
 
 /// The old row, as far as PostgreSQL logged it.
@@ -117,19 +129,36 @@ pub enum Change {
         /// The caller's bytes.
         content: Bytes,
     },
+    /// A table is copied again from here on: because it was rewritten, added anew, or its history was lost. Its rows follow as
+    /// `Read`s, with the stream running beside them, and then [`Change::CopyDone`].
+    CopyBegun {
+        /// The table.
+        relation: Arc<Relation>,
+    },
+    /// The table has been copied again: what was not put since `since` is no longer there.
+    CopyDone {
+        /// The table.
+        relation: Arc<Relation>,
+        /// Where its [`Change::CopyBegun`] stands.
+        since: Offset,
+    },
 }
 
+/// The prefix under which a finished copy is told to those who know only messages.
+pub const COPY_PREFIX: &str = "walbridge.copy";
+
 impl Change {
-    /// What happened.
+    /// What happened, to those who know only the stable words: a table copied again is emptied first, and that its copy is
+    /// complete is a message.
     #[must_use]
     pub const fn op(&self) -> Op {
         match self {
             Change::Insert { .. } => Op::Insert,
             Change::Update { .. } => Op::Update,
             Change::Delete { .. } => Op::Delete,
-            Change::Truncate { .. } => Op::Truncate,
+            Change::Truncate { .. } | Change::CopyBegun { .. } => Op::Truncate,
             Change::Read { .. } => Op::Read,
-            Change::Message { .. } => Op::Message,
+            Change::Message { .. } | Change::CopyDone { .. } => Op::Message,
         }
     }
 
@@ -141,7 +170,9 @@ impl Change {
             | Change::Update { relation, .. }
             | Change::Delete { relation, .. }
             | Change::Truncate { relation }
-            | Change::Read { relation, .. } => Some(relation),
+            | Change::Read { relation, .. }
+            | Change::CopyBegun { relation }
+            | Change::CopyDone { relation, .. } => Some(relation),
             Change::Message { .. } => None,
         }
     }

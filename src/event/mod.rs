@@ -11,7 +11,7 @@ mod row;
 mod shape;
 mod time;
 
-pub use change::{Change, Event, OldRow, Op, Transaction};
+pub use change::{COPY_PREFIX, Change, Event, OldRow, Op, Transaction};
 pub use lsn::{Lsn, ParseLsnError};
 pub use position::{Offset, Position};
 pub use relation::{Column, Relation, ReplicaIdentity, TableFilter, TableName};

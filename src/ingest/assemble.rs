@@ -71,7 +71,7 @@ impl Assembler {
     /// The unit that a snapshot chunk's rows go into: placed behind the last event.
     pub(super) fn chunk_unit(&self, commit_time: crate::event::Timestamp) -> Transaction {
         let (commit_lsn, first_ordinal) = (self.last.commit_lsn, self.last.ordinal.saturating_add(1));
-        Transaction { epoch: self.epoch, xid: 0, commit_lsn, commit_time, first_ordinal }
+        Transaction { epoch: self.epoch, xid: 0, commit_lsn, commit_time, first_ordinal, origin: None }
     }
 
     /// So many events were appended in a unit from [`Assembler::chunk_unit`].
@@ -219,6 +219,7 @@ impl Assembler {
                     commit_lsn: begin.final_lsn,
                     commit_time: begin.commit_time,
                     first_ordinal: 0,
+                    origin: None,
                 }))?;
                 0
             }

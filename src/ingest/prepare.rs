@@ -57,7 +57,7 @@ pub(super) async fn prepare(
         Position { epoch, commit_lsn: Lsn::new(before), ordinal: 0 }
     });
     let assembler = Assembler::new(epoch, last, source.tables.clone());
-    let stream = Stream::start(replication, &source.slot, &source.publication, from).await?;
+    let stream = Stream::start(replication, &source.slot, &source.publication, from, false).await?;
     Ok(Prepared { stream, assembler, tables, catalog, from })
 }
 

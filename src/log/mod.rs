@@ -86,6 +86,19 @@ pub enum Entry<'a> {
         /// The caller's bytes.
         content: &'a [u8],
     },
+    /// The table is copied again from here on; see [`crate::event::Change::CopyBegun`]. An event, inside a unit. Until its copy
+    /// is done, retention keeps the log from here on.
+    CopyBegun {
+        /// The table's version.
+        relation: &'a Arc<Relation>,
+    },
+    /// The table's copy is complete; see [`crate::event::Change::CopyDone`]. An event, inside the unit of the last chunk.
+    CopyDone {
+        /// The table's version.
+        relation: &'a Arc<Relation>,
+        /// The offset of its `CopyBegun`, as [`LogWriter::next_offset`] told before that was appended.
+        since: Offset,
+    },
     /// How far a table's snapshot has come; inside the chunk that brought it there, and durable only with it.
     Snapshot(&'a TableSnapshot),
     /// Closes what `Begin` opened. `end_lsn` is the first byte after the commit record, and may be confirmed once durable.
@@ -167,6 +180,9 @@ pub trait LogWriter: Send {
 
     /// Whether a unit has been begun and neither committed nor aborted.
     fn in_transaction(&self) -> bool;
+
+    /// The offset that the next event will have, those of the open unit counted.
+    fn next_offset(&self) -> Offset;
 
     /// Bytes appended and not handed to the disk yet.
     fn pending_bytes(&self) -> usize;

@@ -50,6 +50,12 @@ impl Run {
                 self.kept.push(Some(mutation));
                 return;
             }
+            Effect::Sweep { .. } => {
+                // What came before it must be there when it is carried out.
+                self.places.clear();
+                self.kept.push(Some(mutation));
+                return;
+            }
             Effect::Clear(table) => {
                 let gone = |document: &Document| document.relation.name == *table;
                 for kept in &mut self.kept {
@@ -78,7 +84,7 @@ impl Run {
         }
         let was = match &mutation.effect {
             Effect::Delete => self.document_of(&mutation.key),
-            Effect::Put { .. } | Effect::Clear(_) | Effect::Append(_) => None,
+            Effect::Put { .. } | Effect::Clear(_) | Effect::Sweep { .. } | Effect::Append(_) => None,
         };
         let at = self.kept.len();
         let earlier = self.places.insert(mutation.key.clone(), Place { at, was });
@@ -98,7 +104,7 @@ impl Run {
             Effect::Put { document, moved_from } => {
                 Some(Origin { document: document.clone(), key: moved_from.clone() })
             }
-            Effect::Delete | Effect::Clear(_) | Effect::Append(_) => None,
+            Effect::Delete | Effect::Clear(_) | Effect::Sweep { .. } | Effect::Append(_) => None,
         }
     }
 }
@@ -161,7 +167,7 @@ mod tests {
                 }
                 Effect::Delete => _ = now.remove(&mutation.key),
                 Effect::Clear(_) => now.clear(),
-                Effect::Append(_) => {}
+                Effect::Sweep { .. } | Effect::Append(_) => {}
             }
         }
         now

@@ -1,12 +1,13 @@
 //! One event as one line of JSON: what `log dump --json`, `tail --json` and the file sink print.
 //!
-//! The fields are a public interface, always all of them and in this order:
+//! The fields are a public interface, in this order, and but for `origin` always all of them:
 //!
 //! | field | |
 //! | --- | --- |
 //! | `source` | the source's name in the configuration |
 //! | `position` | `epoch`, `commit_lsn`, `ordinal` |
-//! | `xid`, `commit_time` | of the transaction; a snapshot chunk has xid 0 and the time of its snapshot |
+//! | `xid`, `commit_time` | of the transaction; a snapshot chunk has xid 0 and the time of its snapshot, a message outside any transaction xid 0 and the time it was sent |
+//! | `origin` | only if the transaction came to the source by replication: the origin's name there |
 //! | `op` | `insert`, `update`, `delete`, `truncate`, `read` (a snapshot's row), `message` |
 //! | `schema`, `table` | when the change was made |
 //! | `key` | the key's columns: the new row's, or a deleted row's; `null` if there is no row |
@@ -15,12 +16,15 @@
 //! | `unchanged` | columns missing from `after`: large, stored out of line, untouched; not the same as `null` |
 //!
 //! Under the default identity an update has its old key only if that changed, or is itself stored out of line.
+//! A table that is copied again begins with a `truncate` that also has `"copy": "begun"`: its rows follow, as `read`. Behind the
+//! last of them stands a `message` of the prefix `walbridge.copy`, with the table's name: it has all its rows again.
+//!
 //! A `message` also has `prefix`, `content` and `content_encoding`, which is `utf-8`, or `hex` (`\x…`) for other bytes.
 
 use std::io::Write;
 
 use crate::decode::json;
-use crate::event::{Change, Event, OldRow, Relation, Row};
+use crate::event::{COPY_PREFIX, Change, Event, Offset, OldRow, Relation, Row};
 
 /// Appends the event as one JSON object, without a newline. The object itself has none either, whatever the values.
 pub fn write_event(source: &str, event: &Event, out: &mut Vec<u8>) {
@@ -42,7 +46,22 @@ pub fn write_event(source: &str, event: &Event, out: &mut Vec<u8>) {
             write_table(relation, out);
             write_rows(relation, None, None, out);
         }
-        Change::Message { prefix, content } => write_message(prefix, content, out),
+        Change::CopyBegun { relation } => {
+            write_table(relation, out);
+            write_rows(relation, None, None, out);
+            out.extend_from_slice(br#","copy":"begun""#);
+        }
+        Change::CopyDone { relation, since } => {
+            write_table(relation, out);
+            write_rows(relation, None, None, out);
+            write_content(COPY_PREFIX, copy_done(*since).as_bytes(), out);
+        }
+        Change::Message { prefix, content } => {
+            out.extend_from_slice(
+                br#","schema":null,"table":null,"key":null,"before":null,"after":null,"unchanged":[]"#,
+            );
+            write_content(prefix, content, out);
+        }
     }
     out.push(b'}');
 }
@@ -55,14 +74,15 @@ fn write_head(source: &str, event: &Event, out: &mut Vec<u8>) {
     // Writing to a Vec does not fail.
     let _ = write!(
         out,
-        r#","position":{{"epoch":{},"commit_lsn":"{}","ordinal":{}}},"xid":{},"commit_time":"{}","op":"{}""#,
-        position.epoch,
-        position.commit_lsn,
-        position.ordinal,
-        transaction.xid,
-        transaction.commit_time,
-        event.change.op().as_str()
+        r#","position":{{"epoch":{},"commit_lsn":"{}","ordinal":{}}},"xid":{},"commit_time":"{}","#,
+        position.epoch, position.commit_lsn, position.ordinal, transaction.xid, transaction.commit_time,
     );
+    if let Some(origin) = &transaction.origin {
+        out.extend_from_slice(br#""origin":"#);
+        json::write_string(origin.as_bytes(), out);
+        out.push(b',');
+    }
+    let _ = write!(out, r#""op":"{}""#, event.change.op().as_str());
 }
 
 fn write_table(relation: &Relation, out: &mut Vec<u8>) {
@@ -102,8 +122,12 @@ fn write_rows(relation: &Relation, old: Option<&OldRow>, new: Option<&Row>, out:
     out.push(b']');
 }
 
-fn write_message(prefix: &str, content: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(br#","schema":null,"table":null,"key":null,"before":null,"after":null,"unchanged":[]"#);
+/// What a finished copy is told as.
+fn copy_done(since: Offset) -> String {
+    format!("done since {since}")
+}
+
+fn write_content(prefix: &str, content: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"prefix\":");
     json::write_string(prefix.as_bytes(), out);
     out.extend_from_slice(b",\"content\":");
@@ -161,6 +185,7 @@ mod tests {
             commit_lsn: Lsn::new(0x16_B374_D848),
             commit_time: Timestamp::from_unix_micros(1_795_514_400_000_500),
             first_ordinal: 0,
+            origin: None,
         });
         let mut out = Vec::new();
         write_event("shop", &Event { transaction, ordinal: 3, change }, &mut out);
@@ -188,6 +213,26 @@ mod tests {
             r#""commit_time":"2026-11-24T10:00:00.000500Z","op":"truncate","schema":"public","table":"Users \"quoted\"""#
         );
         assert_eq!(head, expected);
+    }
+
+    #[test]
+    fn an_origin_is_told_where_there_is_one() {
+        let transaction = Arc::new(Transaction {
+            epoch: 1,
+            xid: 1,
+            commit_lsn: Lsn::new(1),
+            commit_time: Timestamp::from_unix_micros(0),
+            first_ordinal: 0,
+            origin: Some("the \"other\" site".into()),
+        });
+        let mut out = Vec::new();
+        write_event(
+            "shop",
+            &Event { transaction, ordinal: 0, change: Change::Truncate { relation: relation() } },
+            &mut out,
+        );
+        let line: serde_json::Value = serde_json::from_slice(&out).expect("JSON");
+        assert_eq!((&line["origin"], &line["op"]), (&"the \"other\" site".into(), &"truncate".into()));
     }
 
     #[test]
@@ -248,6 +293,20 @@ mod tests {
         check(
             Change::Truncate { relation: relation() },
             expect![[r#""key":null,"before":null,"after":null,"unchanged":[]}"#]],
+        );
+    }
+
+    #[test]
+    fn a_table_copied_again_is_emptied_first_and_told_complete_in_the_end() {
+        check(
+            Change::CopyBegun { relation: relation() },
+            expect![[r#""key":null,"before":null,"after":null,"unchanged":[],"copy":"begun"}"#]],
+        );
+        check(
+            Change::CopyDone { relation: relation(), since: Offset(17) },
+            expect![[
+                r#""key":null,"before":null,"after":null,"unchanged":[],"prefix":"walbridge.copy","content":"done since 17","content_encoding":"utf-8"}"#
+            ]],
         );
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::event::{Event, Position, Relation, Row, TableName};
+use crate::event::{Event, Offset, Position, Relation, Row, TableName};
 
 /// The name of a document in its target. Bytes, because a key made of column values can hold any.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,6 +41,14 @@ pub enum Effect {
     Delete,
     /// There is no document of this table any more. The mutation's key is empty.
     Clear(TableName),
+    /// The table has been copied again: its documents that were not put since this offset of the log are to go. The loop
+    /// makes deletes of it; no sink is given one. The mutation's key is empty.
+    Sweep {
+        /// The table.
+        table: TableName,
+        /// Where its copy began.
+        since: Offset,
+    },
     /// The event itself, for targets that keep history. The mutation's key is the row's.
     Append(Event),
 }

@@ -65,7 +65,10 @@ impl Projection {
                     Change::Insert { new: row, .. } | Change::Read { row, .. } => self.key(relation, row, None).ok(),
                     Change::Update { new, old, .. } => self.key(relation, new, old.as_ref().map(|old| old.row())).ok(),
                     Change::Delete { old, .. } => self.key(relation, old.row(), None).ok(),
-                    Change::Truncate { .. } | Change::Message { .. } => None,
+                    Change::Truncate { .. }
+                    | Change::Message { .. }
+                    | Change::CopyBegun { .. }
+                    | Change::CopyDone { .. } => None,
                 };
                 // History has a place for a row without a key, such as one with NULLs of a table without a primary key.
                 let key = key.unwrap_or(Key(bytes::Bytes::new()));
@@ -107,7 +110,12 @@ impl Projection {
                 let effect = Effect::Clear(relation.name.clone());
                 out.push(Mutation { key: Key(bytes::Bytes::new()), position, effect });
             }
-            Change::Message { .. } => {}
+            Change::CopyDone { since, .. } => {
+                let effect = Effect::Sweep { table: relation.name.clone(), since: *since };
+                out.push(Mutation { key: Key(bytes::Bytes::new()), position, effect });
+            }
+            // Readers go on with what they have until its copy is complete.
+            Change::CopyBegun { .. } | Change::Message { .. } => {}
         }
         Ok(())
     }

@@ -34,6 +34,7 @@ pub(super) fn event(change: Change) -> Event {
         commit_lsn: Lsn::new(1),
         commit_time: Timestamp::from_unix_micros(0),
         first_ordinal: 0,
+        origin: None,
     };
     Event { transaction: Arc::new(transaction), ordinal: 0, change }
 }

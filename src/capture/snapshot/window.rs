@@ -149,7 +149,7 @@ impl Open {
                 self.bytes = 0;
                 self.truncated = Some(xid);
             }
-            Change::Read { .. } | Change::Message { .. } => {}
+            Change::Read { .. } | Change::Message { .. } | Change::CopyBegun { .. } | Change::CopyDone { .. } => {}
         }
         Ok(())
     }

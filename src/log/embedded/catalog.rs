@@ -5,6 +5,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::format::FORMAT;
 use super::history::History;
 use crate::event::{Offset, Position, Timestamp};
 use crate::log::LogError;
@@ -12,6 +13,8 @@ use crate::log::LogError;
 /// What is known of a segment without reading its records. Never changes.
 #[derive(Debug)]
 pub(super) struct Segment {
+    /// The format it was begun in.
+    pub(super) format: u16,
     /// Rises by one from segment to segment.
     pub(super) sequence: u64,
     /// Offset of its first event.
@@ -32,16 +35,19 @@ pub(super) struct Segment {
     pub(super) commit_time: Option<Timestamp>,
     /// The highest commit time before it, likewise.
     pub(super) commit_time_max: Option<Timestamp>,
+    /// Where the log must be read from again for copies unfinished at its beginning.
+    pub(super) copies_begin: Option<Offset>,
     /// Its file.
     pub(super) path: PathBuf,
 }
 
 impl Segment {
-    /// `crcs` are that of the last frame before the segment and that of its preamble.
+    /// One of today's format. `crcs` are that of the last frame before the segment and that of its preamble.
     pub(super) fn new(path: PathBuf, sequence: u64, start: u64, body: u64, crcs: [u32; 2], before: &History) -> Self {
         let [previous, crc] = crcs;
         let open_time = before.unit.as_ref().map(|unit| unit.transaction.commit_time);
         Segment {
+            format: FORMAT,
             sequence,
             base: before.next_offset(),
             start,
@@ -52,6 +58,7 @@ impl Segment {
             position: before.last_position(),
             commit_time: open_time.or(before.closed.commit_time),
             commit_time_max: before.commit_time_max.max(open_time),
+            copies_begin: before.copies_begin(),
             path,
         }
     }

@@ -3,7 +3,7 @@
 use super::input::Input;
 
 /// The format this version writes; it reads this one and older ones.
-pub(super) const FORMAT: u16 = 1;
+pub(super) const FORMAT: u16 = 2;
 /// A segment's first bytes: magic, format, complement, zero.
 pub(super) const SEGMENT_HEADER_LEN: usize = 16;
 /// A frame's header.
@@ -52,7 +52,7 @@ pub(super) fn segment_header() -> [u8; SEGMENT_HEADER_LEN] {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SegmentHeader {
     /// A format we read.
-    Ours,
+    Ours(u16),
     /// A format of a newer version.
     Newer(u16),
     /// Not a segment.
@@ -66,8 +66,8 @@ pub(super) fn parse_segment_header(bytes: &[u8]) -> SegmentHeader {
     let (Some(format), Some(complement)) = (input.u16(), input.u16()) else { return SegmentHeader::Damaged };
     match format {
         _ if magic != Some(MAGIC) || format != !complement => SegmentHeader::Damaged,
-        FORMAT if input.u32() == Some(0) => SegmentHeader::Ours,
-        0 | FORMAT => SegmentHeader::Damaged,
+        1..=FORMAT if input.u32() == Some(0) => SegmentHeader::Ours(format),
+        0..=FORMAT => SegmentHeader::Damaged,
         newer => SegmentHeader::Newer(newer),
     }
 }
@@ -194,15 +194,19 @@ mod tests {
     #[test]
     fn a_flipped_bit_in_the_format_is_damage_and_not_a_newer_format() {
         let good = segment_header();
-        assert_eq!(parse_segment_header(&good), SegmentHeader::Ours);
+        assert_eq!(parse_segment_header(&good), SegmentHeader::Ours(FORMAT));
         for bit in 0..128 {
             let mut bad = good;
             bad[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(parse_segment_header(&bad), SegmentHeader::Damaged, "bit {bit}");
         }
         let mut newer = good;
-        newer[8..10].copy_from_slice(&2_u16.to_le_bytes());
-        newer[10..12].copy_from_slice(&(!2_u16).to_le_bytes());
-        assert_eq!(parse_segment_header(&newer), SegmentHeader::Newer(2));
+        for format in [FORMAT + 1, FORMAT - 1] {
+            newer[8..10].copy_from_slice(&format.to_le_bytes());
+            newer[10..12].copy_from_slice(&(!format).to_le_bytes());
+            let newer = parse_segment_header(&newer);
+            let expected = if format > FORMAT { SegmentHeader::Newer(format) } else { SegmentHeader::Ours(format) };
+            assert_eq!(newer, expected);
+        }
     }
 }

@@ -209,13 +209,13 @@ pub(super) fn read_preamble(
     let corrupt =
         |at: usize, detail: &str| LogError::Corrupt { path: path.to_owned(), at: at as u64, detail: detail.to_owned() };
     let front = read_at(file, path, 0, SEGMENT_HEADER_LEN + FRAME_HEADER_LEN)?;
-    match parse_segment_header(&front) {
-        SegmentHeader::Ours => {}
+    let format = match parse_segment_header(&front) {
+        SegmentHeader::Ours(format) => format,
         SegmentHeader::Newer(found) => {
             return Err(LogError::Format { path: path.to_owned(), found, supported: FORMAT });
         }
         SegmentHeader::Damaged => return Err(corrupt(0, "not a segment's header")),
-    }
+    };
     let header = front.get(SEGMENT_HEADER_LEN..).and_then(Header::parse);
     let header = header.filter(|header| header.kind == FrameKind::Preamble);
     let header = header.ok_or_else(|| corrupt(SEGMENT_HEADER_LEN, "no preamble"))?;
@@ -236,7 +236,8 @@ pub(super) fn read_preamble(
         return Err(corrupt(SEGMENT_HEADER_LEN, "the preamble of another segment: the file was renamed"));
     };
     let history = &preamble.history;
-    let segment = Segment::new(path.to_owned(), sequence, start, body, [header.previous, header.crc], history);
+    let crcs = [header.previous, header.crc];
+    let segment = Segment { format, ..Segment::new(path.to_owned(), sequence, start, body, crcs, history) };
     Ok((segment, preamble))
 }
 

@@ -17,6 +17,9 @@ pub(super) struct History {
     pub(super) commit_time_max: Option<Timestamp>,
     /// Snapshot progress by table OID.
     pub(super) snapshots: BTreeMap<u32, TableSnapshot>,
+    /// Where the unfinished further copies of tables begin, by table OID: a sink that has not passed their end will read
+    /// the log from there again.
+    pub(super) copies: BTreeMap<u32, Offset>,
     /// The open unit.
     pub(super) unit: Option<Unit>,
 }
@@ -24,12 +27,23 @@ pub(super) struct History {
 /// A unit that has begun and not ended.
 #[derive(Clone, Debug)]
 pub(super) struct Unit {
-    /// Its `Begin`.
+    /// Its `Begin`, without the origin, which is a record of its own.
     pub(super) transaction: Arc<Transaction>,
     /// The ordinal of its next event.
     pub(super) next_ordinal: u64,
     /// Snapshot progress that counts once it is committed.
     pub(super) staged: Vec<TableSnapshot>,
+    /// Copies begun and ended, likewise.
+    pub(super) copies: Vec<CopyMark>,
+}
+
+/// A table's copy begins at an offset, or ends (`None`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CopyMark {
+    /// The table.
+    pub(super) oid: u32,
+    /// Where its copy begins.
+    pub(super) begun: Option<Offset>,
 }
 
 impl Unit {
@@ -79,9 +93,10 @@ impl History {
             return Err(format!("a transaction of epoch {} in epoch {epoch}", transaction.epoch));
         }
         let unit = Unit {
-            transaction: Arc::new(transaction.clone()),
+            transaction: Arc::new(Transaction { origin: None, ..transaction.clone() }),
             next_ordinal: transaction.first_ordinal,
             staged: Vec::new(),
+            copies: Vec::new(),
         };
         let first = unit.position(transaction.first_ordinal);
         if let Some(last) = self.closed.position.filter(|&last| last >= first) {
@@ -94,9 +109,14 @@ impl History {
     /// A frame says in which unit it begins.
     pub(super) fn resume(&self, transaction: &Transaction, ordinal: u64) -> Result<(), Disorder> {
         match &self.unit {
-            Some(unit) if *unit.transaction == *transaction && unit.next_ordinal == ordinal => Ok(()),
+            Some(unit) if unit.transaction.is_same_unit(transaction) && unit.next_ordinal == ordinal => Ok(()),
             _ => Err("a frame resumes another unit than the one that is open".to_owned()),
         }
+    }
+
+    /// Says where the open unit came from.
+    pub(super) fn origin(&self) -> Result<(), Disorder> {
+        if self.unit.is_some() { Ok(()) } else { Err("an origin outside any unit".to_owned()) }
     }
 
     /// An event. Returns its ordinal.
@@ -106,6 +126,32 @@ impl History {
         let ordinal = unit.next_ordinal;
         unit.next_ordinal = ordinal.checked_add(1).ok_or_else(|| "an ordinal overflows".to_owned())?;
         Ok(ordinal)
+    }
+
+    /// A table's copy begins. An event.
+    pub(super) fn copy_begun(&mut self, oid: u32) -> Result<(), Disorder> {
+        let offset = self.next_offset();
+        self.event()?;
+        self.unit.iter_mut().for_each(|unit| unit.copies.push(CopyMark { oid, begun: Some(offset) }));
+        Ok(())
+    }
+
+    /// A table's copy is done, which began at `since`. An event.
+    pub(super) fn copy_done(&mut self, oid: u32, since: Offset) -> Result<(), Disorder> {
+        self.event()?;
+        let mut marks = self.unit.iter().flat_map(|unit| &unit.copies).filter(|mark| mark.oid == oid);
+        let begun = marks.next_back().map_or_else(|| self.copies.get(&oid).copied(), |mark| mark.begun);
+        if begun != Some(since) {
+            return Err(format!("the end of a copy of table {oid} since {since}, which began at {begun:?}"));
+        }
+        self.unit.iter_mut().for_each(|unit| unit.copies.push(CopyMark { oid, begun: None }));
+        Ok(())
+    }
+
+    /// Where the log must still be read from for the sake of unfinished copies.
+    pub(super) fn copies_begin(&self) -> Option<Offset> {
+        let open = self.unit.iter().flat_map(|unit| &unit.copies).filter_map(|mark| mark.begun);
+        self.copies.values().copied().chain(open).min()
     }
 
     /// Snapshot progress inside a unit.
@@ -130,6 +176,12 @@ impl History {
         self.closed.end_lsn = self.closed.end_lsn.max(end_lsn);
         self.closed.commit_time = Some(commit_time);
         self.commit_time_max = self.commit_time_max.max(Some(commit_time));
+        for CopyMark { oid, begun } in unit.copies {
+            match begun {
+                Some(offset) => self.copies.insert(oid, offset),
+                None => self.copies.remove(&oid),
+            };
+        }
         self.snapshots.extend(unit.staged.into_iter().map(|snapshot| (snapshot.oid, snapshot)));
         Ok(())
     }

@@ -155,7 +155,7 @@ fn create(directory: &Path, listing: &Listing, disk: &dyn Disk) -> Result<Opened
     let start = Start {
         history: preamble.history,
         relations: relations::Relations::default(),
-        tail: Tail { sequence: 0, len, inside: false },
+        tail: Tail { sequence: 0, len, inside: false, older: false },
         end: len,
         previous: crc,
         vouched: true,

@@ -1,9 +1,10 @@
 //! The preamble: what a segment must be told before its first record, so that it can be read without any other.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::format::{FRAME_HEADER_LEN, FrameKind, Header, SEGMENT_HEADER_LEN, frame_crc, segment_header};
-use super::history::{History, Unit};
+use super::history::{CopyMark, History, Unit};
 use super::input::{Input, TooLong, len32};
 use super::record::{put_epoch, put_snapshot, put_transaction, read_epoch, read_snapshot, read_transaction};
 use crate::event::{Lsn, Offset, Position, Timestamp};
@@ -55,7 +56,7 @@ impl Preamble {
     }
 
     fn put_body(&self, out: &mut Vec<u8>) -> Result<(), TooLong> {
-        let History { epoch, closed, commit_time_max, snapshots, unit } = &self.history;
+        let History { epoch, closed, commit_time_max, snapshots, copies, unit } = &self.history;
         out.extend_from_slice(&self.log.0.to_le_bytes());
         out.extend_from_slice(&self.sequence.to_le_bytes());
         out.extend_from_slice(&closed.offset.0.to_le_bytes());
@@ -73,12 +74,16 @@ impl Preamble {
         epoch.as_ref().map_or(Ok(()), |epoch| put_epoch(out, epoch))?;
         put_snapshots(out, snapshots.len(), snapshots.values())?;
         out.push(u8::from(unit.is_some()));
-        let (Some(unit), Some(place)) = (unit, self.unit_place) else { return Ok(()) };
-        put_transaction(out, &unit.transaction);
-        out.extend_from_slice(&unit.next_ordinal.to_le_bytes());
-        out.extend_from_slice(&place.sequence.to_le_bytes());
-        out.extend_from_slice(&place.byte.to_le_bytes());
-        put_snapshots(out, unit.staged.len(), unit.staged.iter())
+        if let (Some(unit), Some(place)) = (unit, self.unit_place) {
+            put_transaction(out, &unit.transaction);
+            out.extend_from_slice(&unit.next_ordinal.to_le_bytes());
+            out.extend_from_slice(&place.sequence.to_le_bytes());
+            out.extend_from_slice(&place.byte.to_le_bytes());
+            put_snapshots(out, unit.staged.len(), unit.staged.iter())?;
+        }
+        let closed = copies.iter().map(|(&oid, &offset)| CopyMark { oid, begun: Some(offset) });
+        put_copies(out, closed)?;
+        put_copies(out, unit.iter().flat_map(|unit| unit.copies.iter().copied()))
     }
 
     /// Reads a preamble frame's body.
@@ -99,10 +104,18 @@ impl Preamble {
             let transaction = Arc::new(read_transaction(input)?);
             let next_ordinal = input.u64()?;
             let place = Place { sequence: input.u64()?, byte: input.u64()? };
-            Some((Unit { transaction, next_ordinal, staged: read_snapshots(input)? }, place))
+            let unit = Unit { transaction, next_ordinal, staged: read_snapshots(input)?, copies: Vec::new() };
+            Some((unit, place))
         })?;
-        let (unit, unit_place) = unit.unzip();
-        let history = History { epoch, closed, commit_time_max, snapshots, unit };
+        let (mut unit, unit_place) = unit.unzip();
+        let mut copies = BTreeMap::new();
+        // In format 1 a preamble ends here.
+        if input.len() > 0 {
+            copies = read_copies(&mut input)?.iter().filter_map(|mark| Some((mark.oid, mark.begun?))).collect();
+            let open = read_copies(&mut input)?;
+            unit.iter_mut().for_each(|unit| unit.copies.clone_from(&open));
+        }
+        let history = History { epoch, closed, commit_time_max, snapshots, copies, unit };
         (input.len() == 0).then_some(Preamble { log, sequence, history, unit_place })
     }
 }
@@ -146,4 +159,21 @@ fn put_snapshots<'a>(
 
 fn read_snapshots(input: &mut Input<'_>) -> Option<Vec<TableSnapshot>> {
     (0..input.u32()?).map(|_| read_snapshot(input)).collect()
+}
+
+fn put_copies(out: &mut Vec<u8>, marks: impl Iterator<Item = CopyMark> + Clone) -> Result<(), TooLong> {
+    out.extend_from_slice(&len32(marks.clone().count())?.to_le_bytes());
+    for mark in marks {
+        out.extend_from_slice(&mark.oid.to_le_bytes());
+        put_option(out, mark.begun, |out, offset| out.extend_from_slice(&offset.0.to_le_bytes()));
+    }
+    Ok(())
+}
+
+fn read_copies(input: &mut Input<'_>) -> Option<Vec<CopyMark>> {
+    let mark = |input: &mut Input<'_>| {
+        let oid = input.u32()?;
+        Some(CopyMark { oid, begun: read_option(input, |input| input.u64().map(Offset))? })
+    };
+    (0..input.u32()?).map(|_| mark(input)).collect()
 }

@@ -3,7 +3,9 @@
 use bytes::Bytes;
 
 use super::input::{Input, TooLong, len32, put_bytes32, put_sized, put_string};
-use crate::event::{Column, Lsn, Op, Relation, ReplicaIdentity, Scalar, Shape, TableName, Timestamp, Transaction};
+use crate::event::{
+    Column, Lsn, Offset, Op, Relation, ReplicaIdentity, Scalar, Shape, TableName, Timestamp, Transaction,
+};
 use crate::log::{Epoch, TableSnapshot};
 
 const EPOCH: u8 = 1;
@@ -15,6 +17,9 @@ const MESSAGE: u8 = 6;
 const SNAPSHOT: u8 = 7;
 const COMMIT: u8 = 8;
 const PROGRESS: u8 = 9;
+const ORIGIN: u8 = 10;
+const COPY_BEGUN: u8 = 11;
+const COPY_DONE: u8 = 12;
 
 /// One record. Rows and messages stay slices of the frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +42,12 @@ pub(super) enum Record<'a> {
     Commit { end_lsn: Lsn },
     /// The source has nothing for us before this.
     Progress(Lsn),
+    /// Where the open unit came to the source from; behind its begin, and behind each resume.
+    Origin(&'a str),
+    /// A table is copied again.
+    CopyBegun { relation: u32 },
+    /// It has been, since the event at this offset.
+    CopyDone { relation: u32, since: Offset },
 }
 
 impl<'a> Record<'a> {
@@ -63,6 +74,9 @@ impl<'a> Record<'a> {
             SNAPSHOT => Record::Snapshot(read_snapshot(input)?),
             EPOCH => Record::Epoch(read_epoch(input)?),
             PROGRESS => Record::Progress(Lsn::new(input.u64()?)),
+            ORIGIN => Record::Origin(input.string()?),
+            COPY_BEGUN => Record::CopyBegun { relation: input.u32()? },
+            COPY_DONE => Record::CopyDone { relation: input.u32()?, since: Offset(input.u64()?) },
             _ => return None,
         })
     }
@@ -84,6 +98,17 @@ pub(super) fn put_message(out: &mut Vec<u8>, prefix: &str, content: &[u8]) -> Re
     Ok(())
 }
 
+pub(super) fn put_copy_begun(out: &mut Vec<u8>, relation: u32) {
+    out.push(COPY_BEGUN);
+    out.extend_from_slice(&relation.to_le_bytes());
+}
+
+pub(super) fn put_copy_done(out: &mut Vec<u8>, relation: u32, since: Offset) {
+    out.push(COPY_DONE);
+    out.extend_from_slice(&relation.to_le_bytes());
+    out.extend_from_slice(&since.0.to_le_bytes());
+}
+
 pub(super) fn put_begin(out: &mut Vec<u8>, transaction: &Transaction) {
     out.push(BEGIN);
     put_transaction(out, transaction);
@@ -98,6 +123,12 @@ pub(super) fn put_resume(out: &mut Vec<u8>, transaction: &Transaction, ordinal: 
 pub(super) fn put_commit(out: &mut Vec<u8>, end_lsn: Lsn) {
     out.push(COMMIT);
     out.extend_from_slice(&end_lsn.get().to_le_bytes());
+}
+
+pub(super) fn put_origin(out: &mut Vec<u8>, origin: Option<&str>) -> Result<(), TooLong> {
+    let Some(origin) = origin else { return Ok(()) };
+    out.push(ORIGIN);
+    put_string(out, origin)
 }
 
 pub(super) fn put_progress(out: &mut Vec<u8>, lsn: Lsn) {
@@ -166,7 +197,7 @@ fn read_column(input: &mut Input<'_>) -> Option<Column> {
 }
 
 pub(super) fn put_transaction(out: &mut Vec<u8>, transaction: &Transaction) {
-    let Transaction { epoch, xid, commit_lsn, commit_time, first_ordinal } = *transaction;
+    let Transaction { epoch, xid, commit_lsn, commit_time, first_ordinal, origin: _ } = *transaction;
     out.extend_from_slice(&epoch.to_le_bytes());
     out.extend_from_slice(&xid.to_le_bytes());
     out.extend_from_slice(&commit_lsn.get().to_le_bytes());
@@ -181,6 +212,8 @@ pub(super) fn read_transaction(input: &mut Input<'_>) -> Option<Transaction> {
         commit_lsn: Lsn::new(input.u64()?),
         commit_time: Timestamp::from_unix_micros(input.i64()?),
         first_ordinal: input.u64()?,
+        // A record of its own.
+        origin: None,
     })
 }
 

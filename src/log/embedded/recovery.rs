@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::catalog::{Segment, open_file};
 use super::directory::{Listing, check_gapless};
 use super::disk::Disk;
+use super::format::FORMAT;
 use super::frames::{Frames, Next, read_preamble};
 use super::preamble::Preamble;
 use super::relations::Relations;
@@ -143,7 +144,12 @@ fn start(walk: Walk, spot: Spot) -> Start {
     Start {
         history,
         relations: Relations::new(relations),
-        tail: Tail { sequence: frames.segment.sequence, len: spot.byte, inside: frames.segment.inside },
+        tail: Tail {
+            sequence: frames.segment.sequence,
+            len: spot.byte,
+            inside: frames.segment.inside,
+            older: frames.segment.format < FORMAT,
+        },
         end: frames.segment.start.saturating_add(spot.byte),
         previous: spot.previous,
         vouched: spot.vouched,

@@ -58,7 +58,7 @@ pub(super) fn retain(
         }
     }
     let due = due(&candidates, retention, now);
-    let may = removable(&candidates, due, keep_from.min(durable.offset));
+    let may = removable(&candidates, due, copied_from(&candidates, keep_from.min(durable.offset)));
     let bytes = |from: usize, to: usize| {
         candidates.iter().take(to).skip(from).fold(0_u64, |sum, candidate| sum.saturating_add(candidate.bytes))
     };
@@ -109,6 +109,13 @@ fn due(candidates: &[Candidate], retention: &Retention, now: Timestamp) -> usize
         candidates.iter().zip(committed).take_while(|(one, time)| old(one.modified) && time.is_none_or(old)).count()
     });
     by_size.max(by_age)
+}
+
+/// A sink that stands inside a table's copy reads it again from its beginning when it comes to its end.
+fn copied_from(candidates: &[Candidate], keep_from: Offset) -> Offset {
+    let holding = candidates.iter().rev().find(|candidate| candidate.segment.base <= keep_from);
+    let begun = holding.and_then(|candidate| candidate.segment.copies_begin);
+    begun.map_or(keep_from, |begun| begun.min(keep_from))
 }
 
 /// How many of the first `due` may go: what remains begins between two units, and holds everything from `keep_from`.

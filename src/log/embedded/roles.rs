@@ -16,6 +16,10 @@ impl log::LogWriter for Writer {
         Writer::in_transaction(self)
     }
 
+    fn next_offset(&self) -> Offset {
+        Writer::next_offset(self)
+    }
+
     #[inline]
     fn pending_bytes(&self) -> usize {
         Writer::pending_bytes(self)

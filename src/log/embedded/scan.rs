@@ -208,13 +208,19 @@ impl Scan {
                 let (prefix, content) = (self.records.slice_ref(prefix), self.records.slice_ref(content));
                 self.event(len, |scan| scan.message(&prefix, content))?
             }
+            Record::CopyBegun { relation } => {
+                self.event(len, |scan| Ok(Change::CopyBegun { relation: scan.relation(relation)?.clone() }))?
+            }
+            Record::CopyDone { relation, since } => {
+                self.event(len, |scan| Ok(Change::CopyDone { relation: scan.relation(relation)?.clone(), since }))?
+            }
             Record::Begin(transaction) => {
                 self.ordinal = transaction.first_ordinal;
                 self.unit = Some(Arc::new(transaction));
                 Step::Other
             }
             Record::Resume(transaction, ordinal) => {
-                if self.unit.as_deref() != Some(&transaction) {
+                if !self.unit.as_ref().is_some_and(|unit| unit.is_same_unit(&transaction)) {
                     self.unit = Some(Arc::new(transaction));
                 }
                 self.ordinal = ordinal;
@@ -222,6 +228,13 @@ impl Scan {
             }
             Record::Relation { id, relation } => {
                 self.define(id, relation)?;
+                Step::Other
+            }
+            Record::Origin(origin) => {
+                // Behind a resume it is known already, unless the reading began there.
+                if let Some(unit) = self.unit.as_mut().filter(|unit| unit.origin.as_deref() != Some(origin)) {
+                    Arc::make_mut(unit).origin = Some(Arc::from(origin));
+                }
                 Step::Other
             }
             Record::Commit { .. } => {
@@ -254,9 +267,14 @@ impl Scan {
 
     #[inline]
     fn change(&self, op: Op, relation: u32, body: &Bytes) -> Result<Change, LogError> {
-        let relation = usize::try_from(relation).ok().and_then(|id| self.relations.get(id));
-        let relation = relation.ok_or_else(|| self.frames.corrupt("a change of a relation that is not defined"))?;
+        let relation = self.relation(relation)?;
         tuple::change(op, relation, body).map_err(|error| self.frames.corrupt(error.to_string()))
+    }
+
+    #[inline]
+    fn relation(&self, id: u32) -> Result<&Arc<Relation>, LogError> {
+        let relation = usize::try_from(id).ok().and_then(|id| self.relations.get(id));
+        relation.ok_or_else(|| self.frames.corrupt("a change of a relation that is not defined"))
     }
 
     fn message(&self, prefix: &[u8], content: Bytes) -> Result<Change, LogError> {

@@ -120,7 +120,11 @@ impl Check<'_> {
             "segments before this one are missing"
         } else if segment.start != before.frames.at() || segment.previous != before.frames.previous {
             "it does not follow on the segment before it"
-        } else if was.closed != preamble.history.closed || was.snapshots != preamble.history.snapshots || !same_unit {
+        } else if was.closed != preamble.history.closed
+            || was.snapshots != preamble.history.snapshots
+            || was.copies != preamble.history.copies
+            || !same_unit
+        {
             "its preamble says otherwise than the segments before it"
         } else {
             return;

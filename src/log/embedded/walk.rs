@@ -119,11 +119,16 @@ impl Walk {
     fn record(&mut self, record: Record<'_>, after: u64) -> Result<bool, String> {
         match record {
             Record::Change { relation, .. } => {
-                let known = usize::try_from(relation).is_ok_and(|id| id < self.relations.len());
-                if !known {
-                    return Err(format!("a change of relation {relation}, which is not defined"));
-                }
+                self.relation(relation)?;
                 return self.history.event().map(|_| true);
+            }
+            Record::CopyBegun { relation } => {
+                let oid = self.relation(relation)?.oid;
+                return self.history.copy_begun(oid).map(|()| true);
+            }
+            Record::CopyDone { relation, since } => {
+                let oid = self.relation(relation)?.oid;
+                return self.history.copy_done(oid, since).map(|()| true);
             }
             Record::Message { .. } => return self.history.event().map(|_| true),
             Record::Relation { id, relation } => define(&mut self.relations, id, relation)?,
@@ -133,8 +138,14 @@ impl Walk {
             Record::Commit { end_lsn } => self.history.commit(end_lsn, after)?,
             Record::Epoch(epoch) => self.history.epoch(&epoch)?,
             Record::Progress(lsn) => self.history.progress(lsn)?,
+            Record::Origin(_) => self.history.origin()?,
         }
         Ok(false)
+    }
+
+    fn relation(&self, id: u32) -> Result<&Arc<Relation>, String> {
+        let relation = usize::try_from(id).ok().and_then(|id| self.relations.get(id));
+        relation.ok_or_else(|| format!("a change of relation {id}, which is not defined"))
     }
 }
 

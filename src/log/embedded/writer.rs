@@ -17,12 +17,12 @@ use super::history::History;
 use super::input::TooLong;
 use super::preamble::{Place, Preamble};
 use super::record::{
-    put_begin, put_change, put_commit, put_epoch_record, put_message, put_progress, put_relation, put_resume,
-    put_snapshot_record,
+    put_begin, put_change, put_commit, put_copy_begun, put_copy_done, put_epoch_record, put_message, put_origin,
+    put_progress, put_relation, put_resume, put_snapshot_record,
 };
 use super::relations::Relations;
 use super::shared::Shared;
-use crate::event::{Lsn, Op, Relation, Transaction};
+use crate::event::{Lsn, Offset, Op, Relation, Transaction};
 use crate::log::{Durable, Entry, LogError};
 
 /// Appends to the log. There is one for each log; it holds the lock.
@@ -56,6 +56,8 @@ pub(super) struct Tail {
     pub(super) len: u64,
     /// Whether it begins inside a unit.
     pub(super) inside: bool,
+    /// Whether it was begun in an older format, in which today's records may not stand.
+    pub(super) older: bool,
 }
 
 /// Where the open unit begins, so that it can be taken back.
@@ -72,6 +74,8 @@ struct OpenUnit {
     relations: usize,
     /// The relations before it, once its segment has been left.
     left: Option<Relations>,
+    /// Where it came from.
+    origin: Option<Arc<str>>,
 }
 
 impl OpenUnit {
@@ -140,6 +144,12 @@ impl Writer {
     #[must_use]
     pub fn pending_bytes(&self) -> usize {
         self.jobs.iter().map(Job::len).sum::<usize>().saturating_add(self.group.bytes.len())
+    }
+
+    /// The offset that the next event will have, those of the open unit counted.
+    #[must_use]
+    pub fn next_offset(&self) -> Offset {
+        self.history.next_offset()
     }
 
     /// Whether the flusher is idle, so that [`Writer::flush`] would not wait.
@@ -214,6 +224,8 @@ impl Writer {
                 self.group.count_event();
                 self.seal_full_inside()
             }
+            Entry::CopyBegun { relation } => self.put_copy(relation, None),
+            Entry::CopyDone { relation, since } => self.put_copy(relation, Some(since)),
             Entry::Snapshot(snapshot) => {
                 self.open_frame()?;
                 self.history.snapshot(snapshot)?;
@@ -248,9 +260,10 @@ impl Writer {
             sealed: false,
             relations: self.relations.len(),
             left: None,
+            origin: transaction.origin.clone(),
         });
         put_begin(&mut self.group.bytes, transaction);
-        Ok(())
+        put_origin(&mut self.group.bytes, transaction.origin.as_deref()).map_err(describe)
     }
 
     #[inline]
@@ -260,13 +273,31 @@ impl Writer {
         }
         self.open_frame()?;
         self.history.event()?;
-        let id = match self.relations.id(relation) {
-            Some(id) => id,
-            None => self.define(relation)?,
-        };
+        let id = self.id_of(relation)?;
         put_change(&mut self.group.bytes, op, id, body).map_err(describe)?;
         self.group.count_event();
         self.seal_full_inside()
+    }
+
+    /// A table's copy begins, or is done since an offset.
+    fn put_copy(&mut self, relation: &Arc<Relation>, since: Option<Offset>) -> Result<(), String> {
+        self.open_frame()?;
+        match since {
+            None => self.history.copy_begun(relation.oid)?,
+            Some(since) => self.history.copy_done(relation.oid, since)?,
+        }
+        let id = self.id_of(relation)?;
+        match since {
+            None => put_copy_begun(&mut self.group.bytes, id),
+            Some(since) => put_copy_done(&mut self.group.bytes, id, since),
+        }
+        self.group.count_event();
+        self.seal_full_inside()
+    }
+
+    #[inline]
+    fn id_of(&mut self, relation: &Arc<Relation>) -> Result<u32, String> {
+        self.relations.id(relation).map_or_else(|| self.define(relation), Ok)
     }
 
     fn define(&mut self, relation: &Arc<Relation>) -> Result<u32, String> {
@@ -324,6 +355,7 @@ impl Writer {
                 open.sealed = true;
                 self.group.open_frame(offset, BEGINS_INSIDE);
                 put_resume(&mut self.group.bytes, &unit.transaction, unit.next_ordinal);
+                put_origin(&mut self.group.bytes, open.origin.as_deref()).map_err(describe)?;
             }
             _ => self.group.open_frame(offset, 0),
         }
@@ -331,10 +363,10 @@ impl Writer {
     }
 
     /// Retention can only let the log begin where a segment begins between two units. So a segment waits a while for its
-    /// last unit to end, and one that begins inside a unit ends with it.
+    /// last unit to end, and one that begins inside a unit ends with it. One of an older format is not gone on with.
     fn segment_limit(&self) -> u64 {
         let limit = self.options.segment_bytes;
-        match (self.unit.is_some(), self.segment.inside) {
+        match (self.unit.is_some(), self.segment.inside || self.segment.older) {
             (true, _) => limit.saturating_add(limit / 4),
             (false, true) => 0,
             (false, false) => limit,
@@ -403,7 +435,7 @@ impl Writer {
             before.truncate(unit.relations);
             unit.left = Some(before);
         }
-        self.segment = Tail { sequence, len, inside: self.unit.is_some() };
+        self.segment = Tail { sequence, len, inside: self.unit.is_some(), older: false };
         self.group = Group::new(self.shared.buffer(), start.saturating_add(len), crc);
         self.serial = self.serial.wrapping_add(1);
         Ok(())

@@ -203,7 +203,7 @@ impl Session {
                 }
             }
             Effect::Put { .. } | Effect::Delete => None,
-            Effect::Clear(_) | Effect::Append(_) => {
+            Effect::Clear(_) | Effect::Sweep { .. } | Effect::Append(_) => {
                 return Outcome::Rejected("a Redis sink keeps documents, not events".to_owned());
             }
         };

@@ -201,7 +201,7 @@ impl Open {
                 self.writer.delete_term(Term::from_field_text(self.fields.table, &table.to_string()));
                 uncommitted.clear(table);
             }
-            Effect::Append(_) => {
+            Effect::Sweep { .. } | Effect::Append(_) => {
                 let reason = "a search index keeps rows, not their history".to_owned();
                 return Ok(Applied::Refused(Box::new(Rejection { mutation, reason })));
             }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::*;
 use crate::log::TableSnapshot;
 use crate::log::embedded::disk::Disk;
+use crate::log::embedded::format::Header;
 
 fn progress_of(oid: u32, rows: u64) -> TableSnapshot {
     let resume_after = Some(Bytes::from(rows.to_string()));
@@ -47,6 +48,36 @@ async fn snapshot_progress_counts_with_its_chunk_and_not_before() {
     let last = log.reader(Offset(80)).unwrap().next(ALL).await.unwrap();
     assert_eq!((last.events[0].ordinal, last.events[0].change.op()), (80, Op::Read));
     assert_eq!(last.events[0].transaction.first_ordinal, 1);
+}
+
+/// A reader may begin anywhere in a unit of many frames and segments, and must know of each event where it came from.
+#[tokio::test]
+async fn an_origin_is_known_of_every_event_of_its_unit_and_of_no_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log");
+    let (mut writer, log, _) = reopen(&path, SMALL);
+    writer.append(Entry::Epoch(&epoch())).unwrap();
+    let body = insert_body(&[b'r'; 100]);
+    for (number, origin) in [(1, None), (2, Some("elsewhere")), (3, None)] {
+        let origin = origin.map(Arc::from);
+        writer.append(Entry::Begin(&Transaction { origin, ..transaction(number) })).unwrap();
+        for _ in 0..60 {
+            writer.append(Entry::Change { op: Op::Insert, relation: &relation(1), body: &body }).unwrap();
+        }
+        writer.append(Entry::Commit { end_lsn: transaction(number).commit_lsn }).unwrap();
+    }
+    writer.sync().await.unwrap();
+    for from in 0..180 {
+        let event = log.reader(Offset(from)).unwrap().next(ALL).await.unwrap().events.remove(0);
+        let wanted = (60..120).contains(&from).then_some("elsewhere");
+        assert_eq!(event.transaction.origin.as_deref(), wanted, "{from}");
+    }
+    drop((writer, log));
+    let (_writer, log, recovered) = reopen(&path, SMALL);
+    assert_eq!(recovered.durable.offset, Offset(180));
+    let events = log.reader(Offset(119)).unwrap().next(ALL).await.unwrap().events;
+    assert_eq!(events.iter().filter(|event| event.transaction.origin.is_some()).count(), 1);
+    assert!(verify(&path, |_, _| {}).unwrap().damages.is_empty());
 }
 
 #[tokio::test]
@@ -112,6 +143,74 @@ async fn a_new_epoch_begins_its_lsns_anew() {
     assert_eq!((recovered.epoch, recovered.durable), (Some(second), durable));
     let early = Position { epoch: 2, commit_lsn: Lsn::new(1), ordinal: 0 };
     assert_eq!(log.offset_of_position(early).unwrap(), Offset(1));
+}
+
+/// Begins or ends a copy of table 1 in a unit of its own, and returns where that event stands.
+fn copy(writer: &mut Writer, number: u64, since: Option<Offset>) -> Offset {
+    let relation = relation(1);
+    writer.append(Entry::Begin(&transaction(number))).unwrap();
+    let offset = writer.next_offset();
+    match since {
+        None => writer.append(Entry::CopyBegun { relation: &relation }).unwrap(),
+        Some(since) => writer.append(Entry::CopyDone { relation: &relation, since }).unwrap(),
+    }
+    writer.append(Entry::Commit { end_lsn: Lsn::new(number * 100 + 1) }).unwrap();
+    offset
+}
+
+#[tokio::test]
+async fn a_copy_begins_and_ends_as_events_that_know_each_other_over_segments_and_restarts() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log");
+    let (mut writer, _, _) = reopen(&path, SMALL);
+    writer.append(Entry::Epoch(&epoch())).unwrap();
+    append(&mut writer, 1, &[b"before".to_vec()]);
+    let since = copy(&mut writer, 2, None);
+    for number in 3..=60 {
+        append(&mut writer, number, &[vec![b'x'; 300]]);
+        writer.flush().await.unwrap();
+    }
+    drop(writer);
+    let (mut writer, log, _) = reopen(&path, SMALL);
+    let done = copy(&mut writer, 61, Some(since));
+    writer.sync().await.unwrap();
+    let change = |offset: Offset| {
+        let mut reader = log.reader(offset).unwrap();
+        async move { reader.next(ALL).await.unwrap().events.remove(0).change }
+    };
+    assert_eq!((since, done), (Offset(1), Offset(60)));
+    assert_eq!(change(since).await, Change::CopyBegun { relation: relation(1) });
+    assert_eq!(change(done).await, Change::CopyDone { relation: relation(1), since });
+    assert_eq!(verify(&path, |_, _| {}).unwrap().damages, []);
+    writer.append(Entry::Begin(&transaction(70))).unwrap();
+    let again = writer.append(Entry::CopyDone { relation: &relation(1), since }).unwrap_err();
+    assert!(matches!(again, LogError::Misuse(_)), "a copy ends once: {again}");
+}
+
+/// A log of format 1, whose preambles end before the copies: it is read, and gone on with in a segment of today's format.
+#[tokio::test]
+async fn a_log_of_the_first_format_is_read_and_gone_on_with_in_a_new_segment() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log");
+    drop(reopen(&path, Options::default()));
+    let file = path.join(segment_name(0, 0));
+    let new = std::fs::read(&file).unwrap();
+    let mut old = new[..new.len() - 8].to_vec();
+    old[8..12].copy_from_slice(&[1, 0, 0xFE, 0xFF]);
+    let mut header = Header::parse(&old[SEGMENT_HEADER_LEN..]).unwrap();
+    header.len -= 8;
+    super::super::preamble::write_header(&mut old[SEGMENT_HEADER_LEN..], &mut header);
+    std::fs::write(&file, &old).unwrap();
+    let (mut writer, log, _) = reopen(&path, Options::default());
+    writer.append(Entry::Epoch(&epoch())).unwrap();
+    append(&mut writer, 1, &[b"x".to_vec()]);
+    copy(&mut writer, 2, None);
+    writer.sync().await.unwrap();
+    assert_eq!(log.reader(Offset(0)).unwrap().next(ALL).await.unwrap().events.len(), 2);
+    drop(writer);
+    assert_eq!(std::fs::read(&file).unwrap()[8], 1, "what is there stays as it is");
+    assert_eq!(std::fs::read(path.join(segment_name(1, 0))).unwrap()[8], 2);
+    assert_eq!(verify(&path, |_, _| {}).unwrap().damages, []);
 }
 
 /// A disk whose fsync takes long, and that counts them.

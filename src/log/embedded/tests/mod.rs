@@ -49,6 +49,7 @@ pub(super) fn transaction(number: u64) -> Transaction {
         commit_lsn: Lsn::new(number * 100),
         commit_time: Timestamp::from_unix_micros(i64::try_from(number).unwrap() * 1_000_000),
         first_ordinal: 0,
+        origin: None,
     }
 }
 

@@ -17,7 +17,7 @@ use walbridge::event::{
 use walbridge::log::{Entry, Epoch, embedded};
 use walbridge::project::mutation::Mutation;
 use walbridge::project::{Kind, Projection};
-use walbridge::sink::{Checkpoint, Sink, SinkError, Staged};
+use walbridge::sink::{Checkpoint, KeyPage, Sink, SinkError, Staged};
 use walbridge::status::Board;
 
 use crate::meter::{median, setting};
@@ -58,6 +58,10 @@ impl Sink for NullSink {
     async fn stage(&mut self, mutations: &[Mutation]) -> Result<Staged, SinkError> {
         black_box(mutations);
         Ok(Staged::default())
+    }
+
+    async fn keys(&mut self, _table: &TableName, _from: Option<u64>) -> Result<KeyPage, SinkError> {
+        Ok(KeyPage::default())
     }
 
     async fn commit(&mut self, upto: Checkpoint) -> Result<(), SinkError> {

@@ -41,15 +41,23 @@ fn help_says_where_to_begin() {
     let help = walbridge(&["--help"]);
     assert_eq!(help.status.code(), Some(0));
     let text = stdout(&help);
-    for word in ["check", "run", "status", "tail", "log", "schema", "Exit codes: 0 clean, 2", "NO_COLOR"] {
+    for word in ["check", "run", "status", "tail", "log", "schema", "setup", "Exit codes: 0 clean, 2", "NO_COLOR"] {
         assert!(text.contains(word), "{word} is not in:\n{text}");
     }
 }
 
 #[test]
 fn every_command_teaches_by_example() {
-    for command in [&["run"][..], &["check"], &["status"], &["tail"], &["log", "dump"], &["log", "verify"], &["schema"]]
-    {
+    for command in [
+        &["run"][..],
+        &["check"],
+        &["status"],
+        &["tail"],
+        &["log", "dump"],
+        &["log", "verify"],
+        &["schema"],
+        &["setup"],
+    ] {
         let help = walbridge(&[command, &["--help"]].concat());
         let text = stdout(&help);
         assert_eq!(help.status.code(), Some(0), "{command:?}");

@@ -47,12 +47,13 @@ async fn a_set_up_that_is_wrong_from_the_start_ends_with_two_and_leaves_nothing(
         ..PgOptions::default()
     });
     postgres.psql("CREATE TABLE t (id int PRIMARY KEY); CREATE ROLE weak LOGIN; GRANT SELECT ON t TO weak");
-    let weak = postgres.url().replace("postgres://postgres@", "postgres://weak@");
+    let strong = postgres.superuser_url();
+    let weak = strong.replace("postgres://postgres@", "postgres://weak@");
     let (server, _) =
-        postgres.url().rsplit_once('/').map(|(server, name)| (server.to_owned(), name.to_owned())).expect("a path");
+        strong.rsplit_once('/').map(|(server, name)| (server.to_owned(), name.to_owned())).expect("a path");
     let nowhere = format!("{server}/nowhere");
     for (url, code, remedy) in [
-        (postgres.url(), "source.wal_level", "ALTER SYSTEM SET wal_level"),
+        (strong.clone(), "source.wal_level", "ALTER SYSTEM SET wal_level"),
         (weak, "source.privilege", "REPLICATION"),
         (nowhere, "source.unreachable", "database"),
     ] {
@@ -112,9 +113,11 @@ async fn a_sink_that_hangs_holds_up_nobody_else_and_catches_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sources_and_sinks_may_come_up_in_any_order() {
     let (mut postgres, mut redis, directory) = shop();
+    let mut walbridge = Walbridge::configured(&config(&postgres.url(), &redis, directory.path()));
+    walbridge.set_up();
     postgres.stop(crate::support::StopMode::Fast);
     redis.stop();
-    let mut walbridge = Walbridge::start(&config(&postgres.url(), &redis, directory.path()));
+    walbridge.start_again();
     walbridge.wait_for(PATIENCE, |status| status["sources"]["shop"]["code"] == "source.unreachable").await;
     postgres.start_again();
     walbridge.wait_for(PATIENCE, |status| status["sinks"]["events"]["checkpoint"] == 200).await;

@@ -96,7 +96,7 @@ impl DeadLetters {
             }
             Effect::Delete => ("delete", None),
             Effect::Clear(table) => ("truncate", Some(table.clone())),
-            Effect::Sweep { table, .. } => ("sweep", Some(table.clone())),
+            Effect::Sweep { relation, .. } => ("sweep", Some(relation.name.clone())),
         };
         json!({
             "time": Timestamp::now(),

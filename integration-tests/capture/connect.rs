@@ -170,9 +170,9 @@ async fn a_server_that_says_nothing_is_given_up_after_connect_timeout() {
 async fn settings_that_change_text_are_pinned_whatever_the_role_has() {
     let postgres = Postgres::start(PgOptions::default());
     postgres.psql(
-        "ALTER ROLE postgres SET datestyle = 'German'; ALTER ROLE postgres SET timezone = 'Asia/Tokyo';
-         ALTER ROLE postgres SET intervalstyle = 'iso_8601'; ALTER ROLE postgres SET bytea_output = 'escape';
-         ALTER ROLE postgres SET extra_float_digits = -5; ALTER ROLE postgres SET client_encoding = 'LATIN1';",
+        "ALTER ROLE walbridge SET datestyle = 'German'; ALTER ROLE walbridge SET timezone = 'Asia/Tokyo';
+         ALTER ROLE walbridge SET intervalstyle = 'iso_8601'; ALTER ROLE walbridge SET bytea_output = 'escape';
+         ALTER ROLE walbridge SET extra_float_digits = -5; ALTER ROLE walbridge SET client_encoding = 'LATIN1';",
     );
     let mut connection = open(&postgres.url()).await.expect("in");
     let sql =

@@ -13,12 +13,15 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use walbridge::capture::address::Address;
+use walbridge::capture::connection::{Connection, Purpose};
+use walbridge::capture::setup::{Plan, statements};
 use walbridge::event::{Cell, Change, Event, Offset, Relation, Row};
 use walbridge::ingest::{Halt, Ingest, Source};
 use walbridge::log::Limit;
 use walbridge::log::embedded::{self, Log, Options};
 use walbridge::status::{Board, SourceStatus};
 
+use crate::support::postgres::role;
 use crate::support::{Postgres, eventually};
 
 /// Generous: a loaded two-core machine must not fail a test that is right.
@@ -46,12 +49,21 @@ impl Capture {
             slot: "walbridge_test".to_owned(),
             publication: "walbridge_test".to_owned(),
             snapshot: true,
+            snapshot_workers: 2,
+            snapshot_rate: None,
+            binary: true,
         });
+        let plan = role::administrator_of(url).map(|administrator| (administrator, source.clone()));
         let (writer, log, recovered) = embedded::open(directory, Options::default()).expect("the log opens");
         let (board, stop) = (Board::default(), CancellationToken::new());
         let ingest = Ingest::new(source, writer, recovered, board.clone());
         let stopped = stop.clone();
-        let task = tokio::spawn(async move { ingest.run(&stopped).await });
+        let task = tokio::spawn(async move {
+            if let Some(plan) = plan {
+                set_up(plan).await;
+            }
+            ingest.run(&stopped).await
+        });
         Capture { log, board, stop, task }
     }
 
@@ -95,6 +107,19 @@ impl Capture {
         let outcome = tokio::time::timeout(PATIENCE, self.task).await.expect("it halts in time").expect("no panic");
         outcome.expect_err("it must halt")
     }
+}
+
+/// Runs what `walbridge setup` would print for this source, as its administrator would. A server that is down, or tables that
+/// are held by somebody, are the test's business.
+async fn set_up((administrator, source): (String, Source)) {
+    let address = Address::parse(&administrator).expect("a valid url");
+    let Ok(mut connection) = Connection::open(&address, Purpose::Query).await else { return };
+    let plan =
+        Plan { role: role::ROLE, tables: &source.tables, publication: &source.publication, snapshot: source.snapshot };
+    for statement in statements(&mut connection, &plan).await.expect("the statements") {
+        connection.query("setting up", &statement.sql).await.expect("it may all be run");
+    }
+    connection.close().await;
 }
 
 /// Every event in the log.

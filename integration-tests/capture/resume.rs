@@ -175,14 +175,16 @@ async fn a_slot_invalidated_while_we_were_away_halts_and_names_the_place() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slot_held_by_another_client_is_waited_for_and_taken_over() {
+    // As the superuser: setting the role up writes WAL, and the holder would confirm it past the other's log.
     let (postgres, directory) = with_history().await;
+    let url = postgres.superuser_url();
     let other_directory = tempfile::tempdir().expect("a directory");
-    let holder = Capture::start_with(&postgres.url(), other_directory.path(), |source| walbridge::ingest::Source {
+    let holder = Capture::start_with(&url, other_directory.path(), |source| walbridge::ingest::Source {
         snapshot: false,
         ..source
     });
     holder.until("the slot", |status| status.state == State::Streaming).await;
-    let capture = Capture::start(&postgres.url(), directory.path());
+    let capture = Capture::start(&url, directory.path());
     capture.until("waiting", |status| status.code == Some(Code::SourceSlotActive)).await;
     assert_eq!(capture.status().state, State::Paused);
     holder.stop().await;

@@ -84,10 +84,11 @@ async fn a_crash_costs_a_chunk_and_what_is_done_is_not_read_again() {
     capture.stop().await;
 
     // Materialize's trick: without the right to read, only a restart that does not read again can work.
-    postgres.psql("CREATE ROLE walbridge LOGIN REPLICATION; GRANT USAGE ON SCHEMA public TO walbridge");
-    let url = postgres.url().replace("postgres://postgres@", "postgres://walbridge@");
-    let capture =
-        Capture::start_with(&url, directory.path(), |source| walbridge::ingest::Source { snapshot: false, ..source });
+    postgres.psql("REVOKE SELECT ON ALL TABLES IN SCHEMA public FROM walbridge");
+    let capture = Capture::start_with(&postgres.url(), directory.path(), |source| walbridge::ingest::Source {
+        snapshot: false,
+        ..source
+    });
     postgres.psql("INSERT INTO t VALUES (70000, 1)");
     let end = postgres.psql("SELECT pg_current_wal_lsn()").trim().parse().expect("an LSN");
     capture.until("the stream", |status| status.durable_lsn >= end).await;
@@ -137,7 +138,7 @@ async fn tables_that_cannot_be_followed_are_refused_with_the_list_and_nothing_is
         let postgres = Postgres::start(PgOptions::default());
         postgres.psql(sql);
         let directory = tempfile::tempdir().expect("a directory");
-        let halt = Capture::start(&postgres.url(), directory.path()).halted().await;
+        let halt = Capture::start(&postgres.superuser_url(), directory.path()).halted().await;
         assert_eq!(halt.error.code(), code, "{halt}");
         assert!(halt.to_string().contains(named) && halt.is_setup(), "{halt}");
         let left =
@@ -151,9 +152,9 @@ async fn row_level_security_that_hides_rows_is_refused() {
     let postgres = Postgres::start(PgOptions::default());
     postgres.psql(
         "CREATE TABLE t (id int PRIMARY KEY); ALTER TABLE t ENABLE ROW LEVEL SECURITY;
-         CREATE ROLE walbridge LOGIN REPLICATION; GRANT ALL ON ALL TABLES IN SCHEMA public TO walbridge;",
+         CREATE ROLE unaware LOGIN REPLICATION; GRANT ALL ON ALL TABLES IN SCHEMA public TO unaware;",
     );
-    let url = postgres.url().replace("postgres://postgres@", "postgres://walbridge@");
+    let url = postgres.superuser_url().replace("postgres://postgres@", "postgres://unaware@");
     let directory = tempfile::tempdir().expect("a directory");
     let halt = Capture::start(&url, directory.path()).halted().await;
     assert_eq!(halt.error.code(), walbridge::status::Code::SnapshotPartialView, "{halt}");

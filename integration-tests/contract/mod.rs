@@ -8,5 +8,6 @@ mod delivery;
 mod faults;
 mod promises;
 mod random;
+mod recopy;
 mod target;
 mod world;

@@ -1,18 +1,20 @@
 //! The targets, each behind the same few calls: open a sink on it, read it from outside, harm it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
+use walbridge::event::TableName;
+use walbridge::project::key::KeyTemplate;
 use walbridge::project::mutation::Mutation;
 use walbridge::sink::file::{self, FileSink};
 use walbridge::sink::redis::{self as redis_sink, DocumentKeys, RedisSink, ValueKind};
 #[cfg(feature = "search")]
 use walbridge::sink::tantivy::{self, SearchHandle, SearchRequest, TantivySink};
-use walbridge::sink::{Checkpoint, Sink, SinkError, Staged};
+use walbridge::sink::{Checkpoint, KeyPage, Sink, SinkError, Staged};
 
 use super::world::{Documents, Values, World};
 use crate::support::Redis;
@@ -68,6 +70,15 @@ impl Sink for AnySink {
         }
     }
 
+    async fn keys(&mut self, table: &TableName, from: Option<u64>) -> Result<KeyPage, SinkError> {
+        match self {
+            AnySink::Redis(sink) => sink.keys(table, from).await,
+            #[cfg(feature = "search")]
+            AnySink::Tantivy(sink) => sink.keys(table, from).await,
+            AnySink::File(sink) => sink.keys(table, from).await,
+        }
+    }
+
     async fn commit(&mut self, upto: Checkpoint) -> Result<(), SinkError> {
         match self {
             AnySink::Redis(sink) => sink.commit(upto).await,
@@ -108,8 +119,8 @@ impl Target {
     pub(super) fn open(&self, world: &World) -> AnySink {
         let name = "contract".to_owned();
         match self.kind {
-            Kind::RedisJson => AnySink::Redis(Box::new(self.redis(ValueKind::Json))),
-            Kind::RedisHash => AnySink::Redis(Box::new(self.redis(ValueKind::Hash))),
+            Kind::RedisJson => AnySink::Redis(Box::new(self.redis(ValueKind::Json, world))),
+            Kind::RedisHash => AnySink::Redis(Box::new(self.redis(ValueKind::Hash, world))),
             #[cfg(feature = "search")]
             Kind::Tantivy => {
                 let options = tantivy::Options {
@@ -128,11 +139,13 @@ impl Target {
         }
     }
 
-    fn redis(&self, value: ValueKind) -> RedisSink {
-        let keys_of = |table: &walbridge::event::TableName| {
-            let prefix = format!("{table}:").into_bytes();
-            let glob = [prefix.as_slice(), b"*"].concat();
-            DocumentKeys { glob, matches: Arc::new(move |key: &[u8]| key.starts_with(&prefix)), all: false }
+    fn redis(&self, value: ValueKind, world: &World) -> RedisSink {
+        let relations = world.relations().to_vec();
+        let keys_of = move |table: &TableName| {
+            let relation = relations.iter().find(|relation| relation.name == *table).expect("one of the two").clone();
+            let template = KeyTemplate::default_for(&relation);
+            let glob = template.glob();
+            DocumentKeys { glob, matches: Arc::new(move |key: &[u8]| template.may_be_ours(&relation, key)), all: false }
         };
         let options = redis_sink::Options {
             name: "contract".to_owned(),
@@ -188,14 +201,14 @@ impl Target {
     fn file_documents(&self) -> Documents {
         let text = std::fs::read_to_string(self.path()).unwrap_or_default();
         assert!(text.is_empty() || text.ends_with('\n'), "the last line is whole");
-        let (mut documents, mut last) = (Documents::new(), None);
+        let (mut documents, mut copied, mut last) = (Documents::new(), None, None);
         for line in text.lines() {
             let event: Value = serde_json::from_str(line).expect("a line of JSON");
             let position = (event["position"]["commit_lsn"].to_string(), event["position"]["ordinal"].as_u64());
             let position = (u64::from_str_radix(&position.0[3..position.0.len() - 1], 16).ok(), position.1);
             assert!(Some(position) > last, "{position:?} after {last:?}");
             last = Some(position);
-            replay(&event, &mut documents);
+            replay(&event, &mut documents, &mut copied);
         }
         documents
     }
@@ -231,6 +244,19 @@ impl Target {
                 let amount = |key: &str| documents.get(key)?.get("amount")?.as_ref()?.parse().ok();
                 Some([amount(keys[0])?, amount(keys[1])?])
             }
+            Reader::None => None,
+        }
+    }
+
+    /// The keys of all documents at one moment. `None` for a target whose readers are promised no such thing.
+    pub(super) async fn keys_seen(&self, reader: &Reader) -> Option<BTreeSet<String>> {
+        match reader {
+            Reader::Redis(connection) => {
+                let mut connection = connection.clone();
+                Some(redis::cmd("KEYS").arg("public.*").query_async(&mut connection).await.expect("KEYS"))
+            }
+            #[cfg(feature = "search")]
+            Reader::Tantivy(handle) => Some(tantivy_documents(handle).into_keys().collect()),
             Reader::None => None,
         }
     }
@@ -304,11 +330,19 @@ fn values_of(document: &Value) -> Values {
     document.as_object().expect("an object").iter().map(|(name, value)| (name.clone(), text(value))).collect()
 }
 
-/// What a line of history does to the documents.
-fn replay(event: &Value, documents: &mut Documents) {
+/// What a line of history does to the documents. `copied` are those put since a table's copy began.
+fn replay(event: &Value, documents: &mut Documents, copied: &mut Option<BTreeSet<String>>) {
     let table =
         format!("{}.{}", event["schema"].as_str().expect("a schema"), event["table"].as_str().expect("a table"));
     let key_of = |row: &Value| format!("{table}:{}", values_of(row)["id"].as_deref().expect("an id"));
+    if event["copy"] == "begun" {
+        return *copied = Some(BTreeSet::new());
+    }
+    if event["op"] == "message" {
+        assert_eq!(event["prefix"], "walbridge.copy");
+        let copied = copied.take().expect("a copy that has begun");
+        return documents.retain(|key, _| !key.starts_with(&format!("{table}:")) || copied.contains(key));
+    }
     if event["op"] == "truncate" {
         return documents.retain(|key, _| !key.starts_with(&format!("{table}:")));
     }
@@ -321,6 +355,7 @@ fn replay(event: &Value, documents: &mut Documents) {
             let value = older.as_ref().expect("an older row")[column].clone();
             values.insert(column.to_owned(), value);
         }
+        copied.iter_mut().for_each(|copied| _ = copied.insert(key_of(&event["after"])));
         documents.insert(key_of(&event["after"]), values);
     }
 }

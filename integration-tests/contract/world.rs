@@ -49,8 +49,13 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new() -> World {
+        World::of(["items", "others"])
+    }
+
+    /// With tables of these names.
+    pub(super) fn of([items, others]: [&str; 2]) -> World {
         World {
-            relations: [relation(16_384, "items"), relation(16_385, "others")],
+            relations: [relation(16_384, items), relation(16_385, others)],
             rows: BTreeMap::new(),
             events: Vec::new(),
             history: vec![(0, Documents::new())],
@@ -77,6 +82,24 @@ impl World {
             self.events.push(Event { transaction: Arc::clone(&transaction), ordinal, change });
         }
         self.history.push((self.events.len(), self.documents()));
+    }
+
+    /// Adds a snapshot's chunk, or what else stands behind a transaction without being one.
+    pub(super) fn chunk(&mut self, changes: impl IntoIterator<Item = Change>) {
+        let last = self.events.last().expect("a transaction before it").clone();
+        let first_ordinal = last.ordinal + 1;
+        let transaction = Arc::new(Transaction { xid: 0, first_ordinal, ..(*last.transaction).clone() });
+        for (change, ordinal) in changes.into_iter().zip(first_ordinal..) {
+            self.events.push(Event { transaction: Arc::clone(&transaction), ordinal, change });
+        }
+        self.history.push((self.events.len(), self.documents()));
+    }
+
+    /// Rows of a table as they are, as a copy reads them.
+    pub(super) fn reads(&self, table: Table, ids: std::ops::Range<i64>) -> Vec<Change> {
+        let rows = self.rows.range((table, ids.start)..(table, ids.end));
+        let relation = self.relation(table);
+        rows.map(|(&(_, id), values)| Change::Read { relation: relation.clone(), row: whole(id, values) }).collect()
     }
 
     /// How many transactions there are.
@@ -110,7 +133,7 @@ impl World {
 
     /// The row as it is now, as a look into the source would give it.
     pub(super) fn read_back(&self, relation: &Relation, id: &[u8]) -> Option<Row> {
-        let table = if relation.name.table == "items" { Table::Items } else { Table::Others };
+        let table = if relation.oid == self.relations[0].oid { Table::Items } else { Table::Others };
         let id: i64 = std::str::from_utf8(id).expect("digits").parse().expect("a number");
         self.rows.get(&(table, id)).map(|values| whole(id, values))
     }
@@ -124,7 +147,7 @@ impl World {
         self.rows.iter().map(document).collect()
     }
 
-    fn relation(&self, table: Table) -> &Arc<Relation> {
+    pub(super) fn relation(&self, table: Table) -> &Arc<Relation> {
         &self.relations[usize::from(table == Table::Others)]
     }
 

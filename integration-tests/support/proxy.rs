@@ -15,6 +15,8 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use super::postgres::role;
+
 /// No limit, for the byte budgets.
 const UNLIMITED: i64 = i64::MAX;
 const CHUNK_BYTES: usize = 16 * 1024;
@@ -93,6 +95,7 @@ impl Proxy {
             down_bytes: AtomicU64::new(0),
             connections: AtomicU64::new(0),
         });
+        role::proxied(port, target_port);
         let for_thread = Arc::clone(&shared);
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -164,6 +167,7 @@ impl Proxy {
 
     /// Sends new connections to another port; with `reset`, this is what a failover looks like.
     pub(crate) fn retarget(&self, target_port: u16) {
+        role::proxied(self.port, target_port);
         self.change(|plan| plan.target_port = target_port);
     }
 

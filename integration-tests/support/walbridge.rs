@@ -9,6 +9,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::ports;
+use super::postgres::role;
 use super::process::{self, Signal};
 
 /// A running (or ended) `walbridge run`. Dropping it ends the process and removes its directory.
@@ -33,6 +34,13 @@ impl Walbridge {
         let mut walbridge = Walbridge::new(environment);
         walbridge.configure(config);
         walbridge.start_again();
+        walbridge
+    }
+
+    /// Configured, and not started yet.
+    pub(crate) fn configured(config: &str) -> Walbridge {
+        let mut walbridge = Walbridge::new(&[]);
+        walbridge.configure(config);
         walbridge
     }
 
@@ -72,10 +80,31 @@ impl Walbridge {
     /// Starts it again after it ended, with the same configuration; its log goes on in the same file.
     pub(crate) fn start_again(&mut self) {
         assert!(self.child.is_none(), "walbridge is still running");
+        self.set_up();
         let log = fs::File::options().create(true).append(true).open(self.log_path()).expect("the log file");
         let mut command = self.command(&["run"]);
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("the log file")).stderr(log);
         self.child = Some(process::spawn(&mut command));
+    }
+
+    /// Lets `walbridge setup --print-sql` say what each source's role needs, and an administrator run it: for the sources whose
+    /// url is `Postgres::url` and whose server runs.
+    pub(crate) fn set_up(&self) {
+        let text = fs::read_to_string(&self.config).unwrap_or_default();
+        let parsed = text.parse::<toml::Table>().unwrap_or_default();
+        let sources = parsed.get("sources").and_then(toml::Value::as_table).into_iter().flatten();
+        for (name, source) in sources {
+            let url = source.get("url").and_then(toml::Value::as_str).unwrap_or_default();
+            let filled = |url: String, (name, value): &(String, String)| url.replace(&format!("${{{name}}}"), value);
+            let url = self.environment.iter().fold(url.to_owned(), filled);
+            let Some(administrator) = role::administrator_of(&url) else { continue };
+            let setup = self.run(&["setup", "--print-sql", "--source", name, "--admin-url", &administrator]);
+            if setup.status.success() {
+                let sql = String::from_utf8_lossy(&setup.stdout);
+                let ran = role::run_as(&administrator, &sql);
+                assert!(ran.is_ok(), "{}\n{sql}", ran.err().unwrap_or_default());
+            }
+        }
     }
 
     /// Runs another command beside it (`["log", "dump", "--json"]`) with the same configuration, to its end.

@@ -56,6 +56,9 @@ pub struct SourceView {
     pub retained_bytes: u64,
     /// `pg_replication_slots.wal_status`.
     pub wal_status: Option<String>,
+    /// In which form the stream carries values: `binary` or `text`; empty before the first stream.
+    #[serde(default)]
+    pub values: String,
     /// Events in the log since its beginning.
     pub events: u64,
     /// The copy of existing rows.
@@ -118,7 +121,7 @@ impl StatusView {
             summary: summary(status),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             sources: status.sources.iter().map(|(name, source)| (name.clone(), SourceView::of(source))).collect(),
-            sinks: status.sinks.iter().map(|(name, sink)| (name.clone(), SinkView::of(sink, now))).collect(),
+            sinks: status.sinks.iter().map(|(name, sink)| (name.clone(), SinkView::of(sink, status, now))).collect(),
         }
     }
 }
@@ -140,6 +143,7 @@ impl SourceView {
             lag_bytes: source.lag_bytes(),
             retained_bytes: source.retained_bytes(),
             wal_status: source.wal_status.clone(),
+            values: source.values.to_owned(),
             events: source.events,
             snapshot: SnapshotView {
                 tables: tables.len(),
@@ -153,7 +157,10 @@ impl SourceView {
 }
 
 impl SinkView {
-    fn of(sink: &SinkStatus, now: Timestamp) -> Self {
+    fn of(sink: &SinkStatus, status: &Status, now: Timestamp) -> Self {
+        // The source's word is the newer one while the sink's loop is busy: never "nothing to do" beside a longer log.
+        let events = status.sources.get(&sink.source).map_or(0, |source| source.events);
+        let behind = sink.checkpoint.map_or(0, |checkpoint| events.saturating_sub(checkpoint.0));
         SinkView {
             state: sink.state.to_string(),
             code: sink.code.map(|code| code.to_string()),
@@ -163,7 +170,7 @@ impl SinkView {
             checkpoint: sink.checkpoint,
             position: sink.position,
             lag_bytes: sink.lag_bytes,
-            lag_events: sink.lag_events,
+            lag_events: sink.lag_events.max(behind),
             lag_seconds: sink.lag_seconds(now),
             applied: sink.applied,
             rejected: sink.rejected,

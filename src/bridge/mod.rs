@@ -8,6 +8,7 @@ mod check;
 mod retention;
 #[cfg(feature = "search")]
 mod search;
+mod setup;
 mod sinks;
 mod tables;
 
@@ -20,8 +21,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use self::check::{Finding, check};
+pub use self::setup::{Administrator, Setup, setup};
 use crate::admin::{Admin, SearchRegistry};
-use crate::config::{self, Config, SnapshotMode};
+use crate::config::{self, Config, SnapshotMode, Values};
 use crate::ingest::{Halt, Ingest, Source};
 use crate::log::embedded::{self, Log, Options};
 use crate::log::{LogError, Recovered};
@@ -61,6 +63,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> ExitCode {
             Err(error) => return fail(ExitCode::Halted, error.code(), &error),
         }
     }
+    announce(&config, &board);
     let mut readers = JoinSet::new();
     let registry = start_readers(&config, &opened, &board, &stop, &mut readers);
     readers.spawn(port.serve(config.admin.token.clone(), board.clone(), registry, stop.clone()));
@@ -75,6 +78,19 @@ pub async fn run(config: Config, stop: CancellationToken) -> ExitCode {
         tracing::warn!(seconds, "not everything ended in time; the rest is left as a crash would leave it");
     }
     if exit == ExitCode::Clean && is_halted(&board) { ExitCode::Halted } else { exit }
+}
+
+/// Puts everybody on the board before anybody can look: an empty one would read as "all is well".
+fn announce(config: &Config, board: &Board) {
+    for source in &config.sources {
+        board.source(&source.name, |status| status.slot.clone_from(&source.slot));
+    }
+    for sink in &config.sinks {
+        board.sink(&sink.name, |status| {
+            status.kind = sink.target.kind();
+            status.source.clone_from(&sink.source);
+        });
+    }
 }
 
 /// Starts what reads the logs: the sinks, and retention. Returns who can be searched.
@@ -176,6 +192,9 @@ fn resolve(source: &config::Source) -> Source {
         slot: source.slot.clone(),
         publication: source.publication.clone(),
         snapshot: source.snapshot == SnapshotMode::Initial,
+        snapshot_workers: source.snapshot_workers,
+        snapshot_rate: source.snapshot_rate,
+        binary: source.values == Values::Auto,
     }
 }
 
@@ -183,10 +202,12 @@ fn resolve(source: &config::Source) -> Source {
 async fn ingest(opened: Opened, board: Board, stop: CancellationToken) -> Option<Halt> {
     let Opened { source, writer, recovered, .. } = opened;
     let (tell, ended) = oneshot::channel();
-    let name = source.name.clone();
+    let (name, shared) = (source.name.clone(), tokio::runtime::Handle::current());
     let body = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let outcome = runtime.map(|runtime| runtime.block_on(Ingest::new(source, writer, recovered, board).run(&stop)));
+        let outcome = runtime.map(|runtime| {
+            runtime.block_on(Ingest::new(source, writer, recovered, board).workers_on(shared).run(&stop))
+        });
         let _ = tell.send(outcome);
     };
     let thread = std::thread::Builder::new().name(format!("ingest-{name}")).spawn(body);

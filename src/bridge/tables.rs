@@ -19,7 +19,7 @@ pub(super) async fn relations(source: &Source, patterns: &TablePatterns) -> Resu
     for table in catalog::tables(&mut connection).await? {
         if (source.tables)(&table.name) && patterns.matches(&table.name) {
             let published = catalog::describe(&mut connection, &table, &source.publication).await?;
-            relations.push(Arc::new(published.relation));
+            relations.push(published.relation);
         }
     }
     connection.close().await;

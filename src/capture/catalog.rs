@@ -1,15 +1,16 @@
 //! What the catalog says of tables and types. Asked when a table is first seen and for snapshots, never to decode a row:
 //! rows are read with the relation they were written with.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+use std::sync::Arc;
 
 use postgres_protocol::escape::escape_literal;
 
 use super::connection::{Connection, TextRow};
 use super::error::CaptureError;
 use super::slot::{parsed, text};
-use crate::decode::shape;
-use crate::event::{Column, Relation, ReplicaIdentity, Scalar, Shape, TableName};
+use super::types::Types;
+use crate::event::{Column, Relation, ReplicaIdentity, Shape, TableName};
 use crate::status::Code;
 
 /// A table that could be captured.
@@ -101,7 +102,7 @@ fn incomplete() -> CaptureError {
 #[derive(Clone, Debug)]
 pub struct Published {
     /// As the stream would announce it.
-    pub relation: Relation,
+    pub relation: Arc<Relation>,
     /// The publication's row filter, as an SQL expression.
     pub row_filter: Option<String>,
 }
@@ -149,8 +150,8 @@ pub async fn describe(
     let mut relation =
         Relation { oid: table.oid, name: table.name.clone(), identity: table.identity, columns, key: Vec::new() };
     relation.key = table.key().iter().filter_map(|name| relation.column_index(name)).collect();
-    resolve_shapes(connection, &mut HashMap::new(), &mut relation).await?;
-    Ok(Published { relation, row_filter })
+    Types::default().resolve(connection, &mut relation).await?;
+    Ok(Published { relation: Arc::new(relation), row_filter })
 }
 
 /// The primary key's columns now, for a relation whose identity is the whole row.
@@ -161,66 +162,4 @@ pub async fn primary_key(connection: &mut Connection, oid: u32) -> Result<Vec<St
     let sql = format!("SELECT {KEY_OF_INDEX} i.indisprimary) FROM pg_class c WHERE c.oid = {oid}");
     let rows = connection.query("looking for the primary key", &sql).await?;
     Ok(rows.first().and_then(|row| names(row, 0)).unwrap_or_default())
-}
-
-/// Fills in how each column's text is to be read. Types that come with PostgreSQL are known; domains and arrays of others
-/// are looked up, once each; a type that has been dropped since stays text.
-///
-/// # Errors
-/// The query failed.
-pub async fn resolve_shapes(
-    connection: &mut Connection,
-    known: &mut HashMap<u32, Shape>,
-    relation: &mut Relation,
-) -> Result<(), CaptureError> {
-    let unknown: HashSet<u32> = relation
-        .columns
-        .iter()
-        .map(|column| column.type_oid)
-        .filter(|oid| shape::builtin(*oid).is_none() && !known.contains_key(oid))
-        .collect();
-    if !unknown.is_empty() {
-        look_up_types(connection, known, &unknown).await?;
-    }
-    for column in &mut relation.columns {
-        let found = shape::builtin(column.type_oid).or_else(|| known.get(&column.type_oid).copied());
-        column.shape = found.unwrap_or(Shape::TEXT);
-    }
-    Ok(())
-}
-
-/// Follows domains to their base types, and arrays to their elements (and those through domains).
-async fn look_up_types(
-    connection: &mut Connection,
-    known: &mut HashMap<u32, Shape>,
-    unknown: &HashSet<u32>,
-) -> Result<(), CaptureError> {
-    let list = unknown.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-    let sql = format!(
-        "WITH RECURSIVE chain(root, oid, is_array, delimiter) AS (\
-           SELECT oid, oid, false, ',' FROM pg_type WHERE oid IN ({list}) \
-           UNION ALL \
-           SELECT root, CASE WHEN typtype = 'd' THEN typbasetype ELSE typelem END, is_array OR typtype <> 'd', \
-                  CASE WHEN typtype = 'd' THEN chain.delimiter ELSE typdelim::text END \
-           FROM chain JOIN pg_type t ON t.oid = chain.oid \
-           WHERE typtype = 'd' OR (typcategory = 'A' AND typelem <> 0 AND NOT is_array)) \
-         SELECT root, oid, is_array, delimiter FROM chain"
-    );
-    known.extend(unknown.iter().map(|oid| (*oid, Shape::TEXT)));
-    for row in connection.query("looking at types", &sql).await? {
-        let (Some(root), Some(oid)) = (parsed::<u32>(&row, 0), parsed::<u32>(&row, 1)) else { continue };
-        let is_array = text(&row, 2).as_deref() == Some("t");
-        let delimiter = text(&row, 3).and_then(|text| text.bytes().next()).unwrap_or(b',');
-        let shape = match (is_array, shape::builtin(oid)) {
-            (false, Some(shape)) => shape,
-            (true, Some(Shape::Scalar(element))) => Shape::Array { element, delimiter },
-            // An array of enums, composites and the like: text elements.
-            (true, None) => Shape::Array { element: Scalar::Text, delimiter },
-            // A domain over an array; nested arrays do not exist.
-            (true, Some(array)) => array,
-            (false, None) => continue,
-        };
-        known.insert(root, shape);
-    }
-    Ok(())
 }

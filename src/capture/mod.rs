@@ -13,10 +13,12 @@ pub mod pace;
 mod password;
 pub mod publication;
 pub mod readback;
+pub mod setup;
 pub mod slot;
 pub mod snapshot;
 pub mod stream;
 mod tls;
 mod transport;
+pub mod types;
 
 pub use error::{CaptureError, ServerError};

@@ -14,6 +14,25 @@ pub fn quoted(name: &TableName) -> String {
     format!("{}.{}", escape_identifier(&name.schema), escape_identifier(&name.table))
 }
 
+/// The statement that makes the publication.
+#[must_use]
+pub fn create_statement(publication: &str, tables: &[TableName]) -> String {
+    let list = tables.iter().map(quoted).collect::<Vec<_>>().join(", ");
+    format!(
+        "CREATE PUBLICATION {} FOR TABLE {list} WITH (publish_via_partition_root = true)",
+        escape_identifier(publication)
+    )
+}
+
+/// Whether there is a publication of this name.
+///
+/// # Errors
+/// The query failed.
+pub async fn exists(connection: &mut Connection, publication: &str) -> Result<bool, CaptureError> {
+    let sql = format!("SELECT FROM pg_publication WHERE pubname = {}", escape_literal(publication));
+    Ok(!connection.query("looking for the publication", &sql).await?.is_empty())
+}
+
 /// Makes sure that the publication is there and sends these tables. It may send more; those are passed over.
 ///
 /// # Errors
@@ -24,12 +43,10 @@ pub async fn ensure(connection: &mut Connection, publication: &str, tables: &[Ta
         "SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate FROM pg_publication WHERE pubname = {literal}"
     );
     let rows = connection.query("looking for the publication", &sql).await?;
-    let list = tables.iter().map(quoted).collect::<Vec<_>>().join(", ");
     let identifier = escape_identifier(publication);
     match rows.first() {
         None => {
-            let sql =
-                format!("CREATE PUBLICATION {identifier} FOR TABLE {list} WITH (publish_via_partition_root = true)");
+            let sql = create_statement(publication, tables);
             return change(connection, publication, "does not exist", &sql).await;
         }
         Some(row) if text(row, 0).as_deref() != Some("t") => {

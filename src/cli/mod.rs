@@ -11,6 +11,7 @@ mod output;
 mod place;
 mod run;
 mod schema;
+mod setup;
 mod status;
 mod tail;
 
@@ -55,6 +56,7 @@ enum Command {
     Tail(tail::Arguments),
     Log(log::Arguments),
     Schema(schema::Arguments),
+    Setup(setup::Arguments),
 }
 
 /// Which configuration.
@@ -83,6 +85,7 @@ pub fn main() -> std::process::ExitCode {
         Command::Tail(arguments) => tail::run(&arguments),
         Command::Log(arguments) => log::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
+        Command::Setup(arguments) => setup::run(&arguments),
     };
     let code = result.unwrap_or_else(|failure| failure.report());
     std::process::ExitCode::from(code as u8)

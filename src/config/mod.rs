@@ -31,7 +31,7 @@ pub use self::log::{Log, Retain};
 pub use self::pattern::TablePatterns;
 pub use self::schema::{KeyDocumentation, documented_keys, json_schema};
 pub use self::sink::{BatchLimits, OnReject, RedisValue, Sink, Target};
-pub use self::source::{SnapshotMode, Source};
+pub use self::source::{SnapshotMode, Source, Values};
 pub use self::units::parse_duration;
 
 use self::error::Complaint;

@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::key::{Describe, Key, Section};
 use super::pattern::TablePatterns;
 use super::reader::Item;
-use super::value::{Choice, Patterns};
+use super::value::{Bytes, Choice, Count, Limit, Patterns};
 use crate::capture::address::Address;
 
 /// A database to capture.
@@ -25,6 +25,12 @@ pub struct Source {
     pub publication: String,
     /// Whether existing rows are copied.
     pub snapshot: SnapshotMode,
+    /// How many workers copy them.
+    pub snapshot_workers: usize,
+    /// How many bytes a second they may read.
+    pub snapshot_rate: Option<u64>,
+    /// In which form values are asked for.
+    pub values: Values,
 }
 
 /// What happens to the rows that a table has already.
@@ -39,6 +45,19 @@ pub enum SnapshotMode {
 impl Choice for SnapshotMode {
     const WORDS: &'static [(&'static str, Self)] =
         &[("initial", SnapshotMode::Initial), ("never", SnapshotMode::Never)];
+}
+
+/// The form in which the stream carries values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Values {
+    /// Binary as long as every type is known, else text.
+    Auto,
+    /// Text.
+    Text,
+}
+
+impl Choice for Values {
+    const WORDS: &'static [(&'static str, Self)] = &[("auto", Values::Auto), ("text", Values::Text)];
 }
 
 static URL: Key<SecretString> = Key::required(
@@ -75,8 +94,28 @@ static SNAPSHOT: Key<SnapshotMode> = Key::default(
     "\"never\"",
     "`initial` copies the rows that are there already, once for each table; `never` takes only changes from now on.",
 );
+static VALUES: Key<Values> = Key::default(
+    "values",
+    "\"auto\"",
+    "\"text\"",
+    "The form in which PostgreSQL sends values: `auto` is binary while every captured type is known, which is cheaper for the server, and text otherwise; the outcome is the same.",
+);
 
-pub(super) static KEYS: &[&dyn Describe] = &[&URL, &PASSWORD_FILE, &TABLES, &SLOT, &PUBLICATION, &SNAPSHOT];
+static SNAPSHOT_WORKERS: Key<Count> = Key::default(
+    "snapshot_workers",
+    "2",
+    "4",
+    "How many connections copy existing rows at the same time; several may work at one table.",
+);
+static SNAPSHOT_RATE: Key<Limit<Bytes>> = Key::default(
+    "snapshot_rate",
+    "\"unlimited\"",
+    "\"50MiB\"",
+    "How many bytes a second they may copy together, on average.",
+);
+
+pub(super) static KEYS: &[&dyn Describe] =
+    &[&URL, &PASSWORD_FILE, &TABLES, &SLOT, &PUBLICATION, &SNAPSHOT, &SNAPSHOT_WORKERS, &SNAPSHOT_RATE, &VALUES];
 
 /// PostgreSQL's limit for names (`NAMEDATALEN - 1`).
 const NAME_BYTES_MAX: usize = 63;
@@ -94,6 +133,9 @@ pub(super) fn read(name: &str, section: &Section<'_>) -> Option<Source> {
     let password_file = section.get(&PASSWORD_FILE);
     let tables = section.get(&TABLES);
     let snapshot = section.get(&SNAPSHOT);
+    let snapshot_workers = section.get(&SNAPSHOT_WORKERS);
+    let snapshot_rate = section.get(&SNAPSHOT_RATE);
+    let values = section.get(&VALUES);
     let default_name = format!("walbridge_{}", name.replace('-', "_"));
     let slot = server_name(section, &SLOT, &default_name, is_slot_name, "1 to 63 lower-case letters, digits and _");
     let publication = server_name(
@@ -108,7 +150,17 @@ pub(super) fn read(name: &str, section: &Section<'_>) -> Option<Source> {
         address.password = Some(read_password(&section.item("password_file")?, &path)?);
     }
     let tables = tables?.0.into_iter().map(|(pattern, _)| pattern).collect();
-    Some(Source { name: name.to_owned(), address, tables, slot: slot?, publication: publication?, snapshot: snapshot? })
+    Some(Source {
+        name: name.to_owned(),
+        address,
+        tables,
+        slot: slot?,
+        publication: publication?,
+        snapshot: snapshot?,
+        snapshot_workers: snapshot_workers?.0,
+        snapshot_rate: snapshot_rate?.0.map(|bytes| bytes.0),
+        values: values?,
+    })
 }
 
 /// A name on the server, or the default. These names go into SQL and replication commands, so nothing but what PostgreSQL

@@ -46,6 +46,12 @@ pub enum Fault {
     /// An operation that has no tuples was to be read as one that has.
     #[error("a logical message is not a change of a row")]
     NotAChange,
+    /// A value in binary form that is not one of its type.
+    #[error("a value that is not in the binary form of type {type_oid}")]
+    BinaryValue {
+        /// The column's type.
+        type_oid: u32,
+    },
 }
 
 impl DecodeError {

@@ -5,6 +5,7 @@
 //! panic.
 
 mod array;
+pub mod binary;
 mod datetime;
 mod document;
 mod error;

@@ -13,9 +13,20 @@ pub fn builtin(type_oid: u32) -> Option<Shape> {
         if type_oid == oid {
             return Some(Shape::Scalar(scalar));
         }
-        let delimiter = if oid == BOX { b';' } else { b',' };
-        (type_oid == array_oid && array_oid != NO_ARRAY).then_some(Shape::Array { element: scalar, delimiter })
+        let array = Shape::Array { element: scalar, delimiter: delimiter(oid) };
+        (type_oid == array_oid && array_oid != NO_ARRAY).then_some(array)
     })
+}
+
+/// Of a built-in array type: the element's type and the character between elements.
+#[must_use]
+pub(super) fn element(type_oid: u32) -> Option<(u32, u8)> {
+    let (oid, ..) = BUILTIN.iter().find(|(_, array_oid, _)| *array_oid == type_oid && type_oid != NO_ARRAY)?;
+    Some((*oid, delimiter(*oid)))
+}
+
+const fn delimiter(element_oid: u32) -> u8 {
+    if element_oid == BOX { b';' } else { b',' }
 }
 
 /// The only type whose text may hold an unquoted comma inside an array.

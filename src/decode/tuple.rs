@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{DecodeError, Fault};
+use super::{DecodeError, Fault, binary};
 use crate::event::{Change, OldRow, Op, Relation, Row};
 
 /// Which part of the old row a tuple holds.
@@ -148,14 +148,16 @@ fn nothing_left(message: &'static str, body: &[u8], rest: &[u8]) -> Result<(), D
     if rest.is_empty() { Ok(()) } else { Err(DecodeError { message, at, fault: Fault::Trailing }) }
 }
 
-/// Turns a stored body back into the change it was. The rows share `body`'s memory.
+/// Turns a stored body back into the change it was. The rows share `body`'s memory, unless they have values in binary form,
+/// which become text here.
 ///
 /// # Errors
 /// The body is not one of this operation, or its rows are not of this relation.
 pub fn change(op: Op, relation: &Arc<Relation>, body: &Bytes) -> Result<Change, DecodeError> {
     let row = |message, tuple: &[u8]| {
         expect_columns(message, tuple, relation.columns.len())?;
-        Ok(Row::from_tuple_data(body.slice_ref(tuple)))
+        let rendered = binary::to_text(relation, tuple).map_err(|error| error.inside(message, 0))?;
+        Ok(rendered.unwrap_or_else(|| Row::from_tuple_data(body.slice_ref(tuple))))
     };
     let old_row = |message, (kind, tuple): Old<'_>| {
         let row = row(message, tuple)?;

@@ -33,6 +33,20 @@ pub enum DeliverError {
         /// The oldest there is.
         start: Offset,
     },
+    /// A table was copied again, and the beginning of that copy is no longer in the log.
+    #[error(
+        "table {table} was copied again from offset {since} of the log on, and retention has removed everything before {start}: \
+         which documents are stale cannot be told any more. Start over to fill the sink from a new copy of the tables \
+         (docs/operating.md, \"Starting over\"), and keep more with [log] retain"
+    )]
+    CopyExpired {
+        /// The table.
+        table: String,
+        /// Where its copy began.
+        since: Offset,
+        /// The oldest there is.
+        start: Offset,
+    },
     /// The target was filled from another log.
     #[error(
         "the target was filled from log {found}, this is log {ours}: its rows may be older or newer than ours. Empty the \
@@ -65,7 +79,7 @@ impl DeliverError {
             DeliverError::Log(error) => error.code(),
             DeliverError::Readback(error) => error.code(),
             DeliverError::DeadLetters(_) => Code::LogIo,
-            DeliverError::Stranded { .. } => Code::LogExpired,
+            DeliverError::Stranded { .. } | DeliverError::CopyExpired { .. } => Code::LogExpired,
             DeliverError::OtherLog { .. } => Code::SinkRegressed,
             DeliverError::Refused { .. } => Code::SinkRejected,
         }
@@ -80,9 +94,10 @@ impl DeliverError {
             DeliverError::Readback(error) => error.disposition(),
             // A full disk is made room on.
             DeliverError::DeadLetters(_) => Disposition::Retry,
-            DeliverError::Stranded { .. } | DeliverError::OtherLog { .. } | DeliverError::Refused { .. } => {
-                Disposition::Stop
-            }
+            DeliverError::Stranded { .. }
+            | DeliverError::CopyExpired { .. }
+            | DeliverError::OtherLog { .. }
+            | DeliverError::Refused { .. } => Disposition::Stop,
         }
     }
 }

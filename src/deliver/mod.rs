@@ -6,7 +6,9 @@
 
 mod batch;
 mod error;
+mod fresh;
 mod gauge;
+mod sweep;
 
 use std::time::{Duration, Instant};
 
@@ -119,7 +121,15 @@ impl<L: Log, S: Sink> Deliver<L, S> {
                     }
                     return Ok(());
                 }
-                read = reader.next(limit) => self.take(read?, &mut place, &mut batch).await?,
+                read = reader.next(limit) => {
+                    let read = read?;
+                    tokio::select! {
+                        biased;
+                        taken = self.take(read, &mut place, &mut batch, backoff) => taken?,
+                        // What was staged is staged again after the next start.
+                        () = stop.cancelled() => return Ok(()),
+                    }
+                }
                 () = tokio::time::sleep_until(wake_at.into()) => {
                     if batch.is_empty() {
                         self.sink.probe().await?;
@@ -152,8 +162,27 @@ impl<L: Log, S: Sink> Deliver<L, S> {
         known.unwrap_or(Checkpoint { log: self.log.id(), offset, position: None })
     }
 
+    /// Takes what was read. A unit in which a table's copy ends begins after a commit; so does one that comes in parts, whose
+    /// end is not known yet.
+    async fn take(
+        &mut self,
+        read: log::Batch,
+        place: &mut Place,
+        batch: &mut Batch,
+        backoff: &mut Backoff,
+    ) -> Result<(), DeliverError> {
+        for piece in sweep::pieces(read, |offset| self.log.bytes_at(offset))? {
+            let begins_anew = !piece.ends_transaction || piece.events.iter().any(sweep::ends_copy);
+            if begins_anew && batch.at_boundary() && !batch.is_empty() {
+                self.commit(place, batch, backoff).await?;
+            }
+            self.apply(&piece, place, batch).await?;
+        }
+        Ok(())
+    }
+
     /// Projects and stages a run of events.
-    async fn take(&mut self, read: log::Batch, place: &mut Place, batch: &mut Batch) -> Result<(), DeliverError> {
+    async fn apply(&mut self, read: &log::Batch, place: &mut Place, batch: &mut Batch) -> Result<(), DeliverError> {
         let (mut mutations, mut refused) = (Vec::new(), Vec::new());
         let mut row_bytes = 0;
         for event in &read.events {
@@ -163,7 +192,14 @@ impl<L: Log, S: Sink> Deliver<L, S> {
             }
         }
         let mutations = coalesce(mutations);
-        self.stage(&mutations, &mut refused).await?;
+        for run in mutations.chunk_by(|one, other| !is_sweep(one) && !is_sweep(other)) {
+            match run {
+                [Mutation { effect: Effect::Sweep { relation, since }, position, .. }] => {
+                    self.sweep(relation, *since, *position, &mut refused).await?;
+                }
+                run => self.stage(run, &mut refused).await?,
+            }
+        }
         self.set_aside(&refused).await?;
         batch.staged(mutations.len(), row_bytes, read.ends_transaction, Instant::now());
         if let Some(last) = read.events.last() {
@@ -273,6 +309,10 @@ struct Place {
     checkpoint: Checkpoint,
     bytes: u64,
     commit_time: Option<Timestamp>,
+}
+
+fn is_sweep(mutation: &Mutation) -> bool {
+    matches!(mutation.effect, Effect::Sweep { .. })
 }
 
 /// What an event weighs in a batch.

@@ -20,7 +20,7 @@ pub enum Cell<'a> {
     Unchanged,
     /// The type's text form, in the server's encoding as pinned by our session (UTF-8).
     Text(&'a [u8]),
-    /// The type's binary form.
+    /// The type's binary form. Only a row that has not been read back from a log has such cells (`decode::binary`).
     Binary(&'a [u8]),
 }
 
@@ -40,7 +40,7 @@ impl Row {
     /// The cells in column order.
     #[must_use]
     pub fn cells(&self) -> Cells<'_> {
-        Cells { rest: self.0.get(2..).unwrap_or_default() }
+        Cells::of_tuple(&self.0)
     }
 
     /// The cell of one column; walks the row up to it.
@@ -60,6 +60,14 @@ impl Row {
 #[derive(Clone, Debug)]
 pub struct Cells<'a> {
     rest: &'a [u8],
+}
+
+impl<'a> Cells<'a> {
+    /// The cells of checked `TupleData` bytes.
+    #[must_use]
+    pub fn of_tuple(tuple: &'a [u8]) -> Self {
+        Cells { rest: tuple.get(2..).unwrap_or_default() }
+    }
 }
 
 impl<'a> Iterator for Cells<'a> {

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use super::IngestError;
 use crate::capture::CaptureError;
-use crate::capture::snapshot::window::Window;
+use crate::capture::snapshot::window::Windows;
 use crate::decode::message::{Begin, Commit, Message, Relation as Announced, Truncate};
-use crate::decode::{self, shape};
+use crate::decode::{self, binary, shape};
 use crate::event::{Column, Lsn, Op, Position, Relation, ReplicaIdentity, Shape, TableFilter, TableName, Transaction};
 use crate::log::Entry;
 
@@ -88,7 +88,7 @@ impl Assembler {
     pub(super) fn take(
         &mut self,
         bytes: &[u8],
-        window: &mut Window,
+        window: &mut Windows,
         out: &mut impl Append,
     ) -> Result<Step, IngestError> {
         let message =
@@ -161,7 +161,7 @@ impl Assembler {
         let mut columns = Vec::with_capacity(announced.columns.len());
         for column in &announced.columns {
             let shape = shape::builtin(column.type_oid);
-            complete &= shape.is_some();
+            complete &= shape.is_some() && binary::knows(column.type_oid);
             columns.push(Column {
                 name: column.name.to_owned(),
                 type_oid: column.type_oid,
@@ -181,7 +181,7 @@ impl Assembler {
     fn truncate(
         &mut self,
         truncate: &Truncate,
-        window: &mut Window,
+        window: &mut Windows,
         out: &mut impl Append,
     ) -> Result<Step, IngestError> {
         for &oid in &truncate.relation_oids {
@@ -203,7 +203,7 @@ impl Assembler {
         op: Op,
         relation: &Arc<Relation>,
         body: &[u8],
-        window: &mut Window,
+        window: &mut Windows,
         out: &mut impl Append,
     ) -> Result<Step, IngestError> {
         let open = self.open.as_mut().ok_or_else(|| protocol("a change outside a transaction"))?;
@@ -212,7 +212,6 @@ impl Assembler {
             Progress::Written(events) => events,
             Progress::Empty => {
                 let begin = open.begin;
-                window.transaction(begin.xid);
                 out.append(Entry::Begin(&Transaction {
                     epoch: self.epoch,
                     xid: begin.xid,

@@ -4,7 +4,8 @@
 //! [`Feedback`], [`Window`]. Keepalives are answered whatever the disk, the catalog or a sink is doing, because nothing here
 //! waits for any of them without a limit.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -12,14 +13,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::IngestError;
 use super::assemble::{Append, Assembler, Step};
+use super::copies::{Copies, Progress};
+use super::place::{Awaited, Beginning, Waiting};
 use crate::capture::catalog;
 use crate::capture::connection::Connection;
 use crate::capture::feedback::Feedback;
 use crate::capture::pace::WINDOW;
-use crate::capture::snapshot::window::{Verdict, Window};
-use crate::capture::snapshot::{Chunk, Placed, Request};
+use crate::capture::snapshot::window::Windows;
+use crate::capture::snapshot::{Request, Work};
 use crate::capture::stream::{Frame, Stream};
-use crate::event::{Lsn, Op, Relation, ReplicaIdentity, Shape};
+use crate::capture::types::Types;
+use crate::event::{Lsn, Relation, ReplicaIdentity};
 use crate::log::{Durable, Entry, LogWriter, TableSnapshot};
 
 /// Appended and not on disk: beyond this the socket is not read. The flusher holds as much again.
@@ -36,19 +40,29 @@ const ASK_INTERVAL: Duration = Duration::from_millis(20);
 pub(super) struct Flow<'a, W: LogWriter> {
     pub(super) stream: Stream,
     pub(super) assembler: Assembler,
-    pub(super) window: Window,
+    pub(super) window: Windows,
     pub(super) feedback: Feedback,
     pub(super) catalog: Connection,
-    pub(super) shapes: HashMap<u32, Shape>,
+    pub(super) types: Types,
+    /// Values come in binary form.
+    pub(super) binary: bool,
     pub(super) writer: &'a mut W,
     pub(super) durable: watch::Receiver<Durable>,
-    pub(super) snapshots: &'a mut BTreeMap<u32, TableSnapshot>,
+    pub(super) publication: String,
+    pub(super) copies: &'a mut Copies,
+    /// How many workers copy, and how many chunks may wait for their places.
+    pub(super) workers: usize,
     pub(super) requests: mpsc::Receiver<Request>,
-    pub(super) waiting: Option<(Chunk, oneshot::Sender<Placed>)>,
+    pub(super) idle: VecDeque<oneshot::Sender<Work>>,
+    pub(super) waiting: VecDeque<Waiting>,
+    pub(super) beginnings: VecDeque<Beginning>,
+    pub(super) awaited: VecDeque<Awaited>,
+    /// Tables that were found to be gone in the middle of their copy.
+    pub(super) gone: VecDeque<u32>,
+    /// Tables under copy, as they were last described.
+    pub(super) relations: HashMap<u32, Arc<Relation>>,
     /// Where the log's next event will stand.
     pub(super) appended: u64,
-    /// Chunks that are not durable yet: where the log must have come to, and what it then says of the table.
-    pub(super) placed: VecDeque<(u64, TableSnapshot)>,
     /// The stream has shown everything before this.
     pub(super) passed: Lsn,
     /// The log says so up to here, durably or soon.
@@ -60,7 +74,7 @@ pub(super) struct Flow<'a, W: LogWriter> {
 /// What the outside is told of.
 pub(super) enum Report<'a> {
     Moved { passed: Lsn, confirmed: Lsn, durable: &'a Durable },
-    Table(&'a TableSnapshot),
+    Table(&'a TableSnapshot, &'a Progress),
     Trouble { table: &'a str, error: &'a crate::capture::CaptureError },
 }
 
@@ -69,7 +83,9 @@ impl<W: LogWriter> Flow<'_, W> {
     pub(super) async fn run(&mut self, stop: &CancellationToken) -> Result<(), IngestError> {
         loop {
             self.take_buffered().await?;
-            self.place_chunk()?;
+            self.place_chunks()?;
+            self.begin_copies().await?;
+            self.dispatch();
             self.log_progress(false)?;
             let pending = self.writer.pending_bytes();
             if pending > 0 && self.writer.can_flush() && (pending >= FLUSH_BYTES || !self.stream.busy()) {
@@ -114,7 +130,7 @@ impl<W: LogWriter> Flow<'_, W> {
                     if events > 0 {
                         self.logged = self.logged.max(end_lsn);
                     }
-                    self.place_chunk()?;
+                    self.place_chunks()?;
                 }
                 Step::Describe(relation) => self.describe(relation).await?,
             }
@@ -127,7 +143,7 @@ impl<W: LogWriter> Flow<'_, W> {
         if !self.assembler.in_transaction() {
             self.passed = self.passed.max(wal_end);
             self.feedback.received(wal_end);
-            self.place_chunk()?;
+            self.place_chunks()?;
         }
         if reply_requested {
             self.feedback.reply_requested();
@@ -158,7 +174,13 @@ impl<W: LogWriter> Flow<'_, W> {
                 relation.key = indexes;
             }
         }
-        catalog::resolve_shapes(&mut self.catalog, &mut self.shapes, &mut relation).await?;
+        self.types.resolve(&mut self.catalog, &mut relation).await?;
+        if self.binary
+            && let Some(column) = self.types.text_only(&relation)
+        {
+            let (table, column) = (relation.name.to_string(), column.name.clone());
+            return Err(IngestError::TextNeeded { table, column });
+        }
         self.assembler.learn(relation);
         Ok(())
     }
@@ -176,82 +198,8 @@ impl<W: LogWriter> Flow<'_, W> {
 
     fn tell(&mut self) {
         let durable = *self.durable.borrow();
-        while let Some((_, table)) = self.placed.pop_front_if(|(upto, _)| *upto <= durable.offset.0) {
-            (self.report)(Report::Table(&table));
-        }
+        self.tell_copies(durable.offset.0);
         (self.report)(Report::Moved { passed: self.passed, confirmed: self.feedback.confirmed(), durable: &durable });
-    }
-
-    fn serve(&mut self, request: Request) {
-        match request {
-            Request::Open { oid, opened } => {
-                self.window.open(oid);
-                // If the task has gone, so will the window with the next session.
-                let _ = opened.send(());
-            }
-            Request::Place { chunk, placed } => {
-                if self.passed < chunk.seen_upto {
-                    self.feedback.ask();
-                }
-                self.waiting = Some((chunk, placed));
-            }
-            Request::Trouble { table, error } => (self.report)(Report::Trouble { table: &table, error: &error }),
-        }
-    }
-
-    /// Puts the waiting chunk into the log, if the stream stands between two transactions and behind all it saw.
-    fn place_chunk(&mut self) -> Result<(), IngestError> {
-        if self.assembler.in_transaction() {
-            return Ok(());
-        }
-        let passed = self.passed;
-        let Some((chunk, placed)) = self.waiting.take_if(|(chunk, _)| passed >= chunk.seen_upto) else { return Ok(()) };
-        let accepted = self.window.accept(&chunk.visibility);
-        if accepted {
-            self.append_chunk(&chunk)?;
-        }
-        self.window.close();
-        let _ = placed.send(if accepted { Placed::Yes } else { Placed::ReadAgain });
-        Ok(())
-    }
-
-    fn append_chunk(&mut self, chunk: &Chunk) -> Result<(), IngestError> {
-        self.writer.append(Entry::Begin(&self.assembler.chunk_unit(chunk.taken_at)))?;
-        let (mut kept, mut body) = (0, Vec::new());
-        for row in &chunk.rows {
-            let completed;
-            let row = match self.window.judge(&chunk.visibility, &chunk.relation, row) {
-                Verdict::Keep => row,
-                Verdict::Drop => continue,
-                Verdict::Complete(row) => {
-                    completed = row;
-                    &completed
-                }
-            };
-            body.clear();
-            body.push(b'N');
-            body.extend_from_slice(row.as_bytes());
-            self.writer.append(Entry::Change { op: Op::Read, relation: &chunk.relation, body: &body })?;
-            kept += 1;
-        }
-        let snapshot = self.snapshots.entry(chunk.relation.oid).or_insert_with(|| TableSnapshot {
-            oid: chunk.relation.oid,
-            name: chunk.relation.name.clone(),
-            rows: 0,
-            resume_after: None,
-            done: false,
-        });
-        snapshot.rows += kept;
-        snapshot.done = chunk.last;
-        if let Some(last_key) = &chunk.last_key {
-            snapshot.resume_after = Some(last_key.clone());
-        }
-        self.writer.append(Entry::Snapshot(snapshot))?;
-        self.writer.append(Entry::Commit { end_lsn: self.logged })?;
-        self.assembler.chunk_placed(kept);
-        self.appended += kept;
-        self.placed.push_back((self.appended, snapshot.clone()));
-        Ok(())
     }
 
     /// When something is due although nothing happens.
@@ -264,7 +212,11 @@ impl<W: LogWriter> Flow<'_, W> {
             // Held back only as long as more keeps coming.
             wake_at = wake_at.min(Instant::now() + WINDOW);
         }
-        if self.waiting.is_some() {
+        let now = Instant::now();
+        if let Some(at) = self.copies.wake_at(now).filter(|_| !self.idle.is_empty()) {
+            wake_at = wake_at.min(at);
+        }
+        if !self.waiting.is_empty() {
             self.feedback.ask_again_after(ASK_INTERVAL, Instant::now());
             wake_at = wake_at.min(Instant::now() + ASK_INTERVAL);
         }

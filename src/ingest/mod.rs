@@ -3,26 +3,33 @@
 //! Invariant: `confirmed_flush_lsn ≤ durable in log ≤ received`.
 
 mod assemble;
+mod copies;
 mod flow;
 mod monitor;
+mod place;
 mod prepare;
+mod throttle;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use self::copies::{Copies, Progress};
 use self::flow::{Flow, Report};
+use self::prepare::Prepared;
 pub(crate) use self::prepare::preflight;
 use crate::capture::CaptureError;
 use crate::capture::address::Address;
 use crate::capture::catalog::Table;
 use crate::capture::feedback::Feedback;
-use crate::capture::snapshot::task::{self, Job};
-use crate::capture::snapshot::window::Window;
-use crate::event::{Shape, TableFilter};
+use crate::capture::snapshot::window::Windows;
+use crate::capture::snapshot::{Request, worker};
+use crate::capture::types::Types;
+use crate::event::{Offset, TableFilter};
 use crate::log::{Entry, LogError, LogWriter, Recovered, TableSnapshot};
 use crate::retry::Backoff;
 use crate::status::{Board, Code, Disposition, State, TableStatus};
@@ -42,6 +49,12 @@ pub struct Source {
     pub publication: String,
     /// Copy existing rows.
     pub snapshot: bool,
+    /// So many workers copy.
+    pub snapshot_workers: usize,
+    /// They read so many bytes a second together; `None`: as many as they can.
+    pub snapshot_rate: Option<u64>,
+    /// Ask for values in binary form while every type is known.
+    pub binary: bool,
 }
 
 /// An error of the ingest loop: the source's or the log's.
@@ -53,6 +66,15 @@ pub enum IngestError {
     /// The log.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// Values came in binary form, and the next could not be read. Nothing of their transaction is kept; the server sends it
+    /// again, as text.
+    #[error("column {column} of {table} has a type whose binary form is not known")]
+    TextNeeded {
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+    },
 }
 
 impl IngestError {
@@ -62,6 +84,7 @@ impl IngestError {
         match self {
             IngestError::Capture(error) => error.code(),
             IngestError::Log(error) => error.code(),
+            IngestError::TextNeeded { .. } => Code::SourceProtocol,
         }
     }
 
@@ -71,6 +94,7 @@ impl IngestError {
         match self {
             IngestError::Capture(error) => error.disposition(),
             IngestError::Log(error) => error.disposition(),
+            IngestError::TextNeeded { .. } => Disposition::Retry,
         }
     }
 }
@@ -112,10 +136,14 @@ pub struct Ingest<W> {
     source: Source,
     writer: W,
     recovered: Recovered,
-    snapshots: BTreeMap<u32, TableSnapshot>,
+    copies: Copies,
     /// Outlives a connection: a transaction decoded before it broke may still be invisible to the next snapshot.
-    window: Window,
-    shapes: HashMap<u32, Shape>,
+    windows: Windows,
+    /// Where workers run: not on the loop's own thread, if it has one.
+    runtime: Option<Handle>,
+    types: Types,
+    /// Not any more once a stream has brought a type that is not known.
+    binary: bool,
     board: Board,
     backoff: Backoff,
     streamed: bool,
@@ -124,22 +152,31 @@ pub struct Ingest<W> {
 impl<W: LogWriter> Ingest<W> {
     /// A loop that goes on where the log ends.
     pub fn new(source: Source, writer: W, recovered: Recovered, board: Board) -> Self {
-        let snapshots = recovered.snapshots.iter().map(|snapshot| (snapshot.oid, snapshot.clone())).collect();
+        let copies = Copies::new(&recovered.snapshots, source.snapshot_rate);
         board.source(&source.name, |status| {
             status.slot.clone_from(&source.slot);
             status.durable_lsn = recovered.durable.end_lsn;
         });
         Ingest {
+            binary: source.binary,
             source,
             writer,
             recovered,
-            snapshots,
-            window: Window::default(),
-            shapes: HashMap::new(),
+            copies,
+            windows: Windows::default(),
+            runtime: None,
+            types: Types::default(),
             board,
             backoff: Backoff::default(),
             streamed: false,
         }
+    }
+
+    /// Lets the workers of the copy run elsewhere than the loop.
+    #[must_use]
+    pub fn workers_on(mut self, runtime: Handle) -> Self {
+        self.runtime = Some(runtime);
+        self
     }
 
     /// Runs until told to stop, or until an operator is needed; that error is on the board by then.
@@ -148,7 +185,11 @@ impl<W: LogWriter> Ingest<W> {
     /// What calls for an operator.
     pub async fn run(mut self, stop: &CancellationToken) -> Result<(), Halt> {
         loop {
-            let Err(error) = self.session(stop).await else { return Ok(()) };
+            let error = match self.session(stop).await {
+                Ok(Ended::Stopped) => return Ok(()),
+                Ok(Ended::TextNeeded) => continue,
+                Err(error) => error,
+            };
             let (code, retry) = (error.code(), error.disposition() == Disposition::Retry);
             self.board.source(&self.source.name, |status| {
                 status.state = if retry { State::Paused } else { State::Halted };
@@ -172,79 +213,133 @@ impl<W: LogWriter> Ingest<W> {
     }
 
     /// One connection, from the first look to its end.
-    async fn session(&mut self, stop: &CancellationToken) -> Result<(), IngestError> {
+    async fn session(&mut self, stop: &CancellationToken) -> Result<Ended, IngestError> {
         if self.writer.in_transaction() {
             self.writer.append(Entry::Abort)?;
         }
         self.recovered.durable = self.writer.sync().await?;
         let prepared = tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            prepared = prepare::prepare(&self.source, &mut self.recovered, &mut self.writer, &self.board) => prepared?,
+            () = stop.cancelled() => return Ok(Ended::Stopped),
+            prepared = self.prepare() => prepared?,
         };
         self.backoff.reset();
         self.streamed = true;
-        tracing::info!(source = %self.source.name, slot = %self.source.slot, from = %prepared.from, "streaming");
-        let (to_loop, requests) = mpsc::channel(1);
-        let _snapshot = self.start_snapshot(&prepared.tables, to_loop);
+        let values = if prepared.binary { "binary" } else { "text" };
+        self.board.source(&self.source.name, |status| status.values = values);
+        tracing::info!(source = %self.source.name, slot = %self.source.slot, from = %prepared.from, values, "streaming");
+        let (to_loop, requests) = mpsc::channel(16);
+        let _workers = self.start_copies(&prepared.tables, &to_loop);
         let _monitor = monitor::start(&self.source, self.board.clone());
         let (board, name, now) = (self.board.clone(), self.source.name.clone(), Instant::now());
         let mut flow = Flow {
             stream: prepared.stream,
             assembler: prepared.assembler,
-            window: std::mem::take(&mut self.window),
+            window: std::mem::take(&mut self.windows),
             feedback: Feedback::new(prepared.from, now),
             catalog: prepared.catalog,
-            shapes: std::mem::take(&mut self.shapes),
+            types: std::mem::take(&mut self.types),
+            binary: prepared.binary,
             durable: self.writer.durable(),
             writer: &mut self.writer,
-            snapshots: &mut self.snapshots,
+            publication: self.source.publication.clone(),
+            copies: &mut self.copies,
+            workers: self.source.snapshot_workers.max(1),
             requests,
-            waiting: None,
+            idle: VecDeque::new(),
+            waiting: VecDeque::new(),
+            beginnings: VecDeque::new(),
+            awaited: VecDeque::new(),
+            gone: VecDeque::new(),
+            relations: HashMap::new(),
             appended: self.recovered.durable.offset.0,
-            placed: VecDeque::new(),
             passed: prepared.from,
             logged: prepared.from,
             progress_logged_at: now,
             report: &mut |report| show(&board, &name, report),
         };
         let outcome = flow.run(stop).await;
-        self.window = flow.window;
-        self.shapes = flow.shapes;
-        if outcome.is_ok() {
-            flow.stream.close().await;
+        self.windows = flow.window;
+        self.types = flow.types;
+        match outcome {
+            Err(error) if flow.binary && needs_text(&error) => {
+                flow.stream.close().await;
+                self.binary = false;
+                tracing::info!(source = %self.source.name, %error, "from here on values are asked for as text");
+                Ok(Ended::TextNeeded)
+            }
+            Err(error) => Err(error),
+            Ok(()) => {
+                flow.stream.close().await;
+                Ok(Ended::Stopped)
+            }
         }
-        outcome
     }
 
-    /// Starts to copy what is not copied yet. A task that is dropped stops; the next session starts it again from the log's
-    /// word.
-    fn start_snapshot(
-        &self,
-        tables: &[Table],
-        requests: mpsc::Sender<crate::capture::snapshot::Request>,
-    ) -> Option<AbortOnDropHandle<()>> {
-        let mut jobs = Vec::new();
+    async fn prepare(&mut self) -> Result<Prepared, IngestError> {
+        let (source, recovered) = (&self.source, &mut self.recovered);
+        let asked = self.binary.then_some(&mut self.types);
+        prepare::prepare(source, recovered, &mut self.writer, &self.board, asked).await
+    }
+
+    /// Starts workers, who copy what is not copied yet and what is to be copied later. A task that is dropped stops; the next
+    /// session starts it again, and the log says where it was.
+    fn start_copies(&mut self, tables: &[Table], requests: &mpsc::Sender<Request>) -> Vec<AbortOnDropHandle<()>> {
+        let tables: &[Table] = if self.source.snapshot { tables } else { &[] };
+        self.windows.abandon_chunks();
+        self.copies.resume(tables);
+        let (copies, now) = (&self.copies, Instant::now());
         self.board.source(&self.source.name, |status| {
-            status.state = State::Streaming;
+            status.state = if copies.is_done() { State::Streaming } else { State::Snapshotting };
             (status.code, status.message) = (None, None);
-            for table in tables.iter().filter(|_| self.source.snapshot) {
-                let known = self.snapshots.get(&table.oid);
-                let done = known.is_some_and(|snapshot| snapshot.done);
-                let rows = known.map_or(0, |snapshot| snapshot.rows);
-                let entry = TableStatus { done, rows, rows_estimate: table.rows_estimate };
-                status.tables.insert(table.name.to_string(), entry);
-                if !done {
-                    status.state = State::Snapshotting;
-                    let resume_after = known.and_then(|snapshot| snapshot.resume_after.clone());
-                    jobs.push(Job { table: table.clone(), resume_after });
-                }
+            for table in tables {
+                let begun = TableSnapshot::begin(table.oid, table.name.clone(), 1, Offset(0), String::new());
+                let record = copies.record(table.oid).unwrap_or(&begun);
+                status.tables.insert(table.name.to_string(), status_of(record, &copies.progress(table.oid, now)));
             }
         });
-        if jobs.is_empty() {
-            return None;
+        let setting = worker::Setting {
+            address: self.source.address.clone(),
+            publication: self.source.publication.clone(),
+            tables: self.source.tables.clone(),
+        };
+        let runtime = self.runtime.clone().unwrap_or_else(Handle::current);
+        let start = |_| AbortOnDropHandle::new(runtime.spawn(worker::run(setting.clone(), requests.clone())));
+        (0..self.source.snapshot_workers.max(1)).map(start).collect()
+    }
+}
+
+fn status_of(record: &TableSnapshot, progress: &Progress) -> TableStatus {
+    TableStatus {
+        done: record.done,
+        rows: record.rows,
+        bytes: record.bytes,
+        rows_estimate: progress.rows_estimate,
+        percent: progress.percent,
+        remaining_seconds: progress.remaining.map(|left| left.as_secs_f64()),
+        generation: record.generation,
+        reason: record.reason.clone(),
+        message: None,
+    }
+}
+
+/// How a connection ended that was not broken.
+enum Ended {
+    /// We were told to stop.
+    Stopped,
+    /// The next must ask for text.
+    TextNeeded,
+}
+
+/// Whether a binary stream ended for a value's form: a type we do not know, or one that the server itself cannot send so (an
+/// array of a type without `typsend` fails with 42883, in tables that nobody captures too). If it was something else, the
+/// same comes again with text.
+fn needs_text(error: &IngestError) -> bool {
+    match error {
+        IngestError::TextNeeded { .. } => true,
+        IngestError::Capture(CaptureError::Server { source, .. }) => {
+            matches!(source.sqlstate.get(..2), Some("0A" | "22" | "42"))
         }
-        let (address, publication) = (self.source.address.clone(), self.source.publication.clone());
-        Some(AbortOnDropHandle::new(tokio::spawn(task::run(address, publication, jobs, requests))))
+        IngestError::Capture(_) | IngestError::Log(_) => false,
     }
 }
 
@@ -264,20 +359,27 @@ fn show(board: &Board, name: &str, report: Report<'_>) {
                 status.state = if behind { State::CatchingUp } else { State::Streaming };
             }
         }
-        Report::Table(snapshot) => {
-            let table = status.tables.entry(snapshot.name.to_string()).or_default();
-            (table.done, table.rows) = (snapshot.done, snapshot.rows);
-            // What was said of trouble with a table is over.
-            (status.code, status.message) = (None, None);
-            if status.tables.values().all(|table| table.done) {
-                status.state = State::Streaming;
+        Report::Table(record, progress) => {
+            let name = record.name.to_string();
+            let table = status.tables.entry(name.clone()).or_default();
+            let rows_estimate = progress.rows_estimate.or(table.rows_estimate);
+            *table = TableStatus { rows_estimate, ..status_of(record, progress) };
+            // What was said of trouble with this table is over.
+            if status.trouble_with.as_ref() == Some(&name) {
+                (status.code, status.message, status.trouble_with) = (None, None, None);
             }
+            status.state = match status.tables.values().all(|table| table.done) {
+                true => State::Streaming,
+                false => State::Snapshotting,
+            };
         }
         Report::Trouble { table, error } => {
             tracing::warn!(source = name, table, %error, "the copy of a table was interrupted; it will go on");
             let stopped = error.disposition() != Disposition::Retry;
             status.code = Some(if stopped { error.code() } else { Code::SnapshotInterrupted });
             status.message = Some(format!("copying {table}: {error}"));
+            status.trouble_with = Some(table.to_owned());
+            status.tables.entry(table.to_owned()).or_default().message = Some(error.to_string());
         }
     });
 }

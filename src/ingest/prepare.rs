@@ -7,6 +7,7 @@ use crate::capture::connection::{Connection, Purpose};
 use crate::capture::continuity::{self, History, Server, Start};
 use crate::capture::slot::Slot;
 use crate::capture::stream::Stream;
+use crate::capture::types::Types;
 use crate::capture::{CaptureError, publication, slot};
 use crate::event::{Lsn, Position, TableName};
 use crate::log::{Epoch, LogWriter, Recovered};
@@ -20,18 +21,21 @@ pub(super) struct Prepared {
     pub(super) catalog: Connection,
     /// Where the stream begins: everything before is in the log.
     pub(super) from: Lsn,
+    /// It carries values in binary form.
+    pub(super) binary: bool,
 }
 
 /// `pg_publication_tables.attnames` and row filters came with 15.
 const OLDEST_SERVER: u32 = 150_000;
 
-/// Does it all, in an order in which a failure at any point leaves nothing half made: tables are judged before the
+/// Does it all (with `types`, values are asked for in binary form if all are known), in an order in which a failure at any point leaves nothing half made: tables are judged before the
 /// publication is touched, and the publication is there before the slot's consistent point.
 pub(super) async fn prepare(
     source: &Source,
     recovered: &mut Recovered,
     writer: &mut impl LogWriter,
     board: &Board,
+    types: Option<&mut Types>,
 ) -> Result<Prepared, IngestError> {
     let mut replication = Connection::open(&source.address, Purpose::Replication).await?;
     let mut catalog = Connection::open(&source.address, Purpose::Query).await?;
@@ -57,8 +61,12 @@ pub(super) async fn prepare(
         Position { epoch, commit_lsn: Lsn::new(before), ordinal: 0 }
     });
     let assembler = Assembler::new(epoch, last, source.tables.clone());
-    let stream = Stream::start(replication, &source.slot, &source.publication, from, false).await?;
-    Ok(Prepared { stream, assembler, tables, catalog, from })
+    let binary = match types {
+        Some(types) => types.render_all(&mut catalog, &tables).await?,
+        None => false,
+    };
+    let stream = Stream::start(replication, &source.slot, &source.publication, from, binary).await?;
+    Ok(Prepared { stream, assembler, tables, catalog, from, binary })
 }
 
 /// What can be found wrong without changing anything: also what `walbridge check` looks at.

@@ -10,9 +10,9 @@ pub mod embedded;
 mod error;
 
 use std::future::Future;
+use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tokio::sync::watch;
 
 pub use error::LogError;
@@ -53,12 +53,51 @@ pub struct TableSnapshot {
     pub oid: u32,
     /// Its name, for people.
     pub name: TableName,
+    /// Counts the copies of the table: 1 is the first.
+    pub generation: u32,
+    /// From the second generation on the offset of the copy's [`Entry::CopyBegun`]; before, where the log ended when the copy
+    /// began. What the copy brings stands behind it.
+    pub begun: Offset,
+    /// Why the table is copied again, for people; empty for a first copy.
+    pub reason: String,
     /// Rows copied so far.
     pub rows: u64,
-    /// Where the next chunk begins; `None` before the first.
-    pub resume_after: Option<Bytes>,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The storage that `copied` speaks of; `None` before it has been looked at.
+    pub storage: Option<Storage>,
+    /// The stretches of it that are copied: in order, apart from one another.
+    pub copied: Vec<Range<u64>>,
     /// Every row has been copied.
     pub done: bool,
+}
+
+/// A table's storage as a copy reads it: rows have places, and there is nothing to copy from `end` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Storage {
+    /// Another number means that the table was rewritten since: places mean nothing any more.
+    pub fingerprint: u64,
+    /// The first place that the table had not taken when the copy began. What came there later is in the stream.
+    pub end: u64,
+}
+
+impl TableSnapshot {
+    /// A copy of which nothing has been read yet.
+    #[must_use]
+    pub fn begin(oid: u32, name: TableName, generation: u32, begun: Offset, reason: String) -> Self {
+        TableSnapshot {
+            oid,
+            name,
+            generation,
+            begun,
+            reason,
+            rows: 0,
+            bytes: 0,
+            storage: None,
+            copied: Vec::new(),
+            done: false,
+        }
+    }
 }
 
 /// What is appended, in order. Between `Begin` and `Commit` stand the changes of one transaction and nothing of another.

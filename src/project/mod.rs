@@ -6,6 +6,6 @@ pub mod line;
 pub mod mutation;
 pub mod row;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use row::{Kind, ProjectError, Projection};

@@ -45,7 +45,7 @@ pub enum Effect {
     /// makes deletes of it; no sink is given one. The mutation's key is empty.
     Sweep {
         /// The table.
-        table: TableName,
+        relation: Arc<Relation>,
         /// Where its copy began.
         since: Offset,
     },

@@ -8,6 +8,7 @@ use super::mutation::{Document, Effect, Key, Mutation, Rejection};
 use crate::event::{Cell, Change, Event, OldRow, Relation, Row, RowBuilder, TableFilter};
 
 /// What a sink makes of the log's events.
+#[derive(Clone)]
 pub struct Projection {
     tables: TableFilter,
     template: Option<KeyTemplate>,
@@ -111,7 +112,7 @@ impl Projection {
                 out.push(Mutation { key: Key(bytes::Bytes::new()), position, effect });
             }
             Change::CopyDone { since, .. } => {
-                let effect = Effect::Sweep { table: relation.name.clone(), since: *since };
+                let effect = Effect::Sweep { relation: relation.clone(), since: *since };
                 out.push(Mutation { key: Key(bytes::Bytes::new()), position, effect });
             }
             // Readers go on with what they have until its copy is complete.

@@ -7,7 +7,7 @@ use crate::event::{
     Transaction,
 };
 
-pub(super) fn relation(table: &str, columns: &[&str], key: &[usize]) -> Relation {
+pub(crate) fn relation(table: &str, columns: &[&str], key: &[usize]) -> Relation {
     let column = |name: &&str| Column { name: (*name).into(), type_oid: 25, type_modifier: -1, shape: Shape::TEXT };
     Relation {
         oid: 1,
@@ -19,7 +19,7 @@ pub(super) fn relation(table: &str, columns: &[&str], key: &[usize]) -> Relation
 }
 
 /// `"~"` is an unchanged cell.
-pub(super) fn row(values: &[&str]) -> Row {
+pub(crate) fn row(values: &[&str]) -> Row {
     let mut builder = RowBuilder::default();
     for value in values {
         builder.push(if *value == "~" { Cell::Unchanged } else { Cell::Text(value.as_bytes()) });
@@ -27,7 +27,7 @@ pub(super) fn row(values: &[&str]) -> Row {
     builder.finish()
 }
 
-pub(super) fn event(change: Change) -> Event {
+pub(crate) fn event(change: Change) -> Event {
     let transaction = Transaction {
         epoch: 1,
         xid: 1,

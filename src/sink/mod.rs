@@ -16,9 +16,9 @@ pub use error::SinkError;
 
 pub use crate::project::mutation::Rejection;
 
-use crate::event::{Offset, Position};
+use crate::event::{Offset, Position, TableName};
 use crate::log::LogId;
-use crate::project::mutation::Mutation;
+use crate::project::mutation::{Key, Mutation};
 
 /// How far a target has come, kept in the target with the data it describes wherever the target can do that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +50,15 @@ pub trait Sink: Send {
     /// The whole run is in doubt: call `resume`.
     fn stage(&mut self, mutations: &[Mutation]) -> impl Future<Output = Result<Staged, SinkError>> + Send;
 
+    /// The keys of a table's documents as they were last committed, page by page: `from` is what the page before said comes
+    /// next, `None` at first. A key may come twice; one that is there all along comes. Called to find what a table that was
+    /// copied again has left behind; a target that keeps history has nothing to tell.
+    ///
+    /// # Errors
+    /// The whole run is in doubt: call `resume`.
+    fn keys(&mut self, table: &TableName, from: Option<u64>)
+    -> impl Future<Output = Result<KeyPage, SinkError>> + Send;
+
     /// Makes what was staged, and the checkpoint, durable in the target's own sense.
     ///
     /// # Errors
@@ -61,6 +70,15 @@ pub trait Sink: Send {
     /// # Errors
     /// It is not.
     fn probe(&mut self) -> impl Future<Output = Result<(), SinkError>> + Send;
+}
+
+/// Some of a table's keys.
+#[derive(Debug, Default)]
+pub struct KeyPage {
+    /// These.
+    pub keys: Vec<Key>,
+    /// Where the next page begins; `None` after the last.
+    pub next: Option<u64>,
 }
 
 /// What became of a run of mutations.

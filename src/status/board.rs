@@ -31,10 +31,14 @@ pub struct SourceStatus {
     pub restart_lsn: Lsn,
     /// `pg_replication_slots.wal_status`.
     pub wal_status: Option<String>,
+    /// In which form the stream carries values: `binary` or `text`; empty before the first stream.
+    pub values: &'static str,
     /// Events in the log since its beginning.
     pub events: u64,
     /// Tables whose existing rows are being or have been copied.
     pub tables: BTreeMap<String, TableStatus>,
+    /// The table that `code` and `message` are about, if it is one.
+    pub trouble_with: Option<String>,
 }
 
 impl SourceStatus {
@@ -58,6 +62,18 @@ pub struct TableStatus {
     pub done: bool,
     /// Rows copied so far.
     pub rows: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Of the table's storage.
+    pub percent: f64,
+    /// At the speed so far; unknown before there is any, and when done.
+    pub remaining_seconds: Option<f64>,
+    /// Counts the table's copies: 1 is the first.
+    pub generation: u32,
+    /// Why it is copied again; empty for a first copy.
+    pub reason: String,
+    /// What its copy is held up by.
+    pub message: Option<String>,
     /// Rows there may be in all, by the planner's estimate (`pg_class.reltuples`).
     pub rows_estimate: Option<u64>,
 }

@@ -7,6 +7,7 @@ mod account;
 mod certificate;
 mod options;
 mod programs;
+pub(crate) mod role;
 mod template;
 
 use std::fs::{self, File};
@@ -23,6 +24,7 @@ use super::wait::eventually_sync;
 use account::Account;
 pub(crate) use options::{Auth, PgOptions};
 pub(crate) use programs::{default_major, program, program_of};
+use role::ROLE;
 use template::Template;
 
 /// The password of the superuser `postgres`; asked for only where `PgOptions::auth` says so.
@@ -92,6 +94,7 @@ impl Postgres {
         let mut child = process::spawn(&mut command);
         eventually_sync(START_PATIENCE, || self.ready(&mut child));
         self.child = Some(child);
+        role::register(self.port, self.directory().to_owned());
     }
 
     /// The server writes its state into line 8 of its pid file; `pg_ctl` goes by it too.
@@ -113,6 +116,7 @@ impl Postgres {
             StopMode::Fast => Signal::INT,
             StopMode::Immediate => Signal::QUIT,
         };
+        role::unregister(self.port);
         if let Some(mut child) = self.child.take() {
             process::signal(child.id(), signal);
             let ended = process::wait(&mut child, STOP_PATIENCE);
@@ -125,6 +129,7 @@ impl Postgres {
 
     /// Ends the server and all its backends with SIGKILL, as a power cut would (the disk's cache survives, though).
     pub(crate) fn kill9(&mut self) {
+        role::unregister(self.port);
         let Some(mut child) = self.child.take() else { return };
         let backends = process::children(child.id());
         process::end(&mut child, Signal::KILL, STOP_PATIENCE);
@@ -144,21 +149,26 @@ impl Postgres {
         self.psql("SELECT pg_reload_conf()");
     }
 
-    /// `postgres://postgres@127.0.0.1:PORT/postgres`, with the password where one is asked for.
+    /// `postgres://walbridge@127.0.0.1:PORT/postgres`, with the password where one is asked for: the role that has what
+    /// `walbridge setup` prints and no more ([`role`]).
     pub(crate) fn url(&self) -> String {
-        let user = self.options.user();
-        format!("postgres://{user}@127.0.0.1:{}/postgres", self.port)
+        self.url_through(self.port)
     }
 
     /// The same over the Unix socket.
     pub(crate) fn unix_url(&self) -> String {
         let host = self.directory().display();
-        format!("postgres://postgres@/postgres?host={host}&port={}", self.port)
+        format!("postgres://{ROLE}@/postgres?host={host}&port={}", self.port)
     }
 
     /// The same as `url`, through something else that listens on loopback, such as a fault proxy.
     pub(crate) fn url_through(&self, port: u16) -> String {
-        format!("postgres://{}@127.0.0.1:{port}/postgres", self.options.user())
+        format!("postgres://{}@127.0.0.1:{port}/postgres", self.options.role())
+    }
+
+    /// `postgres://postgres@127.0.0.1:PORT/postgres`: for tests that are about what a role may do that owns the tables.
+    pub(crate) fn superuser_url(&self) -> String {
+        format!("postgres://{}@127.0.0.1:{}/postgres", self.options.superuser(), self.port)
     }
 
     /// Runs SQL as the superuser, over the Unix socket; returns psql's bare output (`-At`), without the last line feed.
@@ -198,8 +208,9 @@ impl Postgres {
 
     /// An asynchronous client for the superuser, over TCP without TLS.
     pub(crate) async fn client(&self) -> tokio_postgres::Client {
-        let (client, connection) =
-            tokio_postgres::connect(&self.url(), tokio_postgres::NoTls).await.expect("PostgreSQL takes a connection");
+        let (client, connection) = tokio_postgres::connect(&self.superuser_url(), tokio_postgres::NoTls)
+            .await
+            .expect("PostgreSQL takes a connection");
         // Ends when the client is dropped or the server goes; the client's next call tells.
         tokio::spawn(async move { drop(connection.await) });
         client
@@ -237,6 +248,7 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
+        role::unregister(self.port);
         if let Some(mut child) = self.child.take() {
             // The data goes with it, so there is no point in a checkpoint.
             process::end(&mut child, Signal::QUIT, Duration::from_secs(10));

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use super::certificate::Certificate;
+use super::role::{ROLE, ROLE_PASSWORD};
 use super::{PASSWORD, default_major};
 
 /// Options of a cluster; the default is a fast one that trusts everybody on loopback.
@@ -94,11 +95,20 @@ impl PgOptions {
         hba
     }
 
-    /// The user part of a URL.
-    pub(super) fn user(&self) -> String {
+    /// The user part of walbridge's URL.
+    pub(super) fn role(&self) -> String {
+        self.login(ROLE, ROLE_PASSWORD)
+    }
+
+    /// The user part of the superuser's URL.
+    pub(super) fn superuser(&self) -> String {
+        self.login("postgres", PASSWORD)
+    }
+
+    fn login(&self, name: &str, password: &str) -> String {
         match self.auth {
-            Auth::Trust => "postgres".to_owned(),
-            Auth::Scram | Auth::Cleartext => format!("postgres:{PASSWORD}"),
+            Auth::Trust => name.to_owned(),
+            Auth::Scram | Auth::Cleartext => format!("{name}:{password}"),
         }
     }
 }

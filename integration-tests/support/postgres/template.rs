@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tempfile::TempDir;
 
 use super::account::Account;
+use super::role::{CREATE_ROLE, ROLE_PASSWORD};
 use super::{PASSWORD, program_of};
 
 /// Lives while a cluster does. A `static` would never be dropped and would leave its directory behind.
@@ -42,6 +44,7 @@ impl Template {
         let settings = directory.path().join("data/postgresql.conf");
         let text = fs::read_to_string(&settings).expect("initdb wrote its settings");
         fs::write(&settings, format!("{text}\ninclude 'walbridge.conf'\n")).expect("the settings are written");
+        make_role(account, major, &directory.path().join("data"));
         Template { directory }
     }
 
@@ -49,6 +52,22 @@ impl Template {
     pub(super) fn copy_to(&self, data: &Path) {
         run(Command::new("cp").arg("-a").arg(self.directory.path().join("data")).arg(data));
     }
+}
+
+/// In single-user mode: `walbridge.conf`, which the settings include, is not there yet, and an empty one will do.
+fn make_role(account: &Account, major: u32, data: &Path) {
+    let settings = data.join("walbridge.conf");
+    fs::write(&settings, "").expect("empty settings are written");
+    let mut command = account.command(&program_of(major, "postgres"));
+    command.args(["--single", "-j", "-D"]).arg(data).arg("postgres");
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("postgres --single");
+    let statement = format!("{CREATE_ROLE} PASSWORD '{ROLE_PASSWORD}';\n\n");
+    child.stdin.take().expect("its stdin").write_all(statement.as_bytes()).expect("the statement is written");
+    let output = child.wait_with_output().expect("postgres --single ends");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !said.contains("ERROR"), "the role cannot be made: {said}");
+    fs::remove_file(&settings).expect("the empty settings go");
 }
 
 fn run(command: &mut Command) {

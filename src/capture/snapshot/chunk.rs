@@ -1,206 +1,268 @@
-//! Reading one chunk: the SQL, and the rows as the stream would have sent them.
+//! Reading one chunk: one message to the server, and the rows as the stream would have sent them.
 
+use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 
-use super::super::catalog::{self, Published, Table};
-use super::super::connection::{Connection, DataRow};
-use super::super::error::CaptureError;
+use super::super::connection::{Connection, DataRow, unexpected};
+use super::super::error::{CaptureError, ServerError};
 use super::super::publication::quoted;
-use super::super::slot::{parsed, text};
-use super::Chunk;
-use super::visibility::Visibility;
-use crate::event::{Cell, Lsn, Row, RowBuilder, Timestamp};
+use super::look::{self, Look};
+use super::window::key_texts;
+use super::{Chunk, Part, Refusal, Rows, Target, Ticket};
+use crate::status::Code;
 
-/// A chunk's rows are kept in memory until it is placed.
-const CHUNK_BYTES_MAX: usize = 4 << 20;
+/// A chunk is meant to have so many bytes.
+pub const BYTES_WANTED: usize = 4 << 20;
+/// And never more than this, which is what memory is reckoned by; a single row may.
+pub const BYTES_MAX: usize = 16 << 20;
 
-/// One key column, and where its type's operators live. With `search_path` pinned, an extension type's `>` is not found by
-/// name, and the fallback (text's `>` for `citext`, say) has another order than `ORDER BY`: rows would be skipped.
-struct KeyColumn {
-    name: String,
-    operator_schema: String,
+/// One key column, and where its type's operators live. With `search_path` pinned, an extension type's `=` is not found by
+/// name, and the fallback (text's `=` for `citext`, say) is another one.
+#[derive(Clone, Debug)]
+pub(super) struct KeyColumn {
+    pub(super) name: String,
+    pub(super) operator_schema: String,
 }
 
-/// Reads the next chunk of a table.
+/// Reads a chunk. After a refusal the connection is in order, unless the refusal says that it broke.
 ///
 /// # Errors
-/// The connection, or the server's answer: privileges, row-level security, a table that changed underneath.
+/// Why there is no chunk.
 pub async fn read(
     connection: &mut Connection,
-    table: &Table,
+    target: &Arc<Target>,
     publication: &str,
-    resume_after: Option<&Bytes>,
-    rows_max: usize,
-) -> Result<Chunk, CaptureError> {
-    connection.query("beginning a chunk", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-    let chunk = read_in_transaction(connection, table, publication, resume_after, rows_max).await;
-    if chunk.is_err() {
-        // Whatever it was, the next statement needs a clean session; if the connection is gone this fails too, unheard.
-        let _ = connection.query("ending a chunk", "ROLLBACK").await;
-        return chunk;
-    }
-    connection.query("ending a chunk", "COMMIT").await?;
-    chunk
-}
-
-async fn read_in_transaction(
-    connection: &mut Connection,
-    table: &Table,
-    publication: &str,
-    resume_after: Option<&Bytes>,
-    rows_max: usize,
-) -> Result<Chunk, CaptureError> {
-    // The first statement takes the transaction's snapshot, then evaluates the functions: so the WAL's end it tells lies
-    // behind every commit that the snapshot sees.
-    let sql = "SELECT pg_current_snapshot(), pg_current_wal_insert_lsn(), \
-               (extract(epoch FROM clock_timestamp()) * 1000000)::int8";
-    let rows = connection.query("taking a snapshot", sql).await?;
-    let row = rows.first().ok_or_else(|| CaptureError::Protocol("no snapshot was told".to_owned()))?;
-    let visibility = Visibility::parse(&text(row, 0).unwrap_or_default())?;
-    let seen_upto = without_page_header(parsed(row, 1).unwrap_or_default());
-    let taken_at = Timestamp::from_unix_micros(parsed(row, 2).unwrap_or_default());
-
-    let lock = format!("LOCK TABLE {} IN ACCESS SHARE MODE", quoted(&table.name));
-    connection.query("locking the table for reading", &lock).await?;
-    let published = catalog::describe(connection, table, publication).await?;
-    let key = key_columns(connection, table).await?;
-    let sql = select(table, &published, &key, resume_after, rows_max);
-
-    let (mut rows, mut bytes, mut returned) = (Vec::new(), 0, 0);
-    let read = |row: DataRow<'_>| {
-        returned += 1;
-        // Behind the byte limit rows are left for the next chunk; the server has been asked for few more.
-        if bytes < CHUNK_BYTES_MAX {
-            let row = to_row(row);
-            bytes += row.as_bytes().len();
-            rows.push(row);
-        }
-    };
-    connection.query_each("reading a chunk", &sql, read).await?;
-    let last = returned < rows_max && rows.len() == returned;
-    let last_key = rows.last().map(|row| key_of(&published, row));
-    Ok(Chunk { relation: Arc::new(published.relation), rows, visibility, seen_upto, taken_at, last_key, last })
-}
-
-/// At a page's start the insert position stands behind the page's header, which nothing has been written after; the
-/// stream, which knows only what is written, would never be seen to get there (`XLogBytePosToRecPtr`).
-fn without_page_header(lsn: Lsn) -> Lsn {
-    const PAGE_BYTES: u64 = 8192;
-    const LONG_HEADER_BYTES: u64 = 40;
-    let into_page = lsn.get() % PAGE_BYTES;
-    if into_page <= LONG_HEADER_BYTES { Lsn::new(lsn.get() - into_page) } else { lsn }
-}
-
-async fn key_columns(connection: &mut Connection, table: &Table) -> Result<Vec<KeyColumn>, CaptureError> {
+    ticket: Ticket,
+    part: &Part,
+    time_max: Option<Duration>,
+) -> Result<Chunk, Refusal> {
+    let started = Instant::now();
+    let millis = time_max.map_or(0, |time| time.as_millis());
     let sql = format!(
-        "SELECT a.attname, n.nspname FROM pg_index i \
-         CROSS JOIN LATERAL unnest(i.indkey::int2[], i.indclass::oid[]) WITH ORDINALITY AS k(attnum, opclass, place) \
-         JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum \
-         JOIN pg_opclass c ON c.oid = k.opclass \
-         JOIN pg_amop o ON o.amopfamily = c.opcfamily AND o.amopstrategy = 5 \
-              AND o.amoplefttype = c.opcintype AND o.amoprighttype = c.opcintype \
-         JOIN pg_operator p ON p.oid = o.amopopr JOIN pg_namespace n ON n.oid = p.oprnamespace \
-         WHERE i.indrelid = {} AND {} AND k.place <= i.indnkeyatts ORDER BY k.place",
-        table.oid,
-        if table.primary_key == table.key() { "i.indisprimary" } else { "i.indisreplident" }
+        "{}; SET LOCAL statement_timeout = {millis}; {}; {}; COMMIT",
+        look::lock(&target.table),
+        look::sql(&target.table, publication),
+        select(target, part)
     );
-    let rows = connection.query("looking at the key", &sql).await?;
-    let read = |row| Some(KeyColumn { name: text(row, 0)?, operator_schema: text(row, 1)? });
-    Ok(rows.iter().filter_map(read).collect())
-}
-
-fn select(
-    table: &Table,
-    published: &Published,
-    key: &[KeyColumn],
-    resume_after: Option<&Bytes>,
-    rows_max: usize,
-) -> String {
-    let list = |names: &mut dyn Iterator<Item = &str>| names.map(escape_identifier).collect::<Vec<_>>().join(", ");
-    let columns = list(&mut published.relation.columns.iter().map(|column| column.name.as_str()));
-    let order = list(&mut key.iter().map(|column| column.name.as_str()));
-    let mut conditions = Vec::new();
-    conditions.extend(published.row_filter.as_ref().map(|filter| format!("({filter})")));
-    conditions.extend(resume_after.map(|values| behind(key, values)));
-    let condition = if conditions.is_empty() { "true".to_owned() } else { conditions.join(" AND ") };
-    // ONLY: a parent's stream carries its own rows, not its inheritance children's. A partitioned table has none of its own.
-    let only = if table.partitioned { "" } else { "ONLY " };
-    format!("SELECT {columns} FROM {only}{} WHERE {condition} ORDER BY {order} LIMIT {rows_max}", quoted(&table.name))
-}
-
-/// "The key is greater than these values", in the order that `ORDER BY` gives.
-fn behind(key: &[KeyColumn], values: &Bytes) -> String {
-    let row = Row::from_tuple_data(values.clone());
-    let literal = |cell| match cell {
-        Cell::Text(value) | Cell::Binary(value) => escape_literal(&String::from_utf8_lossy(value)),
-        Cell::Null | Cell::Unchanged => "NULL".to_owned(),
-    };
-    let pairs: Vec<_> = key.iter().zip(row.cells().map(literal)).collect();
-    if key.iter().all(|column| column.operator_schema == "pg_catalog") {
-        // A row comparison can use the key's index as a whole.
-        let names = pairs.iter().map(|(column, _)| escape_identifier(&column.name)).collect::<Vec<_>>().join(", ");
-        let values = pairs.iter().map(|(_, value)| value.as_str()).collect::<Vec<_>>().join(", ");
-        return format!("ROW({names}) > ROW({values})");
-    }
-    // a > x OR (a = x AND (b > y OR …)), each with its own type's operators.
-    pairs.iter().rev().fold(String::new(), |inner, (column, value)| {
-        let name = escape_identifier(&column.name);
-        let compare =
-            |operator| format!("{name} OPERATOR({}.{operator}) {value}", escape_identifier(&column.operator_schema));
-        match inner.as_str() {
-            "" => compare(">"),
-            inner => format!("({} OR ({} AND {inner}))", compare(">"), compare("=")),
+    let alone = matches!(part, Part::Places(places) if places.end.saturating_sub(places.start) == 1);
+    let answer = answer(connection, &sql, target.published.relation.columns.len(), alone).await;
+    match answer {
+        Ok((look, reading)) => {
+            let rows = judge(target, &look, reading)?;
+            let Look { visibility, seen_upto, taken_at, .. } = look;
+            Ok(Chunk { ticket, target: target.clone(), rows, visibility, seen_upto, taken_at, took: started.elapsed() })
         }
-    })
-}
-
-/// The row as pgoutput would have sent it: the text is the same, the session's settings being the same.
-fn to_row(row: DataRow<'_>) -> Row {
-    let mut builder = RowBuilder::default();
-    row.values().for_each(|value| builder.push(value.map_or(Cell::Null, Cell::Text)));
-    builder.finish()
-}
-
-fn key_of(published: &Published, row: &Row) -> Bytes {
-    let mut builder = RowBuilder::default();
-    for &index in &published.relation.key {
-        builder.push(row.cell(index).unwrap_or(Cell::Null));
+        Err(error) => {
+            if matches!(error, CaptureError::Server { .. }) {
+                // The next statement needs a clean session; if the connection is gone this fails too, unheard.
+                let _ = connection.query("ending a chunk", "ROLLBACK").await;
+            }
+            Err(refusal(error))
+        }
     }
-    builder.finish().as_bytes().clone()
+}
+
+fn judge(target: &Target, look: &Look, reading: Reading) -> Result<Rows, Refusal> {
+    if !look.named || look.storage != target.storage || look.shape != target.shape {
+        return Err(Refusal::Changed);
+    }
+    if look.hides_rows {
+        return Err(Refusal::Failed(hides_rows(target)));
+    }
+    if reading.dropped {
+        return Err(Refusal::TooLarge(reading.total));
+    }
+    Ok(Rows { bytes: Bytes::from(reading.bytes), ends: reading.ends })
+}
+
+pub(super) fn hides_rows(target: &Target) -> CaptureError {
+    CaptureError::halt(
+        Code::SnapshotPartialView,
+        format!(
+            "table {} hides rows from this role by row-level security, which the stream would show",
+            target.table.name
+        ),
+        "ALTER ROLE … BYPASSRLS for the role in the url, or exclude it in `tables`",
+    )
+}
+
+/// What the server's error calls for. 42P01 and 3F000: the name leads nowhere any more; 42703: a column does not.
+pub(super) fn refusal(error: CaptureError) -> Refusal {
+    match &error {
+        CaptureError::Server { source, .. } => match &*source.sqlstate {
+            "42P01" | "3F000" | "42703" => Refusal::Changed,
+            "57014" => Refusal::TooSlow,
+            _ => Refusal::Failed(error),
+        },
+        _ => Refusal::Failed(error),
+    }
+}
+
+/// The rows as they come in.
+#[derive(Debug, Default)]
+struct Reading {
+    bytes: Vec<u8>,
+    ends: Vec<u32>,
+    total: usize,
+    dropped: bool,
+}
+
+/// Sends the statements and reads the answers: the look's row, then the table's rows.
+async fn answer(
+    connection: &mut Connection,
+    sql: &str,
+    columns: usize,
+    alone: bool,
+) -> Result<(Look, Reading), CaptureError> {
+    connection.start_query(sql).await?;
+    let (mut sets, mut look, mut failure) = (0, None, None);
+    let mut reading = Reading { bytes: Vec::with_capacity(BYTES_WANTED / 2), ..Reading::default() };
+    loop {
+        match connection.next_message().await? {
+            (b'D', body) if sets == 2 => reading.take(body, columns, alone)?,
+            (b'D', body) => {
+                let row: Vec<_> = DataRow::new(body)?.values().map(|value| value.map(Bytes::copy_from_slice)).collect();
+                look = Some(look::read(&row)?);
+            }
+            (b'T', _) => sets += 1,
+            (b'C', _) => {}
+            (b'E', body) => failure = Some(ServerError::parse(body)),
+            (b'Z', _) => break,
+            (tag, _) => return Err(unexpected(tag)),
+        }
+    }
+    if let Some(source) = failure {
+        return Err(CaptureError::Server { doing: "reading a chunk", source });
+    }
+    let look = look.ok_or_else(|| CaptureError::Protocol("no snapshot was told".to_owned()))?;
+    Ok((look, reading))
+}
+
+impl Reading {
+    /// Adds a row, as pgoutput would have sent it: the text is the same, the session's settings being the same.
+    #[inline]
+    fn take(&mut self, row: &[u8], columns: usize, alone: bool) -> Result<(), CaptureError> {
+        self.total = self.total.saturating_add(row.len());
+        if self.dropped || (self.total > BYTES_MAX && !alone) {
+            // Read to the end, to be asked for in smaller parts.
+            (self.dropped, self.bytes, self.ends) = (true, Vec::new(), Vec::new());
+            return Ok(());
+        }
+        append_row(&mut self.bytes, row, columns).ok_or_else(lies)?;
+        self.ends.push(u32::try_from(self.bytes.len()).map_err(|_| lies())?);
+        Ok(())
+    }
+}
+
+fn lies() -> CaptureError {
+    CaptureError::Protocol("a row does not hold as many values as it claims".to_owned())
+}
+
+/// A `DataRow`'s body as a change's body: `N`, the count, and each value behind its kind.
+#[inline]
+fn append_row(out: &mut Vec<u8>, row: &[u8], columns: usize) -> Option<()> {
+    let (count, mut rest) = row.split_first_chunk::<2>()?;
+    if usize::from(u16::from_be_bytes(*count)) != columns {
+        return None;
+    }
+    out.reserve(row.len() + columns + 1);
+    out.push(b'N');
+    out.extend_from_slice(count);
+    for _ in 0..columns {
+        let (length, after) = rest.split_first_chunk::<4>()?;
+        rest = match usize::try_from(i32::from_be_bytes(*length)) {
+            Ok(length) => {
+                let (value, _) = rest.split_at_checked(length + 4)?;
+                out.push(b't');
+                out.extend_from_slice(value);
+                rest.get(length + 4..)?
+            }
+            Err(_) => {
+                out.push(b'n');
+                after
+            }
+        };
+    }
+    rest.is_empty().then_some(())
+}
+
+fn select(target: &Target, part: &Part) -> String {
+    let relation = &target.published.relation;
+    let columns = relation.columns.iter().map(|column| escape_identifier(&column.name)).collect::<Vec<_>>().join(", ");
+    let condition = match part {
+        Part::Places(places) => within(places),
+        Part::Keys(keys) => {
+            let keys: Vec<_> = keys.iter().map(|key| equals(&target.key, key)).collect();
+            if keys.is_empty() { "false".to_owned() } else { keys.join(" OR ") }
+        }
+    };
+    let filter = target.published.row_filter.as_ref().map_or_else(String::new, |filter| format!(" AND ({filter})"));
+    // ONLY: a parent's stream carries its own rows, not its inheritance children's. A partitioned table has none of its own.
+    let only = if target.table.partitioned { "" } else { "ONLY " };
+    format!("SELECT {columns} FROM {only}{} WHERE ({condition}){filter}", quoted(&target.table.name))
+}
+
+/// A range of places, in all partitions if there are any.
+fn within(places: &Range<u64>) -> String {
+    let place = |at: u64| format!("'({},{})'::tid", at >> 16, at & 0xFFFF);
+    format!("ctid >= {} AND ctid < {}", place(places.start), place(places.end))
+}
+
+fn equals(columns: &[KeyColumn], key: &[u8]) -> String {
+    let one = |(column, text): (&KeyColumn, &[u8])| {
+        format!(
+            "{} OPERATOR({}.=) {}",
+            escape_identifier(&column.name),
+            escape_identifier(&column.operator_schema),
+            escape_literal(&String::from_utf8_lossy(text))
+        )
+    };
+    let pairs: Vec<_> = columns.iter().zip(key_texts(key)).map(one).collect();
+    format!("({})", pairs.join(" AND "))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn key(schema: &str) -> Vec<KeyColumn> {
-        ["a", "b\"c"].map(|name| KeyColumn { name: name.into(), operator_schema: schema.into() }).into()
-    }
-
-    fn values() -> Bytes {
-        let mut builder = RowBuilder::default();
-        builder.push(Cell::Text(b"1"));
-        builder.push(Cell::Text(b"it's"));
-        builder.finish().as_bytes().clone()
+    #[test]
+    fn places_are_blocks_and_lines() {
+        assert_eq!(within(&(0..3 << 16)), "ctid >= '(0,0)'::tid AND ctid < '(3,0)'::tid");
+        assert_eq!(within(&((7 << 16 | 5)..(7 << 16 | 9))), "ctid >= '(7,5)'::tid AND ctid < '(7,9)'::tid");
     }
 
     #[test]
     fn names_and_values_are_quoted_and_extension_types_compare_by_their_own_operators() {
-        assert_eq!(behind(&key("pg_catalog"), &values()), r#"ROW("a", "b""c") > ROW('1', 'it''s')"#);
-        assert_eq!(
-            behind(&key("ext"), &values()),
-            r#"("a" OPERATOR("ext".>) '1' OR ("a" OPERATOR("ext".=) '1' AND "b""c" OPERATOR("ext".>) 'it''s'))"#
-        );
+        let columns = ["a", "b\"c"].map(|name| KeyColumn { name: name.into(), operator_schema: "ext".into() });
+        let key = [&1_u32.to_be_bytes()[..], b"1", &4_u32.to_be_bytes(), b"it's"].concat();
+        assert_eq!(equals(&columns, &key), r#"("a" OPERATOR("ext".=) '1' AND "b""c" OPERATOR("ext".=) 'it''s')"#);
     }
 
     #[test]
-    fn the_place_behind_a_page_header_is_the_pages_start() {
-        // On an idle server whose WAL ends at a page's edge a chunk would otherwise wait for ever.
-        assert_eq!(without_page_header(Lsn::new(8192 * 5 + 24)), Lsn::new(8192 * 5));
-        assert_eq!(without_page_header(Lsn::new(8192 * 5 + 40)), Lsn::new(8192 * 5));
-        assert_eq!(without_page_header(Lsn::new(8192 * 5 + 48)), Lsn::new(8192 * 5 + 48));
+    fn a_row_becomes_the_body_that_the_stream_would_have_sent() {
+        let row = [&[0, 2][..], &3_i32.to_be_bytes(), b"abc", &(-1_i32).to_be_bytes()].concat();
+        let mut out = Vec::new();
+        assert_eq!(append_row(&mut out, &row, 2), Some(()));
+        assert_eq!(out, [&b"N\0\x02t"[..], &3_u32.to_be_bytes(), b"abcn"].concat());
+        for end in 0..row.len() {
+            assert_eq!(append_row(&mut Vec::new(), &row[..end], 2), None, "cut at {end}");
+        }
+        assert_eq!(append_row(&mut Vec::new(), &row, 3), None);
+    }
+
+    #[test]
+    fn beyond_the_limit_rows_are_counted_and_not_kept_unless_there_is_only_one() {
+        let row =
+            [&[0, 1][..], &i32::try_from(BYTES_MAX).expect("small").to_be_bytes(), &vec![b'x'; BYTES_MAX]].concat();
+        let mut reading = Reading::default();
+        reading.take(&row, 1, false).expect("sound");
+        assert!(reading.dropped && reading.bytes.is_empty() && reading.total > BYTES_MAX);
+        let mut reading = Reading::default();
+        reading.take(&row, 1, true).expect("sound");
+        assert_eq!((reading.dropped, reading.ends.len()), (false, 1));
     }
 }

@@ -1,44 +1,60 @@
 //! Which rows of a chunk are already overtaken by the stream. Pure.
 //!
 //! A chunk's rows enter the log once the stream has passed everything its snapshot saw. By then the stream may have carried
-//! changes that the snapshot did *not* see; a chunk's row must not be put over those. From before the snapshot is taken
-//! until the chunk is placed, the window therefore remembers which keys of the table the stream touched, by which
-//! transaction, and what became of the row.
+//! changes that the snapshot did *not* see; a chunk's row must not be put over those. From before the first snapshot of a table
+//! is taken until its last chunk is placed, the window therefore remembers which keys of the table the stream touched, by which
+//! transaction, and what became of the row. Several chunks of a table may be under way; they share what is remembered, each
+//! with its own opening.
 //!
 //! "Saw" is decided by transaction visibility, not by an LSN: a commit is decoded as soon as it is flushed, but other
 //! sessions see it only when the committing backend says so, after synchronous replication for instance. A transaction
-//! decoded *before* the window opened and still not visible to the snapshot makes the chunk void ([`Window::accept`]): it is
-//! read again.
+//! decoded *before* the chunk's opening and still not visible to its snapshot makes the chunk void ([`Windows::close`]): it is
+//! read again. What was decoded before the table was watched has been waited for (`survey`).
 //!
 //! One transaction id per key is enough: a row's next writer waits for the lock of the one before, which is let go only
 //! after that one became visible. If the last is seen, all are.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::super::CaptureError;
+use super::owed::Owed;
 use super::visibility::Visibility;
 use crate::decode::tuple;
-use crate::event::{Cell, Change, Op, Relation, Row, RowBuilder};
+use crate::event::{Cell, Change, OldRow, Op, Relation, Row, RowBuilder};
 
-/// The window over one table at a time.
+/// The tables that are being copied, as the stream changes them.
 #[derive(Debug, Default)]
-pub struct Window {
-    /// Transactions in the log that some snapshot may not see yet.
+pub struct Windows {
+    tables: HashMap<u32, Table>,
+}
+
+/// A row's key as bytes: see [`key_of`].
+pub(super) type Key = Box<[u8]>;
+
+#[derive(Debug, Default)]
+struct Table {
+    /// Transactions in the log that changed this table, and that some snapshot may not see yet.
     decoded: HashSet<u32>,
-    open: Option<Open>,
+    /// The chunks under way, by ticket.
+    open: BTreeMap<u64, Opening>,
+    touched: HashMap<Key, Touched>,
+    /// The last truncation and when it came.
+    truncated: Option<(u32, u64)>,
+    /// Counts the changes.
+    now: u64,
+    bytes: usize,
+    owed: Owed,
 }
 
 #[derive(Debug)]
-struct Open {
-    oid: u32,
-    /// Decoded before the window opened; the snapshot must see them all.
+struct Opening {
+    /// What of the changes is remembered for it: those from here on.
+    at: u64,
+    /// Decoded before it was opened; the snapshot must see them all.
     before: HashSet<u32>,
-    touched: HashMap<Box<[u8]>, Touched>,
-    truncated: Option<u32>,
-    bytes: usize,
     overflown: bool,
 }
 
@@ -46,15 +62,18 @@ struct Open {
 #[derive(Debug)]
 struct Touched {
     xid: u32,
+    at: u64,
     outcome: Outcome,
 }
 
 #[derive(Debug)]
 enum Outcome {
+    /// The log has the whole row.
+    Whole,
     /// The row as far as the stream has told it.
-    Row(Row),
+    Partial(Row),
     /// It goes by another key now.
-    Moved(Box<[u8]>),
+    Moved(Key),
     Deleted,
 }
 
@@ -69,24 +88,97 @@ pub enum Verdict {
     Complete(Row),
 }
 
-/// The window's memory. Beyond it the chunk is read again, smaller luck next time: nothing is lost.
+/// A table's memory. Beyond it the chunks under way are read again: nothing is lost.
 const BYTES_MAX: usize = 8 << 20;
 
-impl Window {
-    /// A transaction is being appended to the log.
-    pub fn transaction(&mut self, xid: u32) {
-        self.decoded.insert(xid);
+impl Windows {
+    /// Watches a table from here on, with nothing known of it.
+    pub fn watch(&mut self, oid: u32) {
+        self.tables.insert(oid, Table::default());
     }
 
-    /// Opens the window on a table. Call it before the chunk's snapshot is taken.
-    pub fn open(&mut self, oid: u32) {
-        let before = self.decoded.clone();
-        self.open = Some(Open { oid, before, touched: HashMap::new(), truncated: None, bytes: 0, overflown: false });
+    /// A table's copy begins anew: what was owed is read again, and the chunks under way are abandoned.
+    pub fn begin_again(&mut self, oid: u32) {
+        if let Some(table) = self.tables.get_mut(&oid) {
+            table.owed.reopen();
+            table.open.clear();
+            table.prune();
+        }
     }
 
-    /// Closes it.
-    pub fn close(&mut self) {
-        self.open = None;
+    /// Forgets a table.
+    pub fn forget(&mut self, oid: u32) {
+        self.tables.remove(&oid);
+    }
+
+    /// Whether a table is watched.
+    #[must_use]
+    pub fn watches(&self, oid: u32) -> bool {
+        self.tables.contains_key(&oid)
+    }
+
+    /// Forgets the chunks under way: whoever read them is gone. What is known of the tables stays.
+    pub fn abandon_chunks(&mut self) {
+        for table in self.tables.values_mut() {
+            table.open.clear();
+            table.prune();
+        }
+    }
+
+    /// Opens the window for a chunk. Call it before the chunk's snapshot is taken.
+    pub fn open(&mut self, oid: u32, ticket: u64) {
+        if let Some(table) = self.tables.get_mut(&oid) {
+            let opening = Opening { at: table.now, before: table.decoded.clone(), overflown: false };
+            table.open.insert(ticket, opening);
+        }
+    }
+
+    /// Whether the chunk, read under this snapshot, can be placed by what the window knows. Also forgets transactions that
+    /// every snapshot from now on will see.
+    pub fn accept(&mut self, oid: u32, ticket: u64, visibility: &Visibility) -> bool {
+        let Some(table) = self.tables.get_mut(&oid) else { return false };
+        table.decoded.retain(|xid| !visibility.always_seen(*xid));
+        let opening = table.open.get(&ticket);
+        opening.is_some_and(|open| !open.overflown && open.before.iter().all(|xid| visibility.sees(*xid)))
+    }
+
+    /// Whether the stream has left the rows of all chunks under way alone, so that none needs to be judged.
+    #[must_use]
+    pub fn is_untouched(&self, oid: u32) -> bool {
+        self.tables
+            .get(&oid)
+            .is_some_and(|table| table.touched.is_empty() && table.truncated.is_none() && table.owed.is_empty())
+    }
+
+    /// What to do with a row of the chunk. Whatever it is, the log then has the whole row.
+    pub fn judge(&mut self, visibility: &Visibility, relation: &Relation, row: &Row) -> Verdict {
+        let Some(table) = self.tables.get_mut(&relation.oid) else { return Verdict::Keep };
+        let key = key_of(relation, row);
+        let verdict = match table.touched.get(&key) {
+            Some(touched) if !visibility.sees(touched.xid) => table.verdict(touched, row),
+            _ if table.truncated.is_some_and(|(xid, _)| !visibility.sees(xid)) => Verdict::Drop,
+            _ => Verdict::Keep,
+        };
+        let whole = match &verdict {
+            Verdict::Keep => Some(key),
+            Verdict::Complete(completed) if !completed.lacks_values() => Some(key_of(relation, completed)),
+            Verdict::Complete(_) | Verdict::Drop => None,
+        };
+        whole.iter().for_each(|key| _ = table.owed.paid(key));
+        verdict
+    }
+
+    /// The chunk is placed, void or abandoned.
+    pub fn close(&mut self, oid: u32, ticket: u64) {
+        if let Some(table) = self.tables.get_mut(&oid) {
+            table.open.remove(&ticket);
+            table.prune();
+        }
+    }
+
+    /// The keys whose rows are not whole in the log.
+    pub fn owed(&mut self, oid: u32) -> Option<&mut Owed> {
+        self.tables.get_mut(&oid).map(|table| &mut table.owed)
     }
 
     /// The stream appends a change.
@@ -95,63 +187,63 @@ impl Window {
     /// Its bytes are not those of a change of this relation.
     #[inline]
     pub fn change(&mut self, xid: u32, op: Op, relation: &Arc<Relation>, body: &[u8]) -> Result<(), CaptureError> {
-        match &mut self.open {
-            Some(open) if open.oid == relation.oid => open.change(xid, op, relation, body),
-            _ => Ok(()),
+        if let Some(table) = self.tables.get_mut(&relation.oid) {
+            table.change(xid, tuple::change(op, relation, &Bytes::copy_from_slice(body))?);
         }
-    }
-
-    /// Whether a chunk read under this snapshot can be placed by what the window knows. Also forgets transactions that
-    /// every snapshot from now on will see.
-    pub fn accept(&mut self, visibility: &Visibility) -> bool {
-        self.decoded.retain(|xid| !visibility.always_seen(*xid));
-        self.open.as_ref().is_some_and(|open| !open.overflown && open.before.iter().all(|xid| visibility.sees(*xid)))
-    }
-
-    /// What to do with a row of the chunk.
-    #[must_use]
-    pub fn judge(&self, visibility: &Visibility, relation: &Relation, row: &Row) -> Verdict {
-        let Some(open) = &self.open else { return Verdict::Keep };
-        match open.touched.get(&*key_of(relation, row)) {
-            Some(touched) if !visibility.sees(touched.xid) => open.verdict(touched, row),
-            _ if open.truncated.is_some_and(|xid| !visibility.sees(xid)) => Verdict::Drop,
-            _ => Verdict::Keep,
-        }
+        Ok(())
     }
 }
 
-impl Open {
-    fn change(&mut self, xid: u32, op: Op, relation: &Arc<Relation>, body: &[u8]) -> Result<(), CaptureError> {
-        if self.overflown {
-            return Ok(());
-        }
-        match tuple::change(op, relation, &Bytes::copy_from_slice(body))? {
+impl Table {
+    fn change(&mut self, xid: u32, change: Change) {
+        self.now += 1;
+        self.decoded.insert(xid);
+        match change {
             Change::Insert { relation, new } => {
-                self.insert(key_of(&relation, &new), Touched { xid, outcome: Outcome::Row(new) });
+                let key = key_of(&relation, &new);
+                self.owed.paid(&key);
+                self.insert(key, xid, Outcome::Whole);
             }
-            Change::Update { relation, old, new } => {
-                let named_by = old.as_ref().map_or(&new, |old| old.row());
-                let (old_key, new_key) = (key_of(&relation, named_by), key_of(&relation, &new));
-                let image = match self.touched.get(&old_key) {
-                    Some(Touched { outcome: Outcome::Row(before), .. }) => complete(&new, before),
-                    _ => new,
-                };
-                if old_key != new_key {
-                    self.insert(old_key, Touched { xid, outcome: Outcome::Moved(new_key.clone()) });
-                }
-                self.insert(new_key, Touched { xid, outcome: Outcome::Row(image) });
-            }
+            Change::Update { relation, old, new } => self.update(xid, &relation, old.as_ref(), new),
             Change::Delete { relation, old } => {
-                self.insert(key_of(&relation, old.row()), Touched { xid, outcome: Outcome::Deleted });
+                let key = key_of(&relation, old.row());
+                self.owed.paid(&key);
+                self.insert(key, xid, Outcome::Deleted);
             }
             Change::Truncate { .. } => {
                 self.touched.clear();
                 self.bytes = 0;
-                self.truncated = Some(xid);
+                self.owed.clear();
+                self.truncated = Some((xid, self.now));
             }
             Change::Read { .. } | Change::Message { .. } | Change::CopyBegun { .. } | Change::CopyDone { .. } => {}
         }
-        Ok(())
+    }
+
+    fn update(&mut self, xid: u32, relation: &Relation, old: Option<&OldRow>, new: Row) {
+        let old_key = key_of(relation, old.map_or(&new, OldRow::row));
+        let new_key = key_of(relation, &new);
+        let new = match old {
+            Some(OldRow::Full(old)) => complete(&new, old),
+            _ => new,
+        };
+        let outcome = match self.touched.get(&old_key).map(|touched| &touched.outcome) {
+            _ if !new.lacks_values() => Outcome::Whole,
+            Some(Outcome::Whole) => Outcome::Whole,
+            Some(Outcome::Partial(before)) => Outcome::Partial(complete(&new, before)),
+            Some(Outcome::Moved(_) | Outcome::Deleted) | None => Outcome::Partial(new),
+        };
+        match &outcome {
+            Outcome::Partial(row) if row.lacks_values() => self.owed.moved(&old_key, &new_key),
+            _ => {
+                self.owed.paid(&old_key);
+                self.owed.paid(&new_key);
+            }
+        }
+        if old_key != new_key {
+            self.insert(old_key, xid, Outcome::Moved(new_key.clone()));
+        }
+        self.insert(new_key, xid, outcome);
     }
 
     /// The chunk holds a row that the stream has changed since. Where the stream's own row lacks values, the chunk's has
@@ -162,26 +254,54 @@ impl Open {
         for _ in 0..=self.touched.len() {
             match touched.map(|touched| &touched.outcome) {
                 Some(Outcome::Moved(key)) => touched = self.touched.get(key),
-                Some(Outcome::Row(image)) if image.lacks_values() => return Verdict::Complete(complete(image, row)),
-                Some(Outcome::Row(_) | Outcome::Deleted) | None => return Verdict::Drop,
+                Some(Outcome::Partial(image)) if image.lacks_values() => {
+                    return Verdict::Complete(complete(image, row));
+                }
+                Some(Outcome::Whole | Outcome::Partial(_) | Outcome::Deleted) | None => return Verdict::Drop,
             }
         }
         Verdict::Drop
     }
 
-    fn insert(&mut self, key: Box<[u8]>, touched: Touched) {
-        const ENTRY_BYTES: usize = 96;
-        let held = match &touched.outcome {
-            Outcome::Row(row) => row.as_bytes().len(),
-            Outcome::Moved(key) => key.len(),
-            Outcome::Deleted => 0,
-        };
-        self.bytes += ENTRY_BYTES + key.len() + held;
-        self.touched.insert(key, touched);
-        if self.bytes > BYTES_MAX {
-            self.overflown = true;
-            self.touched = HashMap::new();
+    /// Remembers, if there is a chunk to remember it for.
+    fn insert(&mut self, key: Key, xid: u32, outcome: Outcome) {
+        if self.open.values().all(|open| open.overflown) {
+            return;
         }
+        self.bytes += entry_bytes(&key, &outcome);
+        let touched = Touched { xid, at: self.now, outcome };
+        if let Some(before) = self.touched.insert(key, touched) {
+            self.bytes = self.bytes.saturating_sub(outcome_bytes(&before.outcome));
+        }
+        if self.bytes > BYTES_MAX {
+            self.prune();
+        }
+        if self.bytes > BYTES_MAX {
+            self.open.values_mut().for_each(|open| open.overflown = true);
+            self.touched = HashMap::new();
+            self.bytes = 0;
+        }
+    }
+
+    /// Forgets what no chunk under way needs.
+    fn prune(&mut self) {
+        let needed_from = self.open.values().map(|open| open.at).min().unwrap_or(u64::MAX);
+        self.touched.retain(|_, touched| touched.at > needed_from);
+        self.truncated = self.truncated.filter(|(_, at)| *at > needed_from);
+        self.bytes = self.touched.iter().map(|(key, touched)| entry_bytes(key, &touched.outcome)).sum();
+    }
+}
+
+fn entry_bytes(key: &Key, outcome: &Outcome) -> usize {
+    const ENTRY_BYTES: usize = 96;
+    ENTRY_BYTES + key.len() + outcome_bytes(outcome)
+}
+
+fn outcome_bytes(outcome: &Outcome) -> usize {
+    match outcome {
+        Outcome::Partial(row) => row.as_bytes().len(),
+        Outcome::Moved(key) => key.len(),
+        Outcome::Whole | Outcome::Deleted => 0,
     }
 }
 
@@ -199,7 +319,7 @@ fn complete(newer: &Row, older: &Row) -> Row {
 }
 
 /// A row's key as bytes: each key cell's length and text.
-fn key_of(relation: &Relation, row: &Row) -> Box<[u8]> {
+fn key_of(relation: &Relation, row: &Row) -> Key {
     let mut key = Vec::new();
     for &index in &relation.key {
         let value = match row.cell(index) {
@@ -212,119 +332,18 @@ fn key_of(relation: &Relation, row: &Row) -> Box<[u8]> {
     key.into()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::event::{Column, ReplicaIdentity, Shape, TableName};
-
-    fn relation() -> Arc<Relation> {
-        let column = |name: &str| Column { name: name.into(), type_oid: 25, type_modifier: -1, shape: Shape::TEXT };
-        Arc::new(Relation {
-            oid: 1,
-            name: TableName { schema: "public".into(), table: "t".into() },
-            identity: ReplicaIdentity::Default,
-            columns: vec![column("id"), column("small"), column("big")],
-            key: vec![0],
-        })
+/// The texts that a key was made of.
+pub(super) fn key_texts(key: &[u8]) -> Vec<&[u8]> {
+    let mut texts = Vec::new();
+    let mut rest = key;
+    while let Some((length, after)) = rest.split_first_chunk::<4>() {
+        let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
+        let Some((text, after)) = after.split_at_checked(length) else { break };
+        texts.push(text);
+        rest = after;
     }
-
-    fn row(cells: [Cell<'_>; 3]) -> Row {
-        let mut builder = RowBuilder::default();
-        cells.into_iter().for_each(|cell| builder.push(cell));
-        builder.finish()
-    }
-
-    fn text(id: &str, small: &str, big: &str) -> Row {
-        row([Cell::Text(id.as_bytes()), Cell::Text(small.as_bytes()), Cell::Text(big.as_bytes())])
-    }
-
-    fn body(letter: u8, row: &Row) -> Vec<u8> {
-        [&[letter][..], row.as_bytes()].concat()
-    }
-
-    /// Sees everything below 100.
-    fn snapshot() -> Visibility {
-        Visibility::parse("100:100:").expect("a snapshot")
-    }
-
-    fn window(changes: &[(u32, Op, Vec<u8>)]) -> Window {
-        let mut window = Window::default();
-        window.open(1);
-        for (xid, op, body) in changes {
-            window.transaction(*xid);
-            window.change(*xid, *op, &relation(), body).expect("sound");
-        }
-        window
-    }
-
-    #[test]
-    fn a_row_that_the_stream_changed_behind_the_snapshots_back_is_dropped() {
-        let newer = text("1", "new", "B");
-        let chunk_row = text("1", "old", "A");
-        let unseen = window(&[(100, Op::Update, body(b'N', &newer))]);
-        assert_eq!(unseen.judge(&snapshot(), &relation(), &chunk_row), Verdict::Drop);
-        let seen = window(&[(99, Op::Update, body(b'N', &newer))]);
-        assert_eq!(seen.judge(&snapshot(), &relation(), &newer), Verdict::Keep, "the chunk holds that change");
-        assert_eq!(unseen.judge(&snapshot(), &relation(), &text("2", "x", "y")), Verdict::Keep);
-    }
-
-    #[test]
-    fn a_row_deleted_or_truncated_since_is_not_brought_back() {
-        let gone = text("1", "", "");
-        let deleted = window(&[(100, Op::Delete, body(b'K', &gone))]);
-        assert_eq!(deleted.judge(&snapshot(), &relation(), &text("1", "a", "b")), Verdict::Drop);
-        let truncated = window(&[(100, Op::Truncate, Vec::new())]);
-        assert_eq!(truncated.judge(&snapshot(), &relation(), &text("7", "a", "b")), Verdict::Drop);
-    }
-
-    #[test]
-    fn unchanged_toast_of_a_newer_row_is_completed_from_the_chunk() {
-        // The stream's row alone would leave sinks without the value: nothing before it had brought it.
-        let newer = row([Cell::Text(b"1"), Cell::Text(b"new"), Cell::Unchanged]);
-        let unseen = window(&[(100, Op::Update, body(b'N', &newer))]);
-        let verdict = unseen.judge(&snapshot(), &relation(), &text("1", "old", "BIG"));
-        assert_eq!(verdict, Verdict::Complete(text("1", "new", "BIG")));
-    }
-
-    #[test]
-    fn a_toast_value_set_since_wins_over_the_chunks() {
-        let set = text("1", "a", "NEW BIG");
-        let kept = row([Cell::Text(b"1"), Cell::Text(b"b"), Cell::Unchanged]);
-        let unseen = window(&[(100, Op::Update, body(b'N', &set)), (101, Op::Update, body(b'N', &kept))]);
-        let verdict = unseen.judge(&snapshot(), &relation(), &text("1", "old", "OLD BIG"));
-        assert_eq!(verdict, Verdict::Drop, "the stream has the whole row by itself");
-    }
-
-    #[test]
-    fn a_row_that_moved_to_another_key_is_completed_there() {
-        let key_only = row([Cell::Text(b"1"), Cell::Null, Cell::Null]);
-        let moved = row([Cell::Text(b"2"), Cell::Text(b"s"), Cell::Unchanged]);
-        let bytes = [body(b'K', &key_only), body(b'N', &moved)].concat();
-        let unseen = window(&[(100, Op::Update, bytes)]);
-        // The chunk saw the row under its old key; under the new one no later chunk may bring it.
-        let verdict = unseen.judge(&snapshot(), &relation(), &text("1", "s", "BIG"));
-        assert_eq!(verdict, Verdict::Complete(text("2", "s", "BIG")));
-    }
-
-    #[test]
-    fn a_transaction_decoded_before_the_window_but_not_visible_yet_voids_the_chunk() {
-        // Synchronous replication: the commit is in the WAL and decoded, but the committing session still waits.
-        let mut window = Window::default();
-        window.transaction(50);
-        window.open(1);
-        let waiting = Visibility::parse("50:100:50").expect("a snapshot");
-        assert!(!window.accept(&waiting));
-        window.open(1);
-        assert!(window.accept(&snapshot()));
-        assert!(window.decoded.is_empty(), "seen for good");
-    }
-
-    #[test]
-    fn memory_is_bounded_and_overflow_voids_the_chunk() {
-        let big = "x".repeat(BYTES_MAX / 2);
-        let changes = [1, 2, 3].map(|id: u8| (100, Op::Insert, body(b'N', &text(&id.to_string(), "", &big))));
-        let mut window = window(&changes);
-        assert!(!window.accept(&snapshot()));
-        assert!(window.open.as_ref().is_some_and(|open| open.touched.is_empty()));
-    }
+    texts
 }
+
+#[cfg(test)]
+mod tests;

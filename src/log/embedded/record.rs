@@ -1,12 +1,10 @@
 //! Records: what stands in a frame after its header.
 
-use bytes::Bytes;
-
 use super::input::{Input, TooLong, len32, put_bytes32, put_sized, put_string};
 use crate::event::{
     Column, Lsn, Offset, Op, Relation, ReplicaIdentity, Scalar, Shape, TableName, Timestamp, Transaction,
 };
-use crate::log::{Epoch, TableSnapshot};
+use crate::log::{Epoch, Storage, TableSnapshot};
 
 const EPOCH: u8 = 1;
 const RELATION: u8 = 2;
@@ -20,6 +18,7 @@ const PROGRESS: u8 = 9;
 const ORIGIN: u8 = 10;
 const COPY_BEGUN: u8 = 11;
 const COPY_DONE: u8 = 12;
+const SNAPSHOT2: u8 = 13;
 
 /// One record. Rows and messages stay slices of the frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +70,7 @@ impl<'a> Record<'a> {
                 let relation = read_relation(&mut body).filter(|_| body.len() == 0)?;
                 Record::Relation { id, relation }
             }
-            SNAPSHOT => Record::Snapshot(read_snapshot(input)?),
+            SNAPSHOT | SNAPSHOT2 => Record::Snapshot(read_snapshot(input)?),
             EPOCH => Record::Epoch(read_epoch(input)?),
             PROGRESS => Record::Progress(Lsn::new(input.u64()?)),
             ORIGIN => Record::Origin(input.string()?),
@@ -142,7 +141,7 @@ pub(super) fn put_epoch_record(out: &mut Vec<u8>, epoch: &Epoch) -> Result<(), T
 }
 
 pub(super) fn put_snapshot_record(out: &mut Vec<u8>, snapshot: &TableSnapshot) -> Result<(), TooLong> {
-    out.push(SNAPSHOT);
+    out.push(SNAPSHOT2);
     put_snapshot(out, snapshot)
 }
 
@@ -231,6 +230,8 @@ pub(super) fn read_epoch(input: &mut Input<'_>) -> Option<Epoch> {
     Some(Epoch { number, system_identifier, timeline, slot: input.string()?.to_owned(), start_lsn })
 }
 
+/// The first form's fields, then what the second form adds. In the first form a place in the key's order stood where `0` is
+/// written here.
 pub(super) fn put_snapshot(out: &mut Vec<u8>, snapshot: &TableSnapshot) -> Result<(), TooLong> {
     put_sized(out, |out| {
         out.extend_from_slice(&snapshot.oid.to_le_bytes());
@@ -238,8 +239,22 @@ pub(super) fn put_snapshot(out: &mut Vec<u8>, snapshot: &TableSnapshot) -> Resul
         put_string(out, &snapshot.name.table)?;
         out.extend_from_slice(&snapshot.rows.to_le_bytes());
         out.push(u8::from(snapshot.done));
-        out.push(u8::from(snapshot.resume_after.is_some()));
-        snapshot.resume_after.as_ref().map_or(Ok(()), |bytes| put_bytes32(out, bytes))
+        out.push(0);
+        out.extend_from_slice(&snapshot.generation.to_le_bytes());
+        out.extend_from_slice(&snapshot.begun.0.to_le_bytes());
+        put_string(out, &snapshot.reason)?;
+        out.extend_from_slice(&snapshot.bytes.to_le_bytes());
+        out.push(u8::from(snapshot.storage.is_some()));
+        if let Some(Storage { fingerprint, end }) = snapshot.storage {
+            out.extend_from_slice(&fingerprint.to_le_bytes());
+            out.extend_from_slice(&end.to_le_bytes());
+        }
+        out.extend_from_slice(&len32(snapshot.copied.len())?.to_le_bytes());
+        for stretch in &snapshot.copied {
+            out.extend_from_slice(&stretch.start.to_le_bytes());
+            out.extend_from_slice(&stretch.end.to_le_bytes());
+        }
+        Ok(())
     })
 }
 
@@ -247,9 +262,25 @@ pub(super) fn read_snapshot(input: &mut Input<'_>) -> Option<TableSnapshot> {
     let mut input = Input::new(input.bytes32()?);
     let oid = input.u32()?;
     let name = TableName { schema: input.string()?.to_owned(), table: input.string()?.to_owned() };
-    let (rows, done) = (input.u64()?, input.bool()?);
-    let resume_after = if input.bool()? { Some(Bytes::copy_from_slice(input.bytes32()?)) } else { None };
-    (input.len() == 0).then_some(TableSnapshot { oid, name, rows, resume_after, done })
+    let mut snapshot = TableSnapshot::begin(oid, name, 1, Offset(0), String::new());
+    (snapshot.rows, snapshot.done) = (input.u64()?, input.bool()?);
+    if input.bool()? {
+        input.bytes32()?;
+    }
+    if input.len() == 0 {
+        // The first form: what it says of an unfinished copy is of no use, so that begins anew.
+        snapshot.rows = if snapshot.done { snapshot.rows } else { 0 };
+        return Some(snapshot);
+    }
+    (snapshot.generation, snapshot.begun) = (input.u32()?, Offset(input.u64()?));
+    input.string()?.clone_into(&mut snapshot.reason);
+    snapshot.bytes = input.u64()?;
+    if input.bool()? {
+        snapshot.storage = Some(Storage { fingerprint: input.u64()?, end: input.u64()? });
+    }
+    let stretch = |input: &mut Input<'_>| Some(input.u64()?..input.u64()?);
+    snapshot.copied = (0..input.u32()?).map(|_| stretch(&mut input)).collect::<Option<_>>()?;
+    (input.len() == 0).then_some(snapshot)
 }
 
 const fn op_letter(op: Op) -> u8 {
@@ -272,4 +303,29 @@ const fn op_from_letter(letter: u8) -> Option<Op> {
         b'R' => Op::Read,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn snapshot_progress_of_the_first_form_is_read_and_an_unfinished_copy_begins_anew() {
+        let name = TableName { schema: "s".into(), table: "t".into() };
+        for (done, rows) in [(true, 9), (false, 0)] {
+            let mut old = vec![SNAPSHOT];
+            let written = put_sized(&mut old, |out| {
+                out.extend_from_slice(&5_u32.to_le_bytes());
+                put_string(out, "s")?;
+                put_string(out, "t")?;
+                out.extend_from_slice(&9_u64.to_le_bytes());
+                out.extend_from_slice(&[u8::from(done), 1]);
+                put_bytes32(out, b"a key")
+            });
+            written.expect("short");
+            let begun = TableSnapshot::begin(5, name.clone(), 1, Offset(0), String::new());
+            let expected = TableSnapshot { rows, done, ..begun };
+            assert_eq!(Record::read(&mut Input::new(&old)), Some(Record::Snapshot(expected)));
+        }
+    }
 }

@@ -14,7 +14,8 @@ use std::path::PathBuf;
 
 use self::engine::Engine;
 use super::blocking::Blocking;
-use super::{Checkpoint, Sink, SinkError, Staged};
+use super::{Checkpoint, KeyPage, Sink, SinkError, Staged};
+use crate::event::TableName;
 use crate::project::mutation::Mutation;
 
 /// Which file, and what stands in it.
@@ -50,6 +51,11 @@ impl Sink for FileSink {
         // Copies no row data.
         let mutations = mutations.to_vec();
         self.engine.run(move |engine| engine.stage(mutations)).await
+    }
+
+    /// A history ends right by what it has been told.
+    async fn keys(&mut self, _table: &TableName, _from: Option<u64>) -> Result<KeyPage, SinkError> {
+        Ok(KeyPage::default())
     }
 
     async fn commit(&mut self, upto: Checkpoint) -> Result<(), SinkError> {

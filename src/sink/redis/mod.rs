@@ -34,7 +34,7 @@ use secrecy::SecretString;
 use self::checkpoint::OwnKeys;
 use self::connect::Address;
 use self::session::Session;
-use super::{Checkpoint, Sink, SinkError, Staged};
+use super::{Checkpoint, KeyPage, Sink, SinkError, Staged};
 use crate::event::TableName;
 use crate::project::mutation::Mutation;
 
@@ -55,7 +55,7 @@ pub type KeyTest = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
 /// The keys of a table's documents.
 pub type KeysOf = Arc<dyn Fn(&TableName) -> DocumentKeys + Send + Sync>;
 
-/// Which keys a `TRUNCATE` removes.
+/// Which keys a `TRUNCATE` removes, and among which those are that a table copied again has left behind.
 #[derive(Clone)]
 pub struct DocumentKeys {
     /// For `SCAN … MATCH`: matches all of them, and perhaps others.
@@ -147,6 +147,13 @@ impl Sink for RedisSink {
         let staged = session.stage(mutations).await?;
         self.session = Some(session);
         Ok(staged)
+    }
+
+    async fn keys(&mut self, table: &TableName, from: Option<u64>) -> Result<KeyPage, SinkError> {
+        let mut session = self.session()?;
+        let page = session.keys(table, from).await?;
+        self.session = Some(session);
+        Ok(page)
     }
 
     async fn commit(&mut self, upto: Checkpoint) -> Result<(), SinkError> {

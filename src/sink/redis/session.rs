@@ -16,10 +16,10 @@ use super::connect::Connection;
 use super::merge::{self, Content, Sent};
 use super::reply::Reply;
 use super::write::{self, Before, Held};
-use super::{Target, ValueKind, error};
+use super::{DocumentKeys, Target, ValueKind, error};
 use crate::event::TableName;
 use crate::project::mutation::{Document, Effect, Key, Mutation};
-use crate::sink::{Checkpoint, Rejection, SinkError, Staged};
+use crate::sink::{Checkpoint, KeyPage, Rejection, SinkError, Staged};
 
 /// Writes are held here up to this size, and beyond it sent into the open transaction.
 const HELD_BYTES_MAX: usize = 4 << 20;
@@ -252,23 +252,36 @@ impl Session {
             self.held.push(key, None);
             self.send_if_full().await?;
         }
-        let mut cursor = b"0".to_vec();
+        let mut from = None;
         loop {
-            let mut scan = cmd("SCAN");
-            scan.arg(&cursor).arg("MATCH").arg(&keys.glob).arg("COUNT").arg(1000);
-            let reply = self.reader().await?.ask_one(scan).await?.accepted(self.shown(), "SCAN")?;
-            let (next, found) = reply.scanned().ok_or_else(|| error::strange(self.shown(), "SCAN"))?;
-            for key in found {
-                if (keys.matches)(&key) && !is_reserved(&key) {
-                    self.held.push(key.into(), None);
-                    self.send_if_full().await?;
-                }
+            let page = self.scan(&keys, from).await?;
+            for key in page.keys {
+                self.held.push(key.0, None);
+                self.send_if_full().await?;
             }
-            if next == b"0" {
+            from = page.next;
+            if from.is_none() {
                 return Ok(());
             }
-            cursor = next;
         }
+    }
+
+    /// See [`crate::sink::Sink::keys`].
+    pub(super) async fn keys(&mut self, table: &TableName, from: Option<u64>) -> Result<KeyPage, SinkError> {
+        let keys = (self.target.keys_of)(table);
+        self.scan(&keys, from).await
+    }
+
+    /// Some of the keys in the target. Redis promises to show each that is there from the first page to the last.
+    async fn scan(&mut self, keys: &DocumentKeys, from: Option<u64>) -> Result<KeyPage, SinkError> {
+        let mut scan = cmd("SCAN");
+        scan.arg(from.unwrap_or_default()).arg("MATCH").arg(&keys.glob).arg("COUNT").arg(1000);
+        let reply = self.reader().await?.ask_one(scan).await?.accepted(self.shown(), "SCAN")?;
+        let scanned =
+            reply.scanned().and_then(|(next, found)| Some((str::from_utf8(&next).ok()?.parse().ok()?, found)));
+        let (next, found): (u64, _) = scanned.ok_or_else(|| error::strange(self.shown(), "SCAN"))?;
+        let ours = found.into_iter().filter(|key| (keys.matches)(key) && !is_reserved(key));
+        Ok(KeyPage { keys: ours.map(|key| Key(key.into())).collect(), next: Some(next).filter(|&next| next != 0) })
     }
 
     async fn send_if_full(&mut self) -> Result<(), SinkError> {

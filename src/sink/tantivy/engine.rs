@@ -18,12 +18,12 @@ use super::error::{REBUILD, classify};
 use super::fields::{self, Fields, Kind};
 use super::search::View;
 use super::uncommitted::{Known, Uncommitted};
-use super::{Options, document};
+use super::{Options, document, keys};
 use crate::event::{Position, TableName};
 use crate::project::mutation::{Document, Effect, Key, Mutation};
 use crate::sink::disk::{not_open, regressed, unusable};
 use crate::sink::saved::Saved;
-use crate::sink::{Checkpoint, Rejection, SinkError, Staged};
+use crate::sink::{Checkpoint, KeyPage, Rejection, SinkError, Staged};
 
 /// What [`super::TantivySink`] runs on the blocking pool.
 pub(super) struct Engine {
@@ -91,6 +91,13 @@ impl Engine {
             open.bound_queue(options.memory_bytes).map_err(|error| open.judge(options, &error))?;
         }
         Ok(staged)
+    }
+
+    /// See [`crate::sink::Sink::keys`].
+    pub(super) fn keys(&mut self, table: &str, from: Option<u64>) -> Result<KeyPage, SinkError> {
+        let options = &self.options;
+        let open = self.open.as_ref().ok_or_else(|| not_open(&options.path))?;
+        keys::page(&open.reader.searcher(), &open.fields, table, from).map_err(|error| open.judge(options, &error))
     }
 
     /// See [`crate::sink::Sink::commit`].

@@ -16,6 +16,7 @@ mod document;
 mod engine;
 mod error;
 mod fields;
+mod keys;
 mod search;
 mod uncommitted;
 
@@ -28,8 +29,8 @@ use self::engine::Engine;
 use self::search::View;
 use super::blocking::Blocking;
 use super::disk::unusable;
-use super::{Checkpoint, Sink, SinkError, Staged};
-use crate::event::Relation;
+use super::{Checkpoint, KeyPage, Sink, SinkError, Staged};
+use crate::event::{Relation, TableName};
 use crate::project::mutation::Mutation;
 
 /// What a search index is made of.
@@ -97,6 +98,11 @@ impl Sink for TantivySink {
         // Copies no row data.
         let mutations = mutations.to_vec();
         self.engine.run(move |engine| engine.stage(mutations)).await
+    }
+
+    async fn keys(&mut self, table: &TableName, from: Option<u64>) -> Result<KeyPage, SinkError> {
+        let table = table.to_string();
+        self.engine.run(move |engine| engine.keys(&table, from)).await
     }
 
     async fn commit(&mut self, upto: Checkpoint) -> Result<(), SinkError> {

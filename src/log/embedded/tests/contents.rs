@@ -6,13 +6,14 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use super::*;
-use crate::log::TableSnapshot;
 use crate::log::embedded::disk::Disk;
 use crate::log::embedded::format::Header;
+use crate::log::{Storage, TableSnapshot};
 
 fn progress_of(oid: u32, rows: u64) -> TableSnapshot {
-    let resume_after = Some(Bytes::from(rows.to_string()));
-    TableSnapshot { oid, name: relation(oid).name.clone(), rows, resume_after, done: rows > 90 }
+    let begun = TableSnapshot::begin(oid, relation(oid).name.clone(), 2, Offset(oid.into()), "on demand".into());
+    let storage = Some(Storage { fingerprint: 7, end: 100 });
+    TableSnapshot { rows, bytes: 10 * rows, storage, copied: vec![0..rows, 95..96], done: rows > 90, ..begun }
 }
 
 /// A chunk that spans several segments, then a kill: its progress counts only with its commit.

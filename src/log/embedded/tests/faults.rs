@@ -126,8 +126,7 @@ async fn what_is_appended_out_of_order_is_refused_and_ends_the_writer() {
     let begin = transaction(5);
     let older = transaction(4);
     let other_epoch = Transaction { epoch: 2, ..transaction(6) };
-    let snapshot =
-        crate::log::TableSnapshot { oid: 1, name: relation(1).name.clone(), rows: 0, resume_after: None, done: false };
+    let snapshot = crate::log::TableSnapshot::begin(1, relation(1).name.clone(), 1, Offset(0), String::new());
     let (table, body, same_epoch) = (relation(1), insert_body(b"x"), epoch());
     let change = Entry::Change { op: Op::Insert, relation: &table, body: &body };
     let commit = Entry::Commit { end_lsn: Lsn::new(550) };

@@ -1,0 +1,90 @@
+//! A worker of the copy: asks the ingest loop for something to do, does it on a connection of its own, tells the outcome.
+//!
+//! It keeps nothing but its connection. Every decision is the loop's; a worker that is dropped in the middle of anything leaves
+//! nothing behind.
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::super::address::Address;
+use super::super::connection::{Connection, Purpose};
+use super::super::error::CaptureError;
+use super::{Refusal, Request, Work, chunk, survey};
+use crate::event::TableFilter;
+
+/// What a worker must know of its source.
+#[derive(Clone)]
+pub struct Setting {
+    /// Where it is.
+    pub address: Address,
+    /// The publication whose columns and rows are copied.
+    pub publication: String,
+    /// The tables to capture.
+    pub tables: TableFilter,
+}
+
+/// Works until the ingest loop has gone.
+pub async fn run(setting: Setting, requests: mpsc::Sender<Request>) {
+    let mut slot = None;
+    loop {
+        let (give, work) = oneshot::channel();
+        if requests.send(Request::Idle(give)).await.is_err() {
+            break;
+        }
+        let Ok(work) = work.await else { break };
+        let Some(outcome) = perform(&mut slot, &setting, work).await else { continue };
+        if let Request::Refused { why: Refusal::Failed(error), .. } = &outcome
+            && matches!(error, CaptureError::Unreachable { .. } | CaptureError::Protocol(_))
+        {
+            slot = None;
+        }
+        if requests.send(outcome).await.is_err() {
+            break;
+        }
+    }
+    if let Some(connection) = slot {
+        connection.close().await;
+    }
+}
+
+async fn perform(slot: &mut Option<Connection>, setting: &Setting, work: Work) -> Option<Request> {
+    let connected = match slot {
+        Some(connection) => Ok(connection),
+        None => Connection::open(&setting.address, Purpose::Query).await.map(|connection| slot.insert(connection)),
+    };
+    let refused = |ticket, why| Some(Request::Refused { ticket, why });
+    match (work, connected) {
+        (Work::Survey { ticket, .. } | Work::Read { ticket, .. }, Err(error)) => {
+            refused(ticket, Refusal::Failed(error))
+        }
+        (Work::Survey { table, ticket, wait_for_writers }, Ok(connection)) => {
+            if wait_for_writers && let Err(error) = survey::wait_for_writers(connection, &table).await {
+                return refused(ticket, Refusal::Failed(error));
+            }
+            match survey::survey(connection, &table, &setting.publication, &setting.tables).await {
+                Ok(survey) => Some(Request::Surveyed { ticket, survey }),
+                Err(why) => refused(ticket, why),
+            }
+        }
+        (Work::Read { target, ticket, part, time_max }, Ok(connection)) => {
+            match chunk::read(connection, &target, &setting.publication, ticket, &part, time_max).await {
+                Ok(chunk) => Some(Request::Place(chunk)),
+                Err(why) => refused(ticket, why),
+            }
+        }
+        (Work::Nudge, Ok(connection)) => {
+            nudge(connection).await;
+            None
+        }
+        (Work::Nudge, Err(_)) => None,
+    }
+}
+
+/// On a server where nobody else writes, the WAL's last page may stay unflushed for many seconds (its writer flushes whole pages
+/// and commits), and the stream cannot pass it; an empty logical message makes a commit that is flushed. It needs no privilege and
+/// touches no table; where it is refused, on a standby, the wait is only longer.
+async fn nudge(connection: &mut Connection) {
+    let sql = "SELECT pg_logical_emit_message(true, 'walbridge', '')";
+    if let Err(error) = connection.query("nudging the server", sql).await {
+        tracing::debug!(%error, "the server was not nudged");
+    }
+}

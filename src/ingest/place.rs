@@ -1,0 +1,311 @@
+//! The streaming loop's part in the copy of existing rows: gives workers their tasks, puts chunks into the log at their places,
+//! begins copies.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::IngestError;
+use super::assemble::Assembler;
+use super::copies::{Added, Copies};
+use super::flow::{Flow, Report};
+use crate::capture::CaptureError;
+use crate::capture::catalog::{self, Table};
+use crate::capture::snapshot::window::Verdict;
+use crate::capture::snapshot::{Chunk, Refusal, Request, Ticket, Work};
+use crate::event::{Lsn, Op, Relation, Timestamp};
+use crate::log::{Entry, LogWriter, TableSnapshot};
+
+/// How long the stream may take to pass a chunk on its own.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// A copy that is to begin, at the next place between two transactions.
+pub(super) struct Beginning {
+    table: Table,
+    reason: String,
+    begun: oneshot::Sender<Result<(), CaptureError>>,
+}
+
+/// What is to be told once the log is durable up to an offset.
+pub(super) struct Awaited {
+    offset: u64,
+    table: TableSnapshot,
+    begun: Option<oneshot::Sender<Result<(), CaptureError>>>,
+}
+
+/// A chunk that waits for its place.
+pub(super) struct Waiting {
+    chunk: Chunk,
+    since: Instant,
+}
+
+/// The beginning of a table's copy, to be put into the log between two transactions.
+pub(super) struct Begin<'a> {
+    pub(super) table: Table,
+    /// Why it is copied again, for people.
+    pub(super) reason: &'a str,
+    /// The table as it is now.
+    pub(super) relation: &'a Arc<Relation>,
+    pub(super) now: Timestamp,
+    /// What was confirmable before.
+    pub(super) confirmable: Lsn,
+}
+
+impl Begin<'_> {
+    /// Appends it, from the second copy on with the event that tells of it. Nobody may act on it before it is durable; a crash
+    /// before that forgets it whole. Returns how many events it took.
+    pub(super) fn append(
+        self,
+        copies: &mut Copies,
+        assembler: &mut Assembler,
+        writer: &mut impl LogWriter,
+    ) -> Result<u64, IngestError> {
+        tracing::info!(table = %self.table.name, reason = self.reason, "the table is copied from here on");
+        writer.append(Entry::Begin(&assembler.chunk_unit(self.now)))?;
+        let record = copies.begin(self.table, self.reason, writer.next_offset());
+        let mut events = 0;
+        if record.generation > 1 {
+            writer.append(Entry::CopyBegun { relation: self.relation })?;
+            events = 1;
+        }
+        writer.append(Entry::Snapshot(record))?;
+        writer.append(Entry::Commit { end_lsn: self.confirmable })?;
+        assembler.chunk_placed(events);
+        Ok(events)
+    }
+}
+
+impl<W: LogWriter> Flow<'_, W> {
+    pub(super) fn serve(&mut self, request: Request) {
+        let now = Instant::now();
+        match request {
+            Request::Idle(worker) => self.idle.push_back(worker),
+            Request::Surveyed { ticket, survey } => {
+                self.relations.insert(ticket.oid, survey.target.published.relation.clone());
+                self.copies.surveyed(ticket, survey, self.writer.next_offset(), now);
+                self.report_table(ticket.oid);
+            }
+            Request::Place(chunk) => {
+                if self.copies.knows(chunk.ticket) {
+                    if self.passed < chunk.seen_upto {
+                        self.feedback.ask();
+                    }
+                    self.waiting.push_back(Waiting { chunk, since: now });
+                }
+            }
+            Request::Refused { ticket, why } => self.refused(ticket, why, now),
+            Request::Copy { table, reason, begun } => self.beginnings.push_back(Beginning { table, reason, begun }),
+        }
+    }
+
+    fn refused(&mut self, ticket: Ticket, why: Refusal, now: Instant) {
+        self.window.close(ticket.oid, ticket.number);
+        match self.copies.refused(ticket, why, now) {
+            Some(Refusal::Failed(error)) => {
+                let table = self.copies.name(ticket.oid);
+                (self.report)(Report::Trouble { table: &table, error: &error });
+            }
+            Some(Refusal::Gone) => self.gone.push_back(ticket.oid),
+            _ => {}
+        }
+    }
+
+    /// Gives idle workers what there is to do, as long as not too many chunks wait for their places.
+    pub(super) fn dispatch(&mut self) {
+        let now = Instant::now();
+        while self.waiting.len() < self.workers
+            && let Some(worker) = self.idle.pop_front()
+        {
+            if worker.is_closed() {
+                continue;
+            }
+            match self.copies.next(&mut self.window, now) {
+                // If the worker has gone, so has the connection, and the next session hands it out again.
+                Some(work) => _ = worker.send(work),
+                None => {
+                    self.idle.push_front(worker);
+                    break;
+                }
+            }
+        }
+        self.nudge(now);
+    }
+
+    /// Lets a worker make the server write something, when the stream does not pass a chunk by itself.
+    fn nudge(&mut self, now: Instant) {
+        let passed = self.passed;
+        let Some(oldest) = self.waiting.iter_mut().find(|waiting| passed < waiting.chunk.seen_upto) else { return };
+        if now.saturating_duration_since(oldest.since) >= PATIENCE
+            && let Some(worker) = self.idle.pop_front()
+        {
+            oldest.since = now;
+            let _ = worker.send(Work::Nudge);
+        }
+    }
+
+    /// Puts waiting chunks into the log, if the stream stands between two transactions and behind all they saw.
+    pub(super) fn place_chunks(&mut self) -> Result<(), IngestError> {
+        if self.assembler.in_transaction() {
+            return Ok(());
+        }
+        let passed = self.passed;
+        while let Some(at) = self.waiting.iter().position(|waiting| passed >= waiting.chunk.seen_upto)
+            && let Some(Waiting { chunk, .. }) = self.waiting.remove(at)
+        {
+            let Ticket { oid, number } = chunk.ticket;
+            if !self.copies.knows(chunk.ticket) {
+                // Another copy of the table has begun since.
+            } else if self.window.accept(oid, number, &chunk.visibility) {
+                self.append_chunk(&chunk)?;
+            } else {
+                self.copies.void(chunk.ticket, Instant::now());
+            }
+            self.window.close(oid, number);
+        }
+        while let Some(oid) = self.gone.pop_front() {
+            self.append_gone(oid)?;
+        }
+        while let Some(oid) = self.copies.complete(&mut self.window) {
+            self.append_complete(oid)?;
+        }
+        Ok(())
+    }
+
+    fn append_chunk(&mut self, chunk: &Chunk) -> Result<(), IngestError> {
+        let relation = &chunk.target.published.relation;
+        self.writer.append(Entry::Begin(&self.assembler.chunk_unit(chunk.taken_at)))?;
+        let mut kept = 0;
+        if self.window.is_untouched(relation.oid) {
+            for body in chunk.rows.bodies() {
+                self.writer.append(Entry::Change { op: Op::Read, relation, body })?;
+                kept += 1;
+            }
+        } else {
+            for (body, row) in chunk.rows.rows() {
+                match self.window.judge(&chunk.visibility, relation, &row) {
+                    Verdict::Keep => self.writer.append(Entry::Change { op: Op::Read, relation, body })?,
+                    Verdict::Drop => continue,
+                    Verdict::Complete(row) => {
+                        let body = [b"N", row.as_bytes().as_ref()].concat();
+                        self.writer.append(Entry::Change { op: Op::Read, relation, body: &body })?;
+                    }
+                }
+                kept += 1;
+            }
+        }
+        let bytes = u64::try_from(chunk.rows.bytes()).unwrap_or(u64::MAX);
+        let added = Added { rows: kept, bytes, took: chunk.took };
+        if let Some(placed) = self.copies.place(chunk.ticket, added, &mut self.window, Instant::now()) {
+            if placed.finished && placed.record.generation > 1 {
+                self.writer.append(Entry::CopyDone { relation, since: placed.record.begun })?;
+                kept += 1;
+            }
+            self.writer.append(Entry::Snapshot(placed.record))?;
+        }
+        self.end_unit(kept, relation.oid)
+    }
+
+    /// A copy that is complete without another chunk.
+    fn append_complete(&mut self, oid: u32) -> Result<(), IngestError> {
+        let Some(record) = self.copies.record(oid).cloned() else { return Ok(()) };
+        self.writer.append(Entry::Begin(&self.assembler.chunk_unit(self.last_time())))?;
+        let mut events = 0;
+        if record.generation > 1
+            && let Some(relation) = self.relations.get(&oid)
+        {
+            self.writer.append(Entry::CopyDone { relation, since: record.begun })?;
+            events = 1;
+        }
+        self.writer.append(Entry::Snapshot(&record))?;
+        self.end_unit(events, oid)
+    }
+
+    /// A table is gone in the middle of its copy: a copy without a row removes what the sinks have of it.
+    fn append_gone(&mut self, oid: u32) -> Result<(), IngestError> {
+        let Some(table) = self.copies.table(oid) else { return Ok(()) };
+        tracing::warn!(table = %table.name, "the table is gone; its copy ends");
+        self.writer.append(Entry::Begin(&self.assembler.chunk_unit(self.last_time())))?;
+        let mut events = 0;
+        if let Some(relation) = self.relations.get(&oid) {
+            let begun = self.writer.next_offset();
+            self.copies.begin(table, "the table is gone", begun);
+            self.writer.append(Entry::CopyBegun { relation })?;
+            self.writer.append(Entry::CopyDone { relation, since: begun })?;
+            events = 2;
+        }
+        if let Some(record) = self.copies.gone(oid) {
+            self.writer.append(Entry::Snapshot(record))?;
+        }
+        self.window.forget(oid);
+        self.end_unit(events, oid)
+    }
+
+    /// Closes a unit that stands between two transactions, and remembers whom to tell when it is durable.
+    fn end_unit(&mut self, events: u64, oid: u32) -> Result<(), IngestError> {
+        self.writer.append(Entry::Commit { end_lsn: self.logged })?;
+        self.assembler.chunk_placed(events);
+        self.unit_ended(events, oid);
+        Ok(())
+    }
+
+    fn unit_ended(&mut self, events: u64, oid: u32) {
+        self.appended += events;
+        if let Some(table) = self.copies.record(oid).cloned() {
+            self.awaited.push_back(Awaited { offset: self.appended, table, begun: None });
+        }
+    }
+
+    /// Begins the copies that were asked for, if the stream stands between two transactions.
+    pub(super) async fn begin_copies(&mut self) -> Result<(), IngestError> {
+        while !self.assembler.in_transaction()
+            && let Some(Beginning { table, reason, begun }) = self.beginnings.pop_front()
+        {
+            match catalog::describe(&mut self.catalog, &table, &self.publication).await {
+                Ok(published) => {
+                    self.append_begun(table, &reason, published.relation)?;
+                    if let Some(awaited) = self.awaited.back_mut() {
+                        awaited.begun = Some(begun);
+                    }
+                }
+                Err(error @ CaptureError::Unreachable { .. }) => return Err(error.into()),
+                // Whoever asked has what is wrong, and may ask again.
+                Err(error) => _ = begun.send(Err(error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn append_begun(&mut self, table: Table, reason: &str, relation: Arc<Relation>) -> Result<(), IngestError> {
+        let oid = table.oid;
+        let now = self.last_time();
+        let beginning = Begin { table, reason, relation: &relation, now, confirmable: self.logged };
+        let events = beginning.append(self.copies, &mut self.assembler, self.writer)?;
+        self.window.begin_again(oid);
+        self.relations.insert(oid, relation);
+        self.unit_ended(events, oid);
+        Ok(())
+    }
+
+    fn report_table(&mut self, oid: u32) {
+        let progress = self.copies.progress(oid, Instant::now());
+        if let Some(table) = self.copies.record(oid) {
+            (self.report)(Report::Table(table, &progress));
+        }
+    }
+
+    fn last_time(&self) -> Timestamp {
+        self.durable.borrow().commit_time.unwrap_or_else(Timestamp::now)
+    }
+
+    /// Tells what has become durable.
+    pub(super) fn tell_copies(&mut self, durable_offset: u64) {
+        while let Some(awaited) = self.awaited.pop_front_if(|awaited| awaited.offset <= durable_offset) {
+            if let Some(begun) = awaited.begun {
+                let _ = begun.send(Ok(()));
+            }
+            let progress = self.copies.progress(awaited.table.oid, Instant::now());
+            (self.report)(Report::Table(&awaited.table, &progress));
+        }
+    }
+}

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::key::{Describe, Key, Section};
+use super::messages::Messages;
 use super::pattern::TablePatterns;
 use super::reader::Item;
 use super::value::{Bytes, Choice, Count, Limit, Patterns};
@@ -31,6 +32,79 @@ pub struct Source {
     pub snapshot_rate: Option<u64>,
     /// In which form values are asked for.
     pub values: Values,
+    /// Whether copies of the slot are kept on standbys.
+    pub failover: Failover,
+    /// What a break of its history is answered with.
+    pub on_history_break: OnHistoryBreak,
+    /// How much WAL the server may keep for the slot.
+    pub wal_budget: Option<u64>,
+    /// And if it keeps more.
+    pub on_wal_budget: OnWalBudget,
+    /// Which logical messages become events.
+    pub messages: Messages,
+    /// Whether transactions that came to the database by replication become events.
+    pub origin: OriginMode,
+    /// Whether prepared transactions are sent when they are prepared.
+    pub two_phase: bool,
+}
+
+/// Whether standbys keep copies of the slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failover {
+    /// Where the server can.
+    Auto,
+    /// Never.
+    Never,
+}
+
+impl Choice for Failover {
+    const WORDS: &'static [(&'static str, Self)] = &[("auto", Failover::Auto), ("never", Failover::Never)];
+}
+
+/// What a break of the source's history is answered with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnHistoryBreak {
+    /// The source halts.
+    Halt,
+    /// The tables are copied again.
+    CopyAgain,
+}
+
+impl Choice for OnHistoryBreak {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("halt", OnHistoryBreak::Halt), ("copy_again", OnHistoryBreak::CopyAgain)];
+}
+
+/// What happens when the server keeps more WAL for the slot than the budget allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnWalBudget {
+    /// It is said.
+    Warn,
+    /// The slot is dropped.
+    ProtectSource,
+    /// The slot is kept, and it is said loudly.
+    ProtectData,
+}
+
+impl Choice for OnWalBudget {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("warn", OnWalBudget::Warn),
+        ("protect_source", OnWalBudget::ProtectSource),
+        ("protect_data", OnWalBudget::ProtectData),
+    ];
+}
+
+/// Which transactions are taken, by where they were made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OriginMode {
+    /// All.
+    Any,
+    /// Only those made in this database.
+    None,
+}
+
+impl Choice for OriginMode {
+    const WORDS: &'static [(&'static str, Self)] = &[("any", OriginMode::Any), ("none", OriginMode::None)];
 }
 
 /// What happens to the rows that a table has already.
@@ -100,6 +174,24 @@ static VALUES: Key<Values> = Key::default(
     "\"text\"",
     "The form in which PostgreSQL sends values: `auto` is binary while every captured type is known, which is cheaper for the server, and text otherwise; the outcome is the same.",
 );
+static MESSAGES: Key<Messages> = Key::default(
+    "messages",
+    "true",
+    "[\"outbox\", \"audit.*\"]",
+    "Which messages of `pg_logical_emit_message` become events: `true` all, `false` none, or those with these prefixes, `*` at the end standing for any more.",
+);
+static ORIGIN: Key<OriginMode> = Key::default(
+    "origin",
+    "\"any\"",
+    "\"none\"",
+    "`none` leaves out transactions that came to this database by replication from elsewhere (those with a replication origin); `any` takes them, and tells the origin's name with their events.",
+);
+static TWO_PHASE: Key<bool> = Key::default(
+    "two_phase",
+    "false",
+    "true",
+    "Has the server send prepared transactions when they are prepared rather than when they are committed. They become events only when they are committed, either way. Once on, it stays on for the slot.",
+);
 
 static SNAPSHOT_WORKERS: Key<Count> = Key::default(
     "snapshot_workers",
@@ -114,8 +206,49 @@ static SNAPSHOT_RATE: Key<Limit<Bytes>> = Key::default(
     "How many bytes a second they may copy together, on average.",
 );
 
-pub(super) static KEYS: &[&dyn Describe] =
-    &[&URL, &PASSWORD_FILE, &TABLES, &SLOT, &PUBLICATION, &SNAPSHOT, &SNAPSHOT_WORKERS, &SNAPSHOT_RATE, &VALUES];
+static FAILOVER: Key<Failover> = Key::default(
+    "failover",
+    "\"auto\"",
+    "\"never\"",
+    "Whether the slot is made a failover slot, of which standbys keep copies: `auto` where the server can (PostgreSQL 17 and newer), `never` not.",
+);
+static ON_HISTORY_BREAK: Key<OnHistoryBreak> = Key::default(
+    "on_history_break",
+    "\"halt\"",
+    "\"copy_again\"",
+    "What happens when changes are proved to be lost to the stream, or the server's history is another: `halt` until an operator decides, or `copy_again`: all tables are copied, and what is gone is removed from the sinks.",
+);
+static WAL_BUDGET: Key<Limit<Bytes>> = Key::default(
+    "wal_budget",
+    "\"unlimited\"",
+    "\"10GiB\"",
+    "How much WAL the server may keep for the slot. From half of it on, `walbridge status` says why it is kept.",
+);
+static ON_WAL_BUDGET: Key<OnWalBudget> = Key::default(
+    "on_wal_budget",
+    "\"warn\"",
+    "\"protect_source\"",
+    "What happens beyond `wal_budget`: `warn`, and nothing else; `protect_source` drops the slot, so that the server's disk does not fill, and the source halts; `protect_data` keeps the slot and says so loudly.",
+);
+
+pub(super) static KEYS: &[&dyn Describe] = &[
+    &URL,
+    &PASSWORD_FILE,
+    &TABLES,
+    &SLOT,
+    &PUBLICATION,
+    &SNAPSHOT,
+    &SNAPSHOT_WORKERS,
+    &SNAPSHOT_RATE,
+    &VALUES,
+    &FAILOVER,
+    &ON_HISTORY_BREAK,
+    &WAL_BUDGET,
+    &ON_WAL_BUDGET,
+    &MESSAGES,
+    &ORIGIN,
+    &TWO_PHASE,
+];
 
 /// PostgreSQL's limit for names (`NAMEDATALEN - 1`).
 const NAME_BYTES_MAX: usize = 63;
@@ -136,6 +269,15 @@ pub(super) fn read(name: &str, section: &Section<'_>) -> Option<Source> {
     let snapshot_workers = section.get(&SNAPSHOT_WORKERS);
     let snapshot_rate = section.get(&SNAPSHOT_RATE);
     let values = section.get(&VALUES);
+    let (failover, on_history_break) = (section.get(&FAILOVER), section.get(&ON_HISTORY_BREAK));
+    let (wal_budget, on_wal_budget) = (section.get(&WAL_BUDGET), section.get(&ON_WAL_BUDGET));
+    if snapshot == Some(SnapshotMode::Never) && on_history_break == Some(OnHistoryBreak::CopyAgain) {
+        section.complain(
+            "on_history_break = \"copy_again\" cannot be with snapshot = \"never\": nothing is ever copied".to_owned(),
+            "take one of the two out".to_owned(),
+        );
+    }
+    let (messages, origin, two_phase) = (section.get(&MESSAGES), section.get(&ORIGIN), section.get(&TWO_PHASE));
     let default_name = format!("walbridge_{}", name.replace('-', "_"));
     let slot = server_name(section, &SLOT, &default_name, is_slot_name, "1 to 63 lower-case letters, digits and _");
     let publication = server_name(
@@ -160,6 +302,13 @@ pub(super) fn read(name: &str, section: &Section<'_>) -> Option<Source> {
         snapshot_workers: snapshot_workers?.0,
         snapshot_rate: snapshot_rate?.0.map(|bytes| bytes.0),
         values: values?,
+        failover: failover?,
+        on_history_break: on_history_break?,
+        wal_budget: wal_budget?.0.map(|bytes| bytes.0),
+        on_wal_budget: on_wal_budget?,
+        messages: messages?,
+        origin: origin?,
+        two_phase: two_phase?,
     })
 }
 
@@ -208,7 +357,7 @@ fn parse_url(item: &Item<'_>, url: &SecretString) -> Option<Address> {
         item.complain("the password seems to have a character in it that ends the host's part".to_owned(), Some(help));
         return None;
     }
-    Address::parse(url)
+    Address::parse_in(url, item.reader.environment())
         .inspect_err(|error| item.complain(format!("`{}` is not usable", item.path), Some(error.to_string())))
         .ok()
 }

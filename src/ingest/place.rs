@@ -7,14 +7,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::IngestError;
-use super::assemble::Assembler;
 use super::copies::{Added, Copies};
 use super::flow::{Flow, Report};
 use crate::capture::CaptureError;
 use crate::capture::catalog::{self, Table};
 use crate::capture::snapshot::window::Verdict;
 use crate::capture::snapshot::{Chunk, Refusal, Request, Ticket, Work};
-use crate::event::{Lsn, Op, Relation, Timestamp};
+use crate::event::{Lsn, Op, Relation, Timestamp, Transaction};
 use crate::log::{Entry, LogWriter, TableSnapshot};
 
 /// How long the stream may take to pass a chunk on its own.
@@ -47,22 +46,21 @@ pub(super) struct Begin<'a> {
     pub(super) reason: &'a str,
     /// The table as it is now.
     pub(super) relation: &'a Arc<Relation>,
-    pub(super) now: Timestamp,
     /// What was confirmable before.
     pub(super) confirmable: Lsn,
 }
 
 impl Begin<'_> {
     /// Appends it, from the second copy on with the event that tells of it. Nobody may act on it before it is durable; a crash
-    /// before that forgets it whole. Returns how many events it took.
+    /// before that forgets it whole. `unit` is where it is placed; returns how many events it took there.
     pub(super) fn append(
         self,
         copies: &mut Copies,
-        assembler: &mut Assembler,
+        unit: &Transaction,
         writer: &mut impl LogWriter,
     ) -> Result<u64, IngestError> {
         tracing::info!(table = %self.table.name, reason = self.reason, "the table is copied from here on");
-        writer.append(Entry::Begin(&assembler.chunk_unit(self.now)))?;
+        writer.append(Entry::Begin(unit))?;
         let record = copies.begin(self.table, self.reason, writer.next_offset());
         let mut events = 0;
         if record.generation > 1 {
@@ -71,7 +69,6 @@ impl Begin<'_> {
         }
         writer.append(Entry::Snapshot(record))?;
         writer.append(Entry::Commit { end_lsn: self.confirmable })?;
-        assembler.chunk_placed(events);
         Ok(events)
     }
 }
@@ -146,7 +143,7 @@ impl<W: LogWriter> Flow<'_, W> {
 
     /// Puts waiting chunks into the log, if the stream stands between two transactions and behind all they saw.
     pub(super) fn place_chunks(&mut self) -> Result<(), IngestError> {
-        if self.assembler.in_transaction() {
+        if self.transactions.in_transaction() {
             return Ok(());
         }
         let passed = self.passed;
@@ -174,7 +171,7 @@ impl<W: LogWriter> Flow<'_, W> {
 
     fn append_chunk(&mut self, chunk: &Chunk) -> Result<(), IngestError> {
         let relation = &chunk.target.published.relation;
-        self.writer.append(Entry::Begin(&self.assembler.chunk_unit(chunk.taken_at)))?;
+        self.writer.append(Entry::Begin(&self.transactions.chunk_unit(chunk.taken_at)))?;
         let mut kept = 0;
         if self.window.is_untouched(relation.oid) {
             for body in chunk.rows.bodies() {
@@ -209,7 +206,7 @@ impl<W: LogWriter> Flow<'_, W> {
     /// A copy that is complete without another chunk.
     fn append_complete(&mut self, oid: u32) -> Result<(), IngestError> {
         let Some(record) = self.copies.record(oid).cloned() else { return Ok(()) };
-        self.writer.append(Entry::Begin(&self.assembler.chunk_unit(self.last_time())))?;
+        self.writer.append(Entry::Begin(&self.transactions.chunk_unit(self.last_time())))?;
         let mut events = 0;
         if record.generation > 1
             && let Some(relation) = self.relations.get(&oid)
@@ -225,7 +222,7 @@ impl<W: LogWriter> Flow<'_, W> {
     fn append_gone(&mut self, oid: u32) -> Result<(), IngestError> {
         let Some(table) = self.copies.table(oid) else { return Ok(()) };
         tracing::warn!(table = %table.name, "the table is gone; its copy ends");
-        self.writer.append(Entry::Begin(&self.assembler.chunk_unit(self.last_time())))?;
+        self.writer.append(Entry::Begin(&self.transactions.chunk_unit(self.last_time())))?;
         let mut events = 0;
         if let Some(relation) = self.relations.get(&oid) {
             let begun = self.writer.next_offset();
@@ -244,7 +241,7 @@ impl<W: LogWriter> Flow<'_, W> {
     /// Closes a unit that stands between two transactions, and remembers whom to tell when it is durable.
     fn end_unit(&mut self, events: u64, oid: u32) -> Result<(), IngestError> {
         self.writer.append(Entry::Commit { end_lsn: self.logged })?;
-        self.assembler.chunk_placed(events);
+        self.transactions.chunk_placed(events);
         self.unit_ended(events, oid);
         Ok(())
     }
@@ -258,7 +255,7 @@ impl<W: LogWriter> Flow<'_, W> {
 
     /// Begins the copies that were asked for, if the stream stands between two transactions.
     pub(super) async fn begin_copies(&mut self) -> Result<(), IngestError> {
-        while !self.assembler.in_transaction()
+        while !self.transactions.in_transaction()
             && let Some(Beginning { table, reason, begun }) = self.beginnings.pop_front()
         {
             match catalog::describe(&mut self.catalog, &table, &self.publication).await {
@@ -278,9 +275,10 @@ impl<W: LogWriter> Flow<'_, W> {
 
     fn append_begun(&mut self, table: Table, reason: &str, relation: Arc<Relation>) -> Result<(), IngestError> {
         let oid = table.oid;
-        let now = self.last_time();
-        let beginning = Begin { table, reason, relation: &relation, now, confirmable: self.logged };
-        let events = beginning.append(self.copies, &mut self.assembler, self.writer)?;
+        let unit = self.transactions.chunk_unit(self.last_time());
+        let beginning = Begin { table, reason, relation: &relation, confirmable: self.logged };
+        let events = beginning.append(self.copies, &unit, self.writer)?;
+        self.transactions.chunk_placed(events);
         self.window.begin_again(oid);
         self.relations.insert(oid, relation);
         self.unit_ended(events, oid);

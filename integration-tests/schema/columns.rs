@@ -1,5 +1,7 @@
 //! Columns that come, go and change.
 
+use serde_json::Value;
+
 use serde_json::{Value, json};
 
 use super::World;
@@ -161,9 +163,10 @@ async fn published_generated_columns_of_postgres_18_are_documents_columns() {
     world.postgres.psql("ALTER TABLE t REPLICA IDENTITY FULL");
     let refused = world.postgres.try_psql("UPDATE t SET a = 9 WHERE id = 1").expect_err("the server refuses it");
     assert!(refused.contains("generated"), "{refused}");
-    let finding = world.finding(Some("source.identity"), "g of table public.t").await;
-    assert_eq!(
-        (finding["state"].as_str(), finding["state_code"].as_str()),
-        (Some("degraded"), Some("source.identity"))
-    );
+    world.finding(Some("source.identity"), "g of table public.t").await;
+    let degraded = |status: &Value| {
+        let shop = &status["sources"]["shop"];
+        shop["state"] == "degraded" && shop["code"] == "source.identity"
+    };
+    world.walbridge.wait_for(super::PATIENCE, degraded).await;
 }

@@ -87,7 +87,7 @@ async fn rows_hidden_from_the_role_while_running_raise_an_alarm() {
     world.postgres.psql(
         "CREATE ROLE bridge LOGIN REPLICATION; GRANT SELECT ON ALL TABLES IN SCHEMA public TO bridge; GRANT CREATE ON DATABASE postgres TO bridge",
     );
-    let url = world.postgres.url().replace("postgres://postgres@", "postgres://bridge@");
+    let url = world.postgres.superuser_url().replace("postgres://postgres@", "postgres://bridge@");
     world.configure_url(&url);
     world.walbridge.start_again();
     world.caught_up().await;

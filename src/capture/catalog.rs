@@ -192,9 +192,9 @@ pub async fn describe(
 /// The query failed.
 pub async fn why_without_key(connection: &mut Connection, table: &Table) -> Result<String, CaptureError> {
     let sql = format!(
-        "SELECT string_agg(quote_ident(i.indexrelid::regclass::text), ', ') FILTER (WHERE i.indisprimary AND NOT i.indimmediate), \
-         string_agg(quote_ident(i.indexrelid::regclass::text), ', ') FILTER (WHERE i.indisreplident AND NOT i.indimmediate) \
-         FROM pg_index i WHERE i.indrelid = {}",
+        "SELECT string_agg(quote_ident(n.relname), ', ') FILTER (WHERE i.indisprimary AND NOT i.indimmediate), \
+         string_agg(quote_ident(n.relname), ', ') FILTER (WHERE i.indisreplident AND NOT i.indimmediate) \
+         FROM pg_index i JOIN pg_class n ON n.oid = i.indexrelid WHERE i.indrelid = {}",
         table.oid
     );
     let rows = connection.query("looking for the primary key", &sql).await?;

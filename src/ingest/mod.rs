@@ -47,7 +47,7 @@ pub(crate) use self::prepare::preflight;
 use self::prepare::{Preparation, Prepared};
 use self::report::{show, status_of};
 pub use self::source::{OnBreak, OnSchemaChange, OnTableDrop, OnTruncate, Source};
-use self::watch::{Hints, Watcher};
+use self::watch::{Hints, News, Watcher};
 use crate::capture::catalog::Table;
 use crate::capture::feedback::Feedback;
 use crate::capture::snapshot::window::Windows;
@@ -259,18 +259,7 @@ impl<W: LogWriter> Ingest<W> {
         tracing::info!(source = %self.source.name, slot = %self.source.slot, from = %prepared.from, values, "streaming");
         let (to_loop, requests) = mpsc::channel(16);
         let _workers = self.start_copies(&prepared, &to_loop);
-        let (to_flow, news) = mpsc::channel(1);
-        let hints = Arc::new(Hints::default());
-        let watcher = Watcher {
-            source: self.source.clone(),
-            address: prepared.address.clone(),
-            board: self.board.clone(),
-            memory: self.memory.clone(),
-            hints: hints.clone(),
-            news: to_flow,
-            copies: to_loop.clone(),
-        };
-        let _watcher = watcher.start();
+        let (_watcher, news, hints) = self.start_watcher(&prepared, &to_loop);
         let (board, name, now) = (self.board.clone(), self.source.name.clone(), Instant::now());
         let mut flow = Flow {
             stream: prepared.stream,
@@ -314,6 +303,26 @@ impl<W: LogWriter> Ingest<W> {
         self.types = flow.types;
         let (stream, binary) = (flow.stream, flow.binary);
         self.end_session(stream, binary, outcome).await
+    }
+
+    /// Watches the tables' definitions until the handle is dropped.
+    fn start_watcher(
+        &self,
+        prepared: &Prepared,
+        to_loop: &mpsc::Sender<Request>,
+    ) -> (AbortOnDropHandle<()>, mpsc::Receiver<News>, Arc<Hints>) {
+        let (to_flow, news) = mpsc::channel(1);
+        let hints = Arc::new(Hints::default());
+        let watcher = Watcher {
+            source: self.source.clone(),
+            address: prepared.address.clone(),
+            board: self.board.clone(),
+            memory: self.memory.clone(),
+            hints: hints.clone(),
+            news: to_flow,
+            copies: to_loop.clone(),
+        };
+        (watcher.start(), news, hints)
     }
 
     /// Says goodbye where that is of use.

@@ -1,7 +1,5 @@
 //! Columns that come, go and change.
 
-use serde_json::Value;
-
 use serde_json::{Value, json};
 
 use super::World;

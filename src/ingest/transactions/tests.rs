@@ -7,6 +7,7 @@ use bytes::Bytes;
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
 
+use super::super::OnTruncate;
 use super::super::assemble::Wanted;
 use super::*;
 use crate::decode::tuple;
@@ -91,7 +92,7 @@ impl World {
 
     fn act(&mut self, step: Step) -> Result<(), IngestError> {
         match step {
-            Step::Done => {}
+            Step::Done | Step::Announced => {}
             Step::Committed { end_lsn, events: 0 } => self.passed.push(end_lsn),
             Step::Committed { .. } => {}
             Step::Describe(relation) => self.transactions.learn(relation),
@@ -122,10 +123,15 @@ impl World {
 }
 
 fn stream(directory: &std::path::Path, last: u64, foreign: bool) -> Transactions {
-    let wanted = Wanted { tables: Arc::new(|_| true), messages: Arc::new(|prefix| prefix != "unwanted"), foreign };
+    let wanted = Wanted {
+        tables: Arc::new(|_| true),
+        messages: Arc::new(|prefix| prefix != "unwanted"),
+        foreign,
+        on_truncate: OnTruncate::Apply,
+    };
     let last = Position { epoch: 1, commit_lsn: Lsn::new(last), ordinal: 0 };
     let spill = Spill::open(&directory.join("spill"), 1, Lsn::new(last.commit_lsn.get() + 1)).expect("a directory");
-    Transactions::new(Assembler::new(1, last, wanted), spill)
+    Transactions::new(Assembler::new(1, last, wanted, Relations::new([7].into())), spill)
 }
 
 fn frame(letter: u8, parts: &[&[u8]]) -> Vec<u8> {
@@ -381,6 +387,7 @@ fn a_huge_transaction_is_written_in_turns_and_no_place_lies_inside_it() {
     let end = loop {
         assert!(transactions.is_replaying() && transactions.in_transaction(), "turn {turns}");
         match transactions.replay_some(windows, log).expect("readable") {
+            Step::Announced => {}
             Step::Done => turns += 1,
             Step::Committed { end_lsn, events } => break (end_lsn, events),
             other => panic!("{other:?}"),

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::Pages;
 use super::guard::Access;
 use crate::event::{Lsn, Offset, Position, Timestamp};
-use crate::status::{SinkStatus, SourceStatus, State, Status};
+use crate::status::{Finding, SinkStatus, SourceStatus, State, Status};
 
 /// The whole answer of `/api/status`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -71,6 +71,22 @@ pub struct SourceView {
     pub events: u64,
     /// The copy of existing rows.
     pub snapshot: SnapshotView,
+    /// What was found out about its tables: what is wrong, as long as it is, then what happened lately.
+    #[serde(default)]
+    pub findings: Vec<FindingView>,
+}
+
+/// Something found out about a source's tables.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FindingView {
+    /// See [`crate::status::Code`]; `null` if nothing is wrong.
+    pub code: Option<String>,
+    /// The table, if it is about one.
+    pub table: Option<String>,
+    /// Cause and remedy, for people.
+    pub message: String,
+    /// When it was found.
+    pub since: String,
 }
 
 /// What goes well and will not for long.
@@ -176,6 +192,18 @@ impl SourceView {
                 // An estimate may be older than the rows.
                 rows_estimate: sum(|table| table.rows_estimate.unwrap_or_default().max(table.rows)),
             },
+            findings: source.findings.iter().map(FindingView::of).collect(),
+        }
+    }
+}
+
+impl FindingView {
+    fn of(finding: &Finding) -> Self {
+        FindingView {
+            code: finding.code.map(|code| code.to_string()),
+            table: finding.table.clone(),
+            message: finding.message.clone(),
+            since: finding.since.to_string(),
         }
     }
 }

@@ -16,6 +16,7 @@ mod config_secrets;
 mod contract;
 mod decode_golden;
 mod decode_values;
+mod history;
 mod log_recovery;
 mod log_retention;
 #[path = "../demo/network/mod.rs"]
@@ -24,7 +25,10 @@ mod network;
 mod pipeline;
 mod pipeline_kill;
 mod pipeline_life;
+mod schema;
+mod servers;
 mod setup;
+mod shop;
 mod sinks;
 mod sinks_file;
 mod sinks_rows;

@@ -2,6 +2,7 @@
 //! replayed into tables that must equal what `SELECT` says.
 
 mod connect;
+mod hosts;
 mod resume;
 mod snapshot;
 
@@ -16,7 +17,9 @@ use walbridge::capture::address::Address;
 use walbridge::capture::connection::{Connection, Purpose};
 use walbridge::capture::setup::{Plan, statements};
 use walbridge::event::{Cell, Change, Event, Offset, Relation, Row};
-use walbridge::ingest::{Halt, Ingest, Source};
+use walbridge::ingest::{
+    CATALOG_FILE_NAME, Halt, Ingest, OnBreak, OnSchemaChange, OnTableDrop, OnTruncate, OverBudget, Source,
+};
 use walbridge::log::embedded::{self, Log, Options};
 use walbridge::log::{Limit, LogError};
 use walbridge::status::{Board, SourceStatus};
@@ -49,12 +52,22 @@ impl Capture {
             slot: "walbridge_test".to_owned(),
             publication: "walbridge_test".to_owned(),
             snapshot: true,
+            whole_rows: false,
+            on_schema_change: OnSchemaChange::Follow,
+            on_table_drop: OnTableDrop::Clear,
+            on_truncate: OnTruncate::Apply,
+            watch_interval: Duration::from_millis(200),
+            catalog_file: directory.join(CATALOG_FILE_NAME),
             snapshot_workers: 2,
             snapshot_rate: None,
             messages: Some(Arc::new(|_| true)),
             foreign: true,
             two_phase: false,
             binary: true,
+            failover: None,
+            on_break: OnBreak::Halt,
+            wal_budget: None,
+            on_wal_budget: OverBudget::Warn,
         });
         let plan = role::administrator_of(url).map(|administrator| (administrator, source.clone()));
         // A process that another test starts has all our locks for the moment between fork and exec.

@@ -31,15 +31,19 @@ impl Walbridge {
 
     /// The same, with environment variables.
     pub(crate) fn start_with(config: &str, environment: &[(&str, &str)]) -> Walbridge {
-        let mut walbridge = Walbridge::new(environment);
-        walbridge.configure(config);
+        let mut walbridge = Walbridge::configured_with(config, environment);
         walbridge.start_again();
         walbridge
     }
 
     /// Configured, and not started yet.
     pub(crate) fn configured(config: &str) -> Walbridge {
-        let mut walbridge = Walbridge::new(&[]);
+        Walbridge::configured_with(config, &[])
+    }
+
+    /// The same, with environment variables.
+    pub(crate) fn configured_with(config: &str, environment: &[(&str, &str)]) -> Walbridge {
+        let mut walbridge = Walbridge::new(environment);
         walbridge.configure(config);
         walbridge
     }

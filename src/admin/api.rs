@@ -9,10 +9,10 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::Shared;
+use super::Pages;
 use super::guard::Access;
 use crate::event::{Lsn, Offset, Position, Timestamp};
-use crate::status::{SinkStatus, SourceStatus, State, Status};
+use crate::status::{Finding, SinkStatus, SourceStatus, State, Status};
 
 /// The whole answer of `/api/status`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -56,6 +56,14 @@ pub struct SourceView {
     pub retained_bytes: u64,
     /// `pg_replication_slots.wal_status`.
     pub wal_status: Option<String>,
+    /// How much WAL the server may keep for the slot, if there is a limit.
+    pub wal_budget_bytes: Option<u64>,
+    /// What goes well and will not for long.
+    pub warning: Option<WarningView>,
+    /// The stretch of history it is in; rises when history was broken, or followed to a promoted standby.
+    pub epoch: u32,
+    /// What was decided last about its history.
+    pub decision: Option<String>,
     /// In which form the stream carries values: `binary` or `text`; empty before the first stream.
     #[serde(default)]
     pub values: String,
@@ -63,6 +71,31 @@ pub struct SourceView {
     pub events: u64,
     /// The copy of existing rows.
     pub snapshot: SnapshotView,
+    /// What was found out about its tables: what is wrong, as long as it is, then what happened lately.
+    #[serde(default)]
+    pub findings: Vec<FindingView>,
+}
+
+/// Something found out about a source's tables.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FindingView {
+    /// See [`crate::status::Code`]; `null` if nothing is wrong.
+    pub code: Option<String>,
+    /// The table, if it is about one.
+    pub table: Option<String>,
+    /// Cause and remedy, for people.
+    pub message: String,
+    /// When it was found.
+    pub since: String,
+}
+
+/// What goes well and will not for long.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WarningView {
+    /// See [`crate::status::Code`].
+    pub code: String,
+    /// Why, and what to do, for people.
+    pub message: String,
 }
 
 /// How far the copy of existing rows has come.
@@ -143,6 +176,13 @@ impl SourceView {
             lag_bytes: source.lag_bytes(),
             retained_bytes: source.retained_bytes(),
             wal_status: source.wal_status.clone(),
+            wal_budget_bytes: source.wal_budget_bytes,
+            warning: source
+                .warning
+                .as_ref()
+                .map(|(code, message)| WarningView { code: code.to_string(), message: message.clone() }),
+            epoch: source.epoch,
+            decision: source.decision.clone(),
             values: source.values.to_owned(),
             events: source.events,
             snapshot: SnapshotView {
@@ -152,6 +192,18 @@ impl SourceView {
                 // An estimate may be older than the rows.
                 rows_estimate: sum(|table| table.rows_estimate.unwrap_or_default().max(table.rows)),
             },
+            findings: source.findings.iter().map(FindingView::of).collect(),
+        }
+    }
+}
+
+impl FindingView {
+    fn of(finding: &Finding) -> Self {
+        FindingView {
+            code: finding.code.map(|code| code.to_string()),
+            table: finding.table.clone(),
+            message: finding.message.clone(),
+            since: finding.since.to_string(),
         }
     }
 }
@@ -259,7 +311,7 @@ pub(super) async fn healthz() -> &'static str {
 }
 
 pub(super) async fn readyz(
-    axum::extract::State(shared): axum::extract::State<Shared>,
+    axum::extract::State(shared): axum::extract::State<Pages>,
     Extension(access): Extension<Access>,
 ) -> Response {
     let status = shared.board.read();
@@ -274,7 +326,7 @@ pub(super) async fn readyz(
     (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", reasons.join("\n"))).into_response()
 }
 
-pub(super) async fn status(axum::extract::State(shared): axum::extract::State<Shared>) -> Response {
+pub(super) async fn status(axum::extract::State(shared): axum::extract::State<Pages>) -> Response {
     let view = StatusView::of(&shared.board.read(), Timestamp::now());
     match serde_json::to_string_pretty(&view) {
         Ok(text) => json_text(text).into_response(),

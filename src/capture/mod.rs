@@ -14,6 +14,7 @@ pub mod pace;
 mod password;
 pub mod publication;
 pub mod readback;
+pub mod schema;
 pub mod setup;
 pub mod slot;
 pub mod snapshot;
@@ -21,5 +22,6 @@ pub mod stream;
 mod tls;
 mod transport;
 pub mod types;
+mod url;
 
 pub use error::{CaptureError, ServerError};

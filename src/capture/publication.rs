@@ -14,6 +14,12 @@ pub fn quoted(name: &TableName) -> String {
     format!("{}.{}", escape_identifier(&name.schema), escape_identifier(&name.table))
 }
 
+/// A publication's name, quoted for SQL.
+#[must_use]
+pub fn quoted_name(publication: &str) -> String {
+    escape_identifier(publication)
+}
+
 /// The statement that makes the publication.
 #[must_use]
 pub fn create_statement(publication: &str, tables: &[TableName]) -> String {
@@ -22,6 +28,35 @@ pub fn create_statement(publication: &str, tables: &[TableName]) -> String {
         "CREATE PUBLICATION {} FOR TABLE {list} WITH (publish_via_partition_root = true)",
         escape_identifier(publication)
     )
+}
+
+/// What says of a publication, in its comment, that walbridge may remove it.
+pub const MARK: &str = "made by walbridge";
+
+/// The statement that says so.
+#[must_use]
+pub fn mark_statement(publication: &str) -> String {
+    format!("COMMENT ON PUBLICATION {} IS {}", escape_identifier(publication), escape_literal(MARK))
+}
+
+/// The statement that removes it.
+#[must_use]
+pub fn drop_statement(publication: &str) -> String {
+    format!("DROP PUBLICATION {}", escape_identifier(publication))
+}
+
+/// Whether the publication is there and bears the mark; `None` if it is not there.
+///
+/// # Errors
+/// The query failed.
+pub async fn is_ours(connection: &mut Connection, publication: &str) -> Result<Option<bool>, CaptureError> {
+    let sql = format!(
+        "SELECT coalesce(obj_description(oid, 'pg_publication'), '') = {} FROM pg_publication WHERE pubname = {}",
+        escape_literal(MARK),
+        escape_literal(publication)
+    );
+    let rows = connection.query("looking for the publication", &sql).await?;
+    Ok(rows.first().map(|row| text(row, 0).as_deref() == Some("t")))
 }
 
 /// Whether there is a publication of this name.
@@ -47,7 +82,8 @@ pub async fn ensure(connection: &mut Connection, publication: &str, tables: &[Ta
     match rows.first() {
         None => {
             let sql = create_statement(publication, tables);
-            return change(connection, publication, "does not exist", &sql).await;
+            change(connection, publication, "does not exist", &sql).await?;
+            return change(connection, publication, "is not marked", &mark_statement(publication)).await;
         }
         Some(row) if text(row, 0).as_deref() != Some("t") => {
             return Err(CaptureError::halt(
@@ -62,20 +98,29 @@ pub async fn ensure(connection: &mut Connection, publication: &str, tables: &[Ta
     if missing.is_empty() {
         return Ok(());
     }
-    let lacks = format!("lacks {}", missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
-    let list = missing.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
-    change(connection, publication, &lacks, &format!("ALTER PUBLICATION {identifier} ADD TABLE {list}")).await
+    add(connection, publication, &missing).await
+}
+
+/// Has the publication send these tables too.
+///
+/// # Errors
+/// This role may not change it: the error holds the SQL for one who may.
+pub async fn add(connection: &mut Connection, publication: &str, tables: &[TableName]) -> Result<(), CaptureError> {
+    let lacks = format!("lacks {}", tables.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
+    let list = tables.iter().map(quoted).collect::<Vec<_>>().join(", ");
+    let sql = format!("ALTER PUBLICATION {} ADD TABLE {list}", escape_identifier(publication));
+    change(connection, publication, &lacks, &sql).await
 }
 
 /// Those of the tables that the publication does not send.
 ///
 /// # Errors
 /// The query failed.
-pub async fn missing_tables<'a>(
+pub async fn missing_tables(
     connection: &mut Connection,
     publication: &str,
-    tables: &'a [TableName],
-) -> Result<Vec<&'a TableName>, CaptureError> {
+    tables: &[TableName],
+) -> Result<Vec<TableName>, CaptureError> {
     let sql = format!(
         "SELECT schemaname, tablename FROM pg_publication_tables WHERE pubname = {}",
         escape_literal(publication)
@@ -83,7 +128,7 @@ pub async fn missing_tables<'a>(
     let rows = connection.query("listing the publication's tables", &sql).await?;
     let published: std::collections::HashSet<TableName> =
         rows.iter().filter_map(|row| Some(TableName { schema: text(row, 0)?, table: text(row, 1)? })).collect();
-    Ok(tables.iter().filter(|name| !published.contains(name)).collect())
+    Ok(tables.iter().filter(|name| !published.contains(*name)).cloned().collect())
 }
 
 async fn change(connection: &mut Connection, publication: &str, state: &str, sql: &str) -> Result<(), CaptureError> {

@@ -1,14 +1,16 @@
 //! `[sources.NAME]`: a PostgreSQL database and which of its tables.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::key::{Describe, Key, Section};
 use super::messages::Messages;
 use super::pattern::TablePatterns;
+use super::policy::{Failover, OnHistoryBreak, OnSchemaChange, OnTableDrop, OnTruncate, OnWalBudget, TablesWithoutKey};
 use super::reader::Item;
-use super::value::{Bytes, Choice, Count, Limit, Patterns};
+use super::value::{Bytes, Choice, Count, Limit, Patterns, Positive};
 use crate::capture::address::Address;
 
 /// A database to capture.
@@ -26,12 +28,30 @@ pub struct Source {
     pub publication: String,
     /// Whether existing rows are copied.
     pub snapshot: SnapshotMode,
+    /// What happens to tables without a primary key.
+    pub tables_without_key: TablesWithoutKey,
+    /// What happens when a table's definition changes.
+    pub on_schema_change: OnSchemaChange,
+    /// What happens to the documents of a table that is gone.
+    pub on_table_drop: OnTableDrop,
+    /// What happens when a table is truncated.
+    pub truncate: OnTruncate,
+    /// How often the catalog is looked at for changed definitions.
+    pub watch_interval: Duration,
     /// How many workers copy them.
     pub snapshot_workers: usize,
     /// How many bytes a second they may read.
     pub snapshot_rate: Option<u64>,
     /// In which form values are asked for.
     pub values: Values,
+    /// Whether copies of the slot are kept on standbys.
+    pub failover: Failover,
+    /// What a break of its history is answered with.
+    pub on_history_break: OnHistoryBreak,
+    /// How much WAL the server may keep for the slot.
+    pub wal_budget: Option<u64>,
+    /// And if it keeps more.
+    pub on_wal_budget: OnWalBudget,
     /// Which logical messages become events.
     pub messages: Messages,
     /// Whether transactions that came to the database by replication become events.
@@ -152,6 +172,61 @@ static SNAPSHOT_RATE: Key<Limit<Bytes>> = Key::default(
     "How many bytes a second they may copy together, on average.",
 );
 
+static TABLES_WITHOUT_KEY: Key<TablesWithoutKey> = Key::default(
+    "tables_without_key",
+    "\"refuse\"",
+    "\"full\"",
+    "What to do with tables that have no primary key: `refuse` to start, naming them, or with `full` take the whole row as the key, for which they need `REPLICA IDENTITY FULL`.",
+);
+static ON_SCHEMA_CHANGE: Key<OnSchemaChange> = Key::default(
+    "on_schema_change",
+    "\"follow\"",
+    "\"halt\"",
+    "What to do when a table is redefined: `follow`, copying it again where no event tells what became of its rows, or `halt`.",
+);
+static ON_TABLE_DROP: Key<OnTableDrop> = Key::default(
+    "on_table_drop",
+    "\"clear\"",
+    "\"keep\"",
+    "What becomes of the documents of a table that was dropped, or renamed to something that `tables` does not mean: `clear` removes them, `keep` leaves them.",
+);
+static TRUNCATE: Key<OnTruncate> = Key::default(
+    "truncate",
+    "\"apply\"",
+    "\"ignore\"",
+    "What to do when a table is truncated: `apply` removes its documents, `ignore` leaves them and tells no sink, `halt` stops the source before it.",
+);
+static WATCH_INTERVAL: Key<Positive> = Key::default(
+    "watch_interval",
+    "\"2s\"",
+    "\"10s\"",
+    "How often the catalog is looked at for what the stream does not tell: rewritten tables, partitions, the publication. Looks that take long come less often.",
+);
+static FAILOVER: Key<Failover> = Key::default(
+    "failover",
+    "\"auto\"",
+    "\"never\"",
+    "Whether the slot is made a failover slot, of which standbys keep copies: `auto` where the server can (PostgreSQL 17 and newer), `never` not.",
+);
+static ON_HISTORY_BREAK: Key<OnHistoryBreak> = Key::default(
+    "on_history_break",
+    "\"halt\"",
+    "\"copy_again\"",
+    "What happens when changes are proved to be lost to the stream, or the server's history is another: `halt` until an operator decides, or `copy_again`: all tables are copied, and what is gone is removed from the sinks.",
+);
+static WAL_BUDGET: Key<Limit<Bytes>> = Key::default(
+    "wal_budget",
+    "\"unlimited\"",
+    "\"10GiB\"",
+    "How much WAL the server may keep for the slot. From half of it on, `walbridge status` says why it is kept.",
+);
+static ON_WAL_BUDGET: Key<OnWalBudget> = Key::default(
+    "on_wal_budget",
+    "\"warn\"",
+    "\"protect_source\"",
+    "What happens beyond `wal_budget`: `warn`, and nothing else; `protect_source` drops the slot, so that the server's disk does not fill, and the source halts; `protect_data` keeps the slot and says so loudly.",
+);
+
 pub(super) static KEYS: &[&dyn Describe] = &[
     &URL,
     &PASSWORD_FILE,
@@ -159,9 +234,18 @@ pub(super) static KEYS: &[&dyn Describe] = &[
     &SLOT,
     &PUBLICATION,
     &SNAPSHOT,
+    &TABLES_WITHOUT_KEY,
+    &ON_SCHEMA_CHANGE,
+    &ON_TABLE_DROP,
+    &TRUNCATE,
+    &WATCH_INTERVAL,
     &SNAPSHOT_WORKERS,
     &SNAPSHOT_RATE,
     &VALUES,
+    &FAILOVER,
+    &ON_HISTORY_BREAK,
+    &WAL_BUDGET,
+    &ON_WAL_BUDGET,
     &MESSAGES,
     &ORIGIN,
     &TWO_PHASE,
@@ -183,9 +267,24 @@ pub(super) fn read(name: &str, section: &Section<'_>) -> Option<Source> {
     let password_file = section.get(&PASSWORD_FILE);
     let tables = section.get(&TABLES);
     let snapshot = section.get(&SNAPSHOT);
+    let policies = (
+        section.get(&TABLES_WITHOUT_KEY),
+        section.get(&ON_SCHEMA_CHANGE),
+        section.get(&ON_TABLE_DROP),
+        section.get(&TRUNCATE),
+        section.get(&WATCH_INTERVAL),
+    );
     let snapshot_workers = section.get(&SNAPSHOT_WORKERS);
     let snapshot_rate = section.get(&SNAPSHOT_RATE);
     let values = section.get(&VALUES);
+    let (failover, on_history_break) = (section.get(&FAILOVER), section.get(&ON_HISTORY_BREAK));
+    let (wal_budget, on_wal_budget) = (section.get(&WAL_BUDGET), section.get(&ON_WAL_BUDGET));
+    if snapshot == Some(SnapshotMode::Never) && on_history_break == Some(OnHistoryBreak::CopyAgain) {
+        section.complain(
+            "on_history_break = \"copy_again\" cannot be with snapshot = \"never\": nothing is ever copied".to_owned(),
+            "take one of the two out".to_owned(),
+        );
+    }
     let (messages, origin, two_phase) = (section.get(&MESSAGES), section.get(&ORIGIN), section.get(&TWO_PHASE));
     let default_name = format!("walbridge_{}", name.replace('-', "_"));
     let slot = server_name(section, &SLOT, &default_name, is_slot_name, "1 to 63 lower-case letters, digits and _");
@@ -208,9 +307,18 @@ pub(super) fn read(name: &str, section: &Section<'_>) -> Option<Source> {
         slot: slot?,
         publication: publication?,
         snapshot: snapshot?,
+        tables_without_key: policies.0?,
+        on_schema_change: policies.1?,
+        on_table_drop: policies.2?,
+        truncate: policies.3?,
+        watch_interval: policies.4?.0,
         snapshot_workers: snapshot_workers?.0,
         snapshot_rate: snapshot_rate?.0.map(|bytes| bytes.0),
         values: values?,
+        failover: failover?,
+        on_history_break: on_history_break?,
+        wal_budget: wal_budget?.0.map(|bytes| bytes.0),
+        on_wal_budget: on_wal_budget?,
         messages: messages?,
         origin: origin?,
         two_phase: two_phase?,
@@ -262,7 +370,7 @@ fn parse_url(item: &Item<'_>, url: &SecretString) -> Option<Address> {
         item.complain("the password seems to have a character in it that ends the host's part".to_owned(), Some(help));
         return None;
     }
-    Address::parse(url)
+    Address::parse_in(url, item.reader.environment())
         .inspect_err(|error| item.complain(format!("`{}` is not usable", item.path), Some(error.to_string())))
         .ok()
 }

@@ -7,11 +7,12 @@
 //! A logical message outside any transaction is a unit of its own, at its record's LSN. It is sent as soon as it is decoded, as
 //! a transaction is when its commit is, so both come in the order of the WAL and one order holds for both.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::IngestError;
+use super::relations::Relations;
 use super::spill::Settling;
+use super::versions::Versions;
+use super::{IngestError, OnTruncate};
 use crate::capture::CaptureError;
 use crate::capture::snapshot::window::Windows;
 use crate::decode::message::{Begin, Commit, LogicalMessage, Message, Origin, Relation as Announced, Truncate};
@@ -21,6 +22,7 @@ use crate::event::{
     Transaction,
 };
 use crate::log::Entry;
+use crate::status::Code;
 
 /// Where the entries go.
 pub(super) trait Append {
@@ -36,6 +38,8 @@ pub(super) struct Wanted {
     pub(super) messages: MessageFilter,
     /// Transactions that came to the source by replication.
     pub(super) foreign: bool,
+    /// Truncates.
+    pub(super) on_truncate: OnTruncate,
 }
 
 /// The state of one stream.
@@ -43,7 +47,8 @@ pub(super) struct Assembler {
     epoch: u32,
     /// The last event in the log, or just before the first possible one.
     last: Position,
-    relations: HashMap<u32, Option<Arc<Relation>>>,
+    pub(super) versions: Versions,
+    relations: Relations,
     wanted: Wanted,
     open: Option<Open>,
 }
@@ -71,8 +76,10 @@ pub(super) enum Step {
     Done,
     /// A transaction ended before this LSN. If it has any events in the log, this LSN is confirmable once they are durable.
     Committed { end_lsn: Lsn, events: u64 },
+    /// A table was announced, perhaps because its definition changed.
+    Announced,
     /// A table was announced that needs the catalog; give the completed relation to [`Assembler::learn`] before the next
-    /// message.
+    /// message, or its rows are left out.
     Describe(Relation),
     /// A transaction was prepared before this LSN. It must be durable, and [`super::transactions::Transactions::settled`] told so,
     /// before the next message.
@@ -81,8 +88,13 @@ pub(super) enum Step {
 
 impl Assembler {
     /// A stream that goes on behind `last`. Before an epoch's first event that is a Position just before its start.
-    pub(super) fn new(epoch: u32, last: Position, wanted: Wanted) -> Self {
-        Assembler { epoch, last, relations: HashMap::new(), wanted, open: None }
+    pub(super) fn new(epoch: u32, last: Position, wanted: Wanted, relations: Relations) -> Self {
+        Assembler { epoch, last, versions: Versions::default(), relations, wanted, open: None }
+    }
+
+    /// Which tables are left out.
+    pub(super) fn relations(&mut self) -> &mut Relations {
+        &mut self.relations
     }
 
     /// Whether the stream stands inside a transaction.
@@ -108,7 +120,7 @@ impl Assembler {
 
     /// A relation as completed from the catalog.
     pub(super) fn learn(&mut self, relation: Relation) {
-        self.relations.insert(relation.oid, Some(Arc::new(relation)));
+        self.versions.set(relation.oid, Some(Arc::new(relation)));
     }
 
     /// Takes one pgoutput message; `sent_at` is the server's clock then.
@@ -139,7 +151,10 @@ impl Assembler {
             }
             Message::Begin(begin) => self.begin(begin),
             Message::Commit(commit) => self.commit(commit, out),
-            Message::Relation(announced) => Ok(self.announce(&announced)),
+            Message::Relation(announced) => {
+                self.versions.announced(announced.oid, bytes);
+                Ok(self.announce(&announced))
+            }
             Message::Truncate(truncate) => self.truncate(&truncate, window, out),
             Message::Origin(origin) => self.origin(&origin),
             Message::Message(message) if message.transactional => self.message(&message, out),
@@ -185,10 +200,9 @@ impl Assembler {
     fn announce(&mut self, announced: &Announced<'_>) -> Step {
         let name = TableName { schema: announced.schema.to_owned(), table: announced.table.to_owned() };
         if !(self.wanted.tables)(&name) {
-            self.relations.insert(announced.oid, None);
             return Step::Done;
         }
-        let mut complete = announced.identity != ReplicaIdentity::Full;
+        let mut complete = announced.identity != ReplicaIdentity::Full && self.relations.has_captured(announced.oid);
         let mut columns = Vec::with_capacity(announced.columns.len());
         for column in &announced.columns {
             let shape = shape::builtin(column.type_oid);
@@ -200,13 +214,20 @@ impl Assembler {
                 shape: shape.unwrap_or(Shape::TEXT),
             });
         }
-        let key = (0..).zip(&announced.columns).filter(|(_, column)| column.key).map(|(index, _)| index).collect();
+        let key: Vec<usize> =
+            (0..).zip(&announced.columns).filter(|(_, column)| column.key).map(|(index, _)| index).collect();
+        complete &= !key.is_empty();
         let relation = Relation { oid: announced.oid, name, identity: announced.identity, columns, key };
         if complete {
             self.learn(relation);
-            return Step::Done;
+            return Step::Announced;
         }
         Step::Describe(relation)
+    }
+
+    /// Whether the log has the open transaction already, or is not to have it.
+    fn passes_over(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.progress == Progress::PassedOver)
     }
 
     fn truncate(
@@ -216,17 +237,24 @@ impl Assembler {
         out: &mut impl Append,
     ) -> Result<Step, IngestError> {
         for &oid in &truncate.relation_oids {
-            if let Some(relation) = self.relation(oid)? {
-                self.change(Op::Truncate, &relation, &[], window, out)?;
+            let Some(relation) = self.relation(oid)? else { continue };
+            match self.wanted.on_truncate {
+                OnTruncate::Apply => _ = self.change(Op::Truncate, &relation, &[], window, out)?,
+                OnTruncate::Ignore => {}
+                OnTruncate::Halt if self.passes_over() => {}
+                OnTruncate::Halt => return Err(truncated(&relation.name).into()),
             }
         }
         Ok(Step::Done)
     }
 
     /// The relation as last announced; `None` if nobody wants it.
-    fn relation(&self, oid: u32) -> Result<Option<Arc<Relation>>, IngestError> {
-        let known = self.relations.get(&oid);
-        known.cloned().ok_or_else(|| protocol(&format!("a change of relation {oid}, which was never announced")))
+    fn relation(&mut self, oid: u32) -> Result<Option<Arc<Relation>>, IngestError> {
+        let known = self.versions.get(oid).cloned();
+        if let Some(None) = known {
+            self.relations.left_out(oid);
+        }
+        known.ok_or_else(|| protocol(&format!("a change of relation {oid}, which was never announced")))
     }
 
     fn change(
@@ -308,6 +336,14 @@ impl Assembler {
         self.last = Position { epoch, commit_lsn, ordinal: 0 };
         Ok(Step::Committed { end_lsn, events: 1 })
     }
+}
+
+fn truncated(table: &TableName) -> CaptureError {
+    CaptureError::halt(
+        Code::SchemaUnsupported,
+        format!("table {table} was truncated, and truncate is \"halt\""),
+        "Start once with truncate = \"apply\" to empty its documents, or \"ignore\" to leave them",
+    )
 }
 
 pub(super) fn protocol(detail: &str) -> IngestError {

@@ -127,6 +127,17 @@ impl Copies {
         self.records.entry(oid).insert_entry(record).into_mut()
     }
 
+    /// A further copy of the table has begun already, and brought nothing yet.
+    pub(super) fn is_fresh(&self, oid: u32) -> bool {
+        self.records.get(&oid).is_some_and(|record| record.generation > 1 && !record.done && record.copied.is_empty())
+    }
+
+    /// The sinks have a table's rows by its name, though the log may know no copy of it: that it is another cluster's now.
+    pub(super) fn assume_copied(&mut self, table: &Table) {
+        let known = || TableSnapshot::begin(table.oid, table.name.clone(), 1, Offset(0), String::new());
+        self.records.entry(table.oid).or_insert_with(known);
+    }
+
     /// Something to do for a worker, if there is anything to be done now.
     pub(super) fn next(&mut self, windows: &mut Windows, now: Instant) -> Option<Work> {
         if !self.throttle.allows(now) {

@@ -9,12 +9,11 @@ use tokio::sync::oneshot;
 use super::IngestError;
 use super::copies::{Added, Copies};
 use super::flow::{Flow, Report};
-use super::transactions::Transactions;
 use crate::capture::CaptureError;
 use crate::capture::catalog::{self, Table};
 use crate::capture::snapshot::window::Verdict;
 use crate::capture::snapshot::{Chunk, Refusal, Request, Ticket, Work};
-use crate::event::{Lsn, Op, Relation, Timestamp};
+use crate::event::{Lsn, Op, Relation, Timestamp, Transaction};
 use crate::log::{Entry, LogWriter, TableSnapshot};
 
 /// How long the stream may take to pass a chunk on its own.
@@ -47,22 +46,21 @@ pub(super) struct Begin<'a> {
     pub(super) reason: &'a str,
     /// The table as it is now.
     pub(super) relation: &'a Arc<Relation>,
-    pub(super) now: Timestamp,
     /// What was confirmable before.
     pub(super) confirmable: Lsn,
 }
 
 impl Begin<'_> {
     /// Appends it, from the second copy on with the event that tells of it. Nobody may act on it before it is durable; a crash
-    /// before that forgets it whole. Returns how many events it took.
+    /// before that forgets it whole. `unit` is where it is placed; returns how many events it took there.
     pub(super) fn append(
         self,
         copies: &mut Copies,
-        transactions: &mut Transactions,
+        unit: &Transaction,
         writer: &mut impl LogWriter,
     ) -> Result<u64, IngestError> {
         tracing::info!(table = %self.table.name, reason = self.reason, "the table is copied from here on");
-        writer.append(Entry::Begin(&transactions.chunk_unit(self.now)))?;
+        writer.append(Entry::Begin(unit))?;
         let record = copies.begin(self.table, self.reason, writer.next_offset());
         let mut events = 0;
         if record.generation > 1 {
@@ -71,7 +69,6 @@ impl Begin<'_> {
         }
         writer.append(Entry::Snapshot(record))?;
         writer.append(Entry::Commit { end_lsn: self.confirmable })?;
-        transactions.chunk_placed(events);
         Ok(events)
     }
 }
@@ -278,9 +275,10 @@ impl<W: LogWriter> Flow<'_, W> {
 
     fn append_begun(&mut self, table: Table, reason: &str, relation: Arc<Relation>) -> Result<(), IngestError> {
         let oid = table.oid;
-        let now = self.last_time();
-        let beginning = Begin { table, reason, relation: &relation, now, confirmable: self.logged };
-        let events = beginning.append(self.copies, &mut self.transactions, self.writer)?;
+        let unit = self.transactions.chunk_unit(self.last_time());
+        let beginning = Begin { table, reason, relation: &relation, confirmable: self.logged };
+        let events = beginning.append(self.copies, &unit, self.writer)?;
+        self.transactions.chunk_placed(events);
         self.window.begin_again(oid);
         self.relations.insert(oid, relation);
         self.unit_ended(events, oid);

@@ -20,6 +20,8 @@ pub struct Setting {
     pub publication: String,
     /// The tables to capture.
     pub tables: TableFilter,
+    /// Partitions come as their root's rows.
+    pub via_root: bool,
 }
 
 /// Works until the ingest loop has gone.
@@ -60,7 +62,7 @@ async fn perform(slot: &mut Option<Connection>, setting: &Setting, work: Work) -
             if wait_for_writers && let Err(error) = survey::wait_for_writers(connection, &table).await {
                 return refused(ticket, Refusal::Failed(error));
             }
-            match survey::survey(connection, &table, &setting.publication, &setting.tables).await {
+            match survey::survey(connection, &table, &setting.publication, &setting.tables, setting.via_root).await {
                 Ok(survey) => Some(Request::Surveyed { ticket, survey }),
                 Err(why) => refused(ticket, why),
             }

@@ -7,18 +7,20 @@ mod latency;
 mod log;
 mod meter;
 mod replay;
+mod snapshot;
 #[path = "../integration-tests/support/mod.rs"]
 mod support;
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     let chosen = |name: &str| wanted.is_empty() || wanted.iter().any(|wish| wish == name);
-    let benches: [(&str, fn()); 5] = [
+    let benches: [(&str, fn()); 6] = [
         ("decode", decode::run),
         ("log", log::run),
         ("replay", replay::run),
         ("drain", drain::run),
         ("latency", latency::run),
+        ("snapshot", snapshot::run),
     ];
     for (name, run) in benches {
         if chosen(name) {

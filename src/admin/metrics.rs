@@ -22,7 +22,7 @@ const GAUGE: &str = "gauge";
 const COUNTER: &str = "counter";
 
 /// Name, type, help and value of everything that is said of a source.
-const SOURCE_METRICS: [(&str, &str, &str, Of<SourceStatus>); 9] = [
+const SOURCE_METRICS: [(&str, &str, &str, Of<SourceStatus>); 11] = [
     ("source_lag_bytes", GAUGE, "WAL the server has that is not durable here.", |s, _| float(s.lag_bytes())),
     ("source_retained_wal_bytes", GAUGE, "WAL the server keeps for the slot.", |s, _| float(s.retained_bytes())),
     ("source_received_lsn_bytes", GAUGE, "The last LSN read, as a byte address.", |s, _| float(s.received_lsn.get())),
@@ -36,6 +36,15 @@ const SOURCE_METRICS: [(&str, &str, &str, Of<SourceStatus>); 9] = [
     ("source_snapshot_rows", GAUGE, "Existing rows copied.", |s, _| {
         float(s.tables.values().map(|table| table.rows).fold(0, u64::saturating_add))
     }),
+    ("source_snapshot_bytes", GAUGE, "Bytes of existing rows copied.", |s, _| {
+        float(s.tables.values().map(|table| table.bytes).fold(0, u64::saturating_add))
+    }),
+    (
+        "source_snapshot_remaining_seconds",
+        GAUGE,
+        "How long the copy will take at the speed so far; 0 if unknown.",
+        |s, _| s.tables.values().filter_map(|table| table.remaining_seconds).fold(0.0, f64::max),
+    ),
 ];
 
 /// The same for a sink.

@@ -19,7 +19,7 @@ use axum::routing::get;
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
-pub use self::api::{SinkView, SnapshotView, SourceView, StatusView};
+pub use self::api::{SinkView, SnapshotView, SourceView, StatusView, TableView};
 pub use self::search::{SearchError, SearchFuture, SearchRegistry, SearchRequest};
 
 use self::guard::Guard;

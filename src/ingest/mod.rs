@@ -301,6 +301,7 @@ impl<W: LogWriter> Ingest<W> {
             address: self.source.address.clone(),
             publication: self.source.publication.clone(),
             tables: self.source.tables.clone(),
+            binary: self.source.binary,
         };
         let runtime = self.runtime.clone().unwrap_or_else(Handle::current);
         let start = |_| AbortOnDropHandle::new(runtime.spawn(worker::run(setting.clone(), requests.clone())));

@@ -20,6 +20,8 @@ pub struct Setting {
     pub publication: String,
     /// The tables to capture.
     pub tables: TableFilter,
+    /// Ask for values in binary form where all of a table's are known.
+    pub binary: bool,
 }
 
 /// Works until the ingest loop has gone.
@@ -60,7 +62,7 @@ async fn perform(slot: &mut Option<Connection>, setting: &Setting, work: Work) -
             if wait_for_writers && let Err(error) = survey::wait_for_writers(connection, &table).await {
                 return refused(ticket, Refusal::Failed(error));
             }
-            match survey::survey(connection, &table, &setting.publication, &setting.tables).await {
+            match survey::survey(connection, &table, &setting.publication, &setting.tables, setting.binary).await {
                 Ok(survey) => Some(Request::Surveyed { ticket, survey }),
                 Err(why) => refused(ticket, why),
             }

@@ -32,4 +32,5 @@ mod sinks_tantivy;
 mod support;
 mod support_servers;
 mod tidy;
+mod transactions;
 mod values;

@@ -17,12 +17,12 @@ use walbridge::capture::connection::{Connection, Purpose};
 use walbridge::capture::setup::{Plan, statements};
 use walbridge::event::{Cell, Change, Event, Offset, Relation, Row};
 use walbridge::ingest::{Halt, Ingest, Source};
-use walbridge::log::Limit;
 use walbridge::log::embedded::{self, Log, Options};
+use walbridge::log::{Limit, LogError};
 use walbridge::status::{Board, SourceStatus};
 
 use crate::support::postgres::role;
-use crate::support::{Postgres, eventually};
+use crate::support::{Postgres, eventually, eventually_sync};
 
 /// Generous: a loaded two-core machine must not fail a test that is right.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -51,10 +51,18 @@ impl Capture {
             snapshot: true,
             snapshot_workers: 2,
             snapshot_rate: None,
+            messages: Some(Arc::new(|_| true)),
+            foreign: true,
+            two_phase: false,
             binary: true,
         });
         let plan = role::administrator_of(url).map(|administrator| (administrator, source.clone()));
-        let (writer, log, recovered) = embedded::open(directory, Options::default()).expect("the log opens");
+        // A process that another test starts has all our locks for the moment between fork and exec.
+        let (writer, log, recovered) =
+            eventually_sync(PATIENCE, || match embedded::open(directory, Options::default()) {
+                Err(LogError::Locked { path }) => Err(path),
+                opened => Ok(opened.expect("the log opens")),
+            });
         let (board, stop) = (Board::default(), CancellationToken::new());
         let ingest = Ingest::new(source, writer, recovered, board.clone());
         let stopped = stop.clone();

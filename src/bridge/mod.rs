@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::check::{Finding, check};
 pub use self::setup::{Administrator, Setup, setup};
 use crate::admin::{Admin, SearchRegistry};
-use crate::config::{self, Config, SnapshotMode, Values};
+use crate::config::{self, Config, OriginMode, SnapshotMode, Values};
 use crate::ingest::{Halt, Ingest, Source};
 use crate::log::embedded::{self, Log, Options};
 use crate::log::{LogError, Recovered};
@@ -195,6 +195,9 @@ fn resolve(source: &config::Source) -> Source {
         snapshot_workers: source.snapshot_workers,
         snapshot_rate: source.snapshot_rate,
         binary: source.values == Values::Auto,
+        messages: source.messages.filter(),
+        foreign: source.origin == OriginMode::Any,
+        two_phase: source.two_phase,
     }
 }
 

@@ -187,6 +187,7 @@ mod tests {
             restart_lsn: Some(Lsn::new(1)),
             confirmed_flush_lsn: Some(Lsn::new(confirmed)),
             wal_status: Some("reserved".into()),
+            two_phase: false,
         }
     }
 

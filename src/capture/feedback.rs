@@ -78,6 +78,11 @@ impl Feedback {
         }
     }
 
+    /// Nothing is read for a while, so the server cannot ask: let it hear from us every `interval` all the same.
+    pub fn remind_after(&mut self, interval: Duration, now: Instant) {
+        self.reply_wanted |= now.saturating_duration_since(self.last_sent) >= interval;
+    }
+
     /// What to send now, if anything.
     pub fn due(&mut self, now: Instant) -> Option<StatusUpdate> {
         let since = now.saturating_duration_since(self.last_sent);
@@ -139,6 +144,18 @@ mod tests {
         feedback.received(lsn(1));
         let update = feedback.due(start).expect("the first one is due at once");
         assert_eq!((update.received, update.durable), (lsn(100), lsn(100)));
+    }
+
+    #[test]
+    fn a_server_that_is_not_read_from_hears_of_us_all_the_same() {
+        // Assembling a huge transaction takes longer than a short wal_sender_timeout, and its questions wait unread.
+        let (start, interval) = (Instant::now(), Duration::from_millis(500));
+        let mut feedback = Feedback::new(lsn(1), start);
+        assert!(feedback.due(start).is_some());
+        feedback.remind_after(interval, start + interval / 2);
+        assert_eq!(feedback.due(start + interval / 2), None);
+        feedback.remind_after(interval, start + interval);
+        assert!(feedback.due(start + interval).is_some());
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub struct Slot {
     pub confirmed_flush_lsn: Option<Lsn>,
     /// `reserved`, `extended`, `unreserved` or `lost`.
     pub wal_status: Option<String>,
+    /// Prepared transactions are sent when they are prepared; once on, no stream can turn it off.
+    pub two_phase: bool,
 }
 
 /// Looks a slot up.
@@ -36,7 +38,7 @@ pub struct Slot {
 pub async fn inspect(connection: &mut Connection, name: &str) -> Result<Option<Slot>, CaptureError> {
     let sql = format!(
         "SELECT coalesce(plugin, ''), coalesce(database, ''), current_database(), active_pid, restart_lsn, \
-         confirmed_flush_lsn, wal_status FROM pg_replication_slots WHERE slot_name = {}",
+         confirmed_flush_lsn, wal_status, two_phase FROM pg_replication_slots WHERE slot_name = {}",
         escape_literal(name)
     );
     let rows = connection.query("looking at the slot", &sql).await?;
@@ -48,6 +50,7 @@ pub async fn inspect(connection: &mut Connection, name: &str) -> Result<Option<S
         restart_lsn: parsed(row, 4),
         confirmed_flush_lsn: parsed(row, 5),
         wal_status: text(row, 6),
+        two_phase: text(row, 7).as_deref() == Some("t"),
     }))
 }
 
@@ -95,10 +98,13 @@ const CREATE_POLL: Duration = Duration::from_secs(2);
 pub async fn create(
     connection: &mut Connection,
     name: &str,
+    two_phase: bool,
     watcher: &mut Connection,
     mut tell: impl FnMut(&str) + Send,
 ) -> Result<Lsn, CaptureError> {
-    let sql = format!("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput (SNAPSHOT 'nothing')", escape_identifier(name));
+    let two_phase = if two_phase { ", TWO_PHASE" } else { "" };
+    let sql =
+        format!("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput (SNAPSHOT 'nothing'{two_phase})", escape_identifier(name));
     connection.start_query(&sql).await?;
     let deadline = tokio::time::Instant::now() + CREATE_TIMEOUT;
     let mut consistent_point = None;

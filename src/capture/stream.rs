@@ -25,6 +25,8 @@ pub enum Frame<'a> {
     Data {
         /// The message.
         message: &'a [u8],
+        /// The server's clock when it was sent.
+        sent_at: Timestamp,
     },
     /// Nothing for us before `wal_end`, unless a transaction is open.
     Keepalive {
@@ -33,6 +35,41 @@ pub enum Frame<'a> {
         /// It wants an answer at once.
         reply_requested: bool,
     },
+}
+
+/// What is asked of the server for a stream.
+#[derive(Clone, Debug, Default)]
+pub struct StreamOptions {
+    /// The publication.
+    pub publication: String,
+    /// Values in their types' binary form, where a type has one.
+    pub binary: bool,
+    /// Logical messages.
+    pub messages: bool,
+    /// Transactions that came to the server by replication. Servers before 16 always send them.
+    pub foreign: bool,
+    /// Prepared transactions when they are prepared. The slot remembers it, and no stream can take it back.
+    pub two_phase: bool,
+}
+
+impl StreamOptions {
+    /// As `START_REPLICATION` wants them. Version 3 of the protocol (15) has streamed and prepared transactions; 4 (16) adds
+    /// streaming in parallel, which is not asked for: it would only tell more of aborts.
+    fn sql(&self, server_version: u32) -> String {
+        let names = escape_literal(&escape_identifier(&self.publication));
+        let modern = server_version >= 160_000;
+        let version = if modern { 4 } else { 3 };
+        let mut sql = format!("proto_version '{version}', publication_names {names}, streaming 'on'");
+        for (wanted, option) in [
+            (self.messages, ", messages 'true'"),
+            (self.binary, ", binary 'true'"),
+            (self.two_phase, ", two_phase 'on'"),
+            (modern && !self.foreign, ", origin 'none'"),
+        ] {
+            sql.push_str(if wanted { option } else { "" });
+        }
+        sql
+    }
 }
 
 /// A server that has been asked and stays silent for so long is taken for gone.
@@ -44,22 +81,20 @@ const NAP_TCP: Duration = Duration::from_millis(3);
 const NAP_UNIX: Duration = Duration::from_micros(150);
 
 impl Stream {
-    /// Starts streaming after `from`. `binary` asks for values in their types' binary form, where a type has one.
+    /// Starts streaming after `from`.
     ///
     /// # Errors
     /// The server refuses: the slot is in use, the publication is missing…
     pub async fn start(
         mut connection: Connection,
         slot: &str,
-        publication: &str,
         from: Lsn,
-        binary: bool,
+        options: &StreamOptions,
     ) -> Result<Self, CaptureError> {
-        let names = escape_literal(&escape_identifier(publication));
-        let values = if binary { ", binary 'true'" } else { "" };
         let sql = format!(
-            "START_REPLICATION SLOT {} LOGICAL {from} (proto_version '1', publication_names {names}{values})",
-            escape_identifier(slot)
+            "START_REPLICATION SLOT {} LOGICAL {from} ({})",
+            escape_identifier(slot),
+            options.sql(connection.server_version())
         );
         connection.start_query(&sql).await?;
         match connection.next_message().await? {
@@ -114,6 +149,11 @@ impl Stream {
         Ok(())
     }
 
+    /// Nothing is read for a while, by our own choice: a silence now is not the server's.
+    pub fn not_reading(&mut self) {
+        self.last_heard = Instant::now();
+    }
+
     /// Whether much is coming, so that more will be here in a moment.
     #[must_use]
     pub fn busy(&self) -> bool {
@@ -154,7 +194,11 @@ fn parse_frame(body: &[u8]) -> Result<Frame<'_>, CaptureError> {
     let first = Lsn::new(u64::from_be_bytes(*first));
     match kind {
         // XLogData: start, end (the same for logical decoding), the server's clock, data.
-        b'w' => Ok(Frame::Data { message: rest.get(16..).ok_or_else(short)? }),
+        b'w' => {
+            let (&[.., a, b, c, d, e, f, g, h], message) = rest.split_first_chunk::<16>().ok_or_else(short)?;
+            let sent_at = Timestamp::from_postgres(i64::from_be_bytes([a, b, c, d, e, f, g, h]));
+            Ok(Frame::Data { message, sent_at })
+        }
         // Primary keepalive: end, the server's clock, whether to reply.
         b'k' => Ok(Frame::Keepalive { wal_end: first, reply_requested: *rest.get(8).ok_or_else(short)? != 0 }),
         other => Err(CaptureError::Protocol(format!("a replication message of type `{}`", other.escape_ascii()))),
@@ -168,7 +212,9 @@ mod tests {
     #[test]
     fn a_frame_cut_anywhere_is_refused_not_misread() {
         let data = [&b"w"[..], &1u64.to_be_bytes(), &2u64.to_be_bytes(), &3u64.to_be_bytes()].concat();
-        assert!(matches!(parse_frame(&data), Ok(Frame::Data { message: [], .. })));
+        assert!(
+            matches!(parse_frame(&data), Ok(Frame::Data { message: [], sent_at }) if sent_at == Timestamp::from_postgres(3))
+        );
         let keepalive = [&b"k"[..], &9u64.to_be_bytes(), &3u64.to_be_bytes(), &[1]].concat();
         assert!(matches!(parse_frame(&keepalive), Ok(Frame::Keepalive { reply_requested: true, .. })));
         for frame in [data, keepalive] {
@@ -177,5 +223,15 @@ mod tests {
             }
         }
         assert!(parse_frame(b"z00000000000000000000000").is_err());
+    }
+
+    #[test]
+    fn each_server_is_asked_for_what_it_knows() {
+        let plain = StreamOptions { publication: "a \"b\"".to_owned(), foreign: true, ..StreamOptions::default() };
+        let wanted = r#"proto_version '3', publication_names '"a ""b"""', streaming 'on'"#;
+        assert_eq!(plain.sql(150_018), wanted);
+        let all = StreamOptions { messages: true, binary: true, two_phase: true, foreign: false, ..plain };
+        assert_eq!(all.sql(150_018), format!("{wanted}, messages 'true', binary 'true', two_phase 'on'"));
+        assert!(all.sql(160_000).starts_with("proto_version '4'") && all.sql(180_000).ends_with(", origin 'none'"));
     }
 }

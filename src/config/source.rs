@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::key::{Describe, Key, Section};
+use super::messages::Messages;
 use super::pattern::TablePatterns;
 use super::reader::Item;
 use super::value::{Bytes, Choice, Count, Limit, Patterns};
@@ -31,6 +32,25 @@ pub struct Source {
     pub snapshot_rate: Option<u64>,
     /// In which form values are asked for.
     pub values: Values,
+    /// Which logical messages become events.
+    pub messages: Messages,
+    /// Whether transactions that came to the database by replication become events.
+    pub origin: OriginMode,
+    /// Whether prepared transactions are sent when they are prepared.
+    pub two_phase: bool,
+}
+
+/// Which transactions are taken, by where they were made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OriginMode {
+    /// All.
+    Any,
+    /// Only those made in this database.
+    None,
+}
+
+impl Choice for OriginMode {
+    const WORDS: &'static [(&'static str, Self)] = &[("any", OriginMode::Any), ("none", OriginMode::None)];
 }
 
 /// What happens to the rows that a table has already.
@@ -100,6 +120,24 @@ static VALUES: Key<Values> = Key::default(
     "\"text\"",
     "The form in which PostgreSQL sends values: `auto` is binary while every captured type is known, which is cheaper for the server, and text otherwise; the outcome is the same.",
 );
+static MESSAGES: Key<Messages> = Key::default(
+    "messages",
+    "true",
+    "[\"outbox\", \"audit.*\"]",
+    "Which messages of `pg_logical_emit_message` become events: `true` all, `false` none, or those with these prefixes, `*` at the end standing for any more.",
+);
+static ORIGIN: Key<OriginMode> = Key::default(
+    "origin",
+    "\"any\"",
+    "\"none\"",
+    "`none` leaves out transactions that came to this database by replication from elsewhere (those with a replication origin); `any` takes them, and tells the origin's name with their events.",
+);
+static TWO_PHASE: Key<bool> = Key::default(
+    "two_phase",
+    "false",
+    "true",
+    "Has the server send prepared transactions when they are prepared rather than when they are committed. They become events only when they are committed, either way. Once on, it stays on for the slot.",
+);
 
 static SNAPSHOT_WORKERS: Key<Count> = Key::default(
     "snapshot_workers",
@@ -114,8 +152,20 @@ static SNAPSHOT_RATE: Key<Limit<Bytes>> = Key::default(
     "How many bytes a second they may copy together, on average.",
 );
 
-pub(super) static KEYS: &[&dyn Describe] =
-    &[&URL, &PASSWORD_FILE, &TABLES, &SLOT, &PUBLICATION, &SNAPSHOT, &SNAPSHOT_WORKERS, &SNAPSHOT_RATE, &VALUES];
+pub(super) static KEYS: &[&dyn Describe] = &[
+    &URL,
+    &PASSWORD_FILE,
+    &TABLES,
+    &SLOT,
+    &PUBLICATION,
+    &SNAPSHOT,
+    &SNAPSHOT_WORKERS,
+    &SNAPSHOT_RATE,
+    &VALUES,
+    &MESSAGES,
+    &ORIGIN,
+    &TWO_PHASE,
+];
 
 /// PostgreSQL's limit for names (`NAMEDATALEN - 1`).
 const NAME_BYTES_MAX: usize = 63;
@@ -136,6 +186,7 @@ pub(super) fn read(name: &str, section: &Section<'_>) -> Option<Source> {
     let snapshot_workers = section.get(&SNAPSHOT_WORKERS);
     let snapshot_rate = section.get(&SNAPSHOT_RATE);
     let values = section.get(&VALUES);
+    let (messages, origin, two_phase) = (section.get(&MESSAGES), section.get(&ORIGIN), section.get(&TWO_PHASE));
     let default_name = format!("walbridge_{}", name.replace('-', "_"));
     let slot = server_name(section, &SLOT, &default_name, is_slot_name, "1 to 63 lower-case letters, digits and _");
     let publication = server_name(
@@ -160,6 +211,9 @@ pub(super) fn read(name: &str, section: &Section<'_>) -> Option<Source> {
         snapshot_workers: snapshot_workers?.0,
         snapshot_rate: snapshot_rate?.0.map(|bytes| bytes.0),
         values: values?,
+        messages: messages?,
+        origin: origin?,
+        two_phase: two_phase?,
     })
 }
 

@@ -13,6 +13,21 @@ use super::pattern::Pattern;
 use super::reader::Item;
 use super::units;
 
+/// Yes or no.
+impl Value for bool {
+    fn read(item: &Item<'_>) -> Option<Self> {
+        let value = item.value.get_ref().as_bool();
+        if value.is_none() {
+            item.complain(format!("`{}` is true or false, without quotes", item.path), None);
+        }
+        value
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "boolean" })
+    }
+}
+
 /// Any text.
 impl Value for String {
     fn read(item: &Item<'_>) -> Option<Self> {

@@ -14,7 +14,7 @@ mod time;
 pub use change::{COPY_PREFIX, Change, Event, OldRow, Op, Transaction};
 pub use lsn::{Lsn, ParseLsnError};
 pub use position::{Offset, Position};
-pub use relation::{Column, Relation, ReplicaIdentity, TableFilter, TableName};
+pub use relation::{Column, MessageFilter, Relation, ReplicaIdentity, TableFilter, TableName};
 pub use row::{Cell, Cells, Row, RowBuilder};
 pub use shape::{Scalar, Shape};
 pub use time::Timestamp;

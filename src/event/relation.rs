@@ -23,6 +23,9 @@ impl fmt::Display for TableName {
 /// Which tables something is about.
 pub type TableFilter = Arc<dyn Fn(&TableName) -> bool + Send + Sync>;
 
+/// Which logical messages something is about, by their prefix.
+pub type MessageFilter = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
 /// What PostgreSQL logs of the old row on `UPDATE` and `DELETE` (`pg_class.relreplident`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]

@@ -1,23 +1,41 @@
-//! From pgoutput messages to log entries: the state machine beside the ingest loop. No I/O.
+//! From the pgoutput messages of committed transactions to log entries: a state machine beside the ingest loop. No I/O.
 //!
 //! A transaction is begun in the log with its first change that anybody wants; one without any leaves no trace but the
 //! progress of the stream. Transactions that the log already has are passed over whole: after a reconnect PostgreSQL sends
 //! again from where we last confirmed, and only the commit's LSN tells them apart.
+//!
+//! A logical message outside any transaction is a unit of its own, at its record's LSN. It is sent as soon as it is decoded, as
+//! a transaction is when its commit is, so both come in the order of the WAL and one order holds for both.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::IngestError;
+use super::spill::Settling;
 use crate::capture::CaptureError;
 use crate::capture::snapshot::window::Windows;
-use crate::decode::message::{Begin, Commit, Message, Relation as Announced, Truncate};
+use crate::decode::message::{Begin, Commit, LogicalMessage, Message, Origin, Relation as Announced, Truncate};
 use crate::decode::{self, binary, shape};
-use crate::event::{Column, Lsn, Op, Position, Relation, ReplicaIdentity, Shape, TableFilter, TableName, Transaction};
+use crate::event::{
+    Column, Lsn, MessageFilter, Op, Position, Relation, ReplicaIdentity, Shape, TableFilter, TableName, Timestamp,
+    Transaction,
+};
 use crate::log::Entry;
 
 /// Where the entries go.
 pub(super) trait Append {
     fn append(&mut self, entry: Entry<'_>) -> Result<(), IngestError>;
+}
+
+/// What of the stream becomes events.
+#[derive(Clone)]
+pub(super) struct Wanted {
+    /// Tables.
+    pub(super) tables: TableFilter,
+    /// Logical messages, by their prefix.
+    pub(super) messages: MessageFilter,
+    /// Transactions that came to the source by replication.
+    pub(super) foreign: bool,
 }
 
 /// The state of one stream.
@@ -26,19 +44,20 @@ pub(super) struct Assembler {
     /// The last event in the log, or just before the first possible one.
     last: Position,
     relations: HashMap<u32, Option<Arc<Relation>>>,
-    wanted: TableFilter,
+    wanted: Wanted,
     open: Option<Open>,
 }
 
 struct Open {
     begin: Begin,
+    origin: Option<Arc<str>>,
     progress: Progress,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Progress {
-    /// The log has this transaction.
-    Known,
+    /// The log has this transaction, or is not to have it.
+    PassedOver,
     /// Nothing wanted in it so far.
     Empty,
     /// Begun in the log; so many changes appended.
@@ -55,17 +74,25 @@ pub(super) enum Step {
     /// A table was announced that needs the catalog; give the completed relation to [`Assembler::learn`] before the next
     /// message.
     Describe(Relation),
+    /// A transaction was prepared before this LSN. It must be durable, and [`super::transactions::Transactions::settled`] told so,
+    /// before the next message.
+    Settle { settling: Settling, end_lsn: Lsn },
 }
 
 impl Assembler {
     /// A stream that goes on behind `last`. Before an epoch's first event that is a Position just before its start.
-    pub(super) fn new(epoch: u32, last: Position, wanted: TableFilter) -> Self {
+    pub(super) fn new(epoch: u32, last: Position, wanted: Wanted) -> Self {
         Assembler { epoch, last, relations: HashMap::new(), wanted, open: None }
     }
 
     /// Whether the stream stands inside a transaction.
     pub(super) fn in_transaction(&self) -> bool {
         self.open.is_some()
+    }
+
+    /// Whether the log has what was committed at this LSN.
+    pub(super) fn knows(&self, commit_lsn: Lsn) -> bool {
+        commit_lsn <= self.last.commit_lsn
     }
 
     /// The unit that a snapshot chunk's rows go into: placed behind the last event.
@@ -84,10 +111,11 @@ impl Assembler {
         self.relations.insert(relation.oid, Some(Arc::new(relation)));
     }
 
-    /// Takes one pgoutput message.
+    /// Takes one pgoutput message; `sent_at` is the server's clock then.
     pub(super) fn take(
         &mut self,
         bytes: &[u8],
+        sent_at: Timestamp,
         window: &mut Windows,
         out: &mut impl Append,
     ) -> Result<Step, IngestError> {
@@ -113,8 +141,11 @@ impl Assembler {
             Message::Commit(commit) => self.commit(commit, out),
             Message::Relation(announced) => Ok(self.announce(&announced)),
             Message::Truncate(truncate) => self.truncate(&truncate, window, out),
-            // A type's name is not needed, the catalog has more; an origin is not kept yet; messages are not asked for.
-            Message::Type(_) | Message::Origin(_) | Message::Message(_) => Ok(Step::Done),
+            Message::Origin(origin) => self.origin(&origin),
+            Message::Message(message) if message.transactional => self.message(&message, out),
+            Message::Message(message) => self.lone_message(&message, sent_at, out),
+            // A type's name is not needed, the catalog has more.
+            Message::Type(_) => Ok(Step::Done),
             Message::StreamStart(_)
             | Message::StreamStop
             | Message::StreamCommit(_)
@@ -123,20 +154,20 @@ impl Assembler {
             | Message::Prepare(_)
             | Message::CommitPrepared(_)
             | Message::RollbackPrepared(_)
-            | Message::StreamPrepare(_) => Err(protocol("a message of a protocol version that was not asked for")),
+            | Message::StreamPrepare(_) => Err(protocol("a message that has no place inside a transaction")),
         }
     }
 
-    fn begin(&mut self, begin: Begin) -> Result<Step, IngestError> {
+    pub(super) fn begin(&mut self, begin: Begin) -> Result<Step, IngestError> {
         if self.open.is_some() {
             return Err(protocol("a transaction began inside another"));
         }
-        let known = begin.final_lsn <= self.last.commit_lsn;
-        self.open = Some(Open { begin, progress: if known { Progress::Known } else { Progress::Empty } });
+        let progress = if self.knows(begin.final_lsn) { Progress::PassedOver } else { Progress::Empty };
+        self.open = Some(Open { begin, origin: None, progress });
         Ok(Step::Done)
     }
 
-    fn commit(&mut self, commit: Commit, out: &mut impl Append) -> Result<Step, IngestError> {
+    pub(super) fn commit(&mut self, commit: Commit, out: &mut impl Append) -> Result<Step, IngestError> {
         let open = self.open.take().ok_or_else(|| protocol("a commit without a transaction"))?;
         if open.begin.final_lsn != commit.commit_lsn || commit.end_lsn <= commit.commit_lsn {
             return Err(protocol("a commit that is not the transaction's own"));
@@ -153,7 +184,7 @@ impl Assembler {
     /// and the primary key where the identity is the whole row.
     fn announce(&mut self, announced: &Announced<'_>) -> Step {
         let name = TableName { schema: announced.schema.to_owned(), table: announced.table.to_owned() };
-        if !(self.wanted)(&name) {
+        if !(self.wanted.tables)(&name) {
             self.relations.insert(announced.oid, None);
             return Step::Done;
         }
@@ -206,9 +237,19 @@ impl Assembler {
         window: &mut Windows,
         out: &mut impl Append,
     ) -> Result<Step, IngestError> {
+        let Some(xid) = self.event(out)? else { return Ok(Step::Done) };
+        window.change(xid, op, relation, body)?;
+        out.append(Entry::Change { op, relation, body })?;
+        Ok(Step::Done)
+    }
+
+    /// Counts an event that is about to be appended, and begins the transaction in the log with the first. Gives the
+    /// transaction's id; `None` if it is passed over.
+    #[inline]
+    fn event(&mut self, out: &mut impl Append) -> Result<Option<u32>, IngestError> {
         let open = self.open.as_mut().ok_or_else(|| protocol("a change outside a transaction"))?;
         let events = match open.progress {
-            Progress::Known => return Ok(Step::Done),
+            Progress::PassedOver => return Ok(None),
             Progress::Written(events) => events,
             Progress::Empty => {
                 let begin = open.begin;
@@ -218,18 +259,57 @@ impl Assembler {
                     commit_lsn: begin.final_lsn,
                     commit_time: begin.commit_time,
                     first_ordinal: 0,
-                    origin: None,
+                    origin: open.origin.take(),
                 }))?;
                 0
             }
         };
         open.progress = Progress::Written(events + 1);
-        window.change(open.begin.xid, op, relation, body)?;
-        out.append(Entry::Change { op, relation, body })?;
+        Ok(Some(open.begin.xid))
+    }
+
+    /// Comes before a transaction's changes. Servers before 16 cannot leave such transactions out themselves.
+    fn origin(&mut self, origin: &Origin<'_>) -> Result<Step, IngestError> {
+        let open = self.open.as_mut().ok_or_else(|| protocol("an origin outside a transaction"))?;
+        if !self.wanted.foreign {
+            open.progress = Progress::PassedOver;
+        }
+        open.origin = Some(Arc::from(origin.name));
         Ok(Step::Done)
+    }
+
+    fn message(&mut self, message: &LogicalMessage<'_>, out: &mut impl Append) -> Result<Step, IngestError> {
+        if (self.wanted.messages)(message.prefix) && self.event(out)?.is_some() {
+            out.append(Entry::Message { prefix: message.prefix, content: message.content })?;
+        }
+        Ok(Step::Done)
+    }
+
+    /// Stands outside any transaction, and is there even if the transaction that wrote it was rolled back.
+    pub(super) fn lone_message(
+        &mut self,
+        message: &LogicalMessage<'_>,
+        sent_at: Timestamp,
+        out: &mut impl Append,
+    ) -> Result<Step, IngestError> {
+        if self.open.is_some() {
+            return Err(protocol("a message of no transaction inside one"));
+        }
+        // The least LSN beyond it: where its record ends is not told, and the next one is further on anyway.
+        let end_lsn = Lsn::new(message.lsn.get().saturating_add(1));
+        if self.knows(message.lsn) || !(self.wanted.messages)(message.prefix) {
+            return Ok(Step::Committed { end_lsn, events: 0 });
+        }
+        let (epoch, commit_lsn) = (self.epoch, message.lsn);
+        let unit = Transaction { epoch, xid: 0, commit_lsn, commit_time: sent_at, first_ordinal: 0, origin: None };
+        out.append(Entry::Begin(&unit))?;
+        out.append(Entry::Message { prefix: message.prefix, content: message.content })?;
+        out.append(Entry::Commit { end_lsn })?;
+        self.last = Position { epoch, commit_lsn, ordinal: 0 };
+        Ok(Step::Committed { end_lsn, events: 1 })
     }
 }
 
-fn protocol(detail: &str) -> IngestError {
+pub(super) fn protocol(detail: &str) -> IngestError {
     CaptureError::Protocol(detail.to_owned()).into()
 }

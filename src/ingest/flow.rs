@@ -1,6 +1,6 @@
 //! The streaming loop: frames into the log, confirmations back, snapshot chunks at their places.
 //!
-//! Everything that waits is one arm of one `select!`; everything that decides is a state machine beside it: [`Assembler`],
+//! Everything that waits is one arm of one `select!`; everything that decides is a state machine beside it: [`Transactions`],
 //! [`Feedback`], [`Window`]. Keepalives are answered whatever the disk, the catalog or a sink is doing, because nothing here
 //! waits for any of them without a limit.
 
@@ -12,9 +12,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::IngestError;
-use super::assemble::{Append, Assembler, Step};
+use super::assemble::{Append, Step};
 use super::copies::{Copies, Progress};
 use super::place::{Awaited, Beginning, Waiting};
+use super::transactions::Transactions;
+use crate::capture::CaptureError;
 use crate::capture::catalog;
 use crate::capture::connection::Connection;
 use crate::capture::feedback::Feedback;
@@ -24,7 +26,7 @@ use crate::capture::snapshot::{Request, Work};
 use crate::capture::stream::{Frame, Stream};
 use crate::capture::types::Types;
 use crate::event::{Lsn, Relation, ReplicaIdentity};
-use crate::log::{Durable, Entry, LogWriter, TableSnapshot};
+use crate::log::{Durable, Entry, LogError, LogWriter, TableSnapshot};
 
 /// Appended and not on disk: beyond this the socket is not read. The flusher holds as much again.
 const PENDING_BYTES_MAX: usize = 4 << 20;
@@ -35,11 +37,13 @@ const PROGRESS_BYTES: u64 = 16 << 20;
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the server is asked how far it is while a chunk waits for its place.
 const ASK_INTERVAL: Duration = Duration::from_millis(20);
+/// While nothing is read, a server that may be asking whether we live is told so this often.
+const REMIND_INTERVAL: Duration = Duration::from_millis(500);
 
 /// One connection's worth of streaming.
 pub(super) struct Flow<'a, W: LogWriter> {
     pub(super) stream: Stream,
-    pub(super) assembler: Assembler,
+    pub(super) transactions: Transactions,
     pub(super) window: Windows,
     pub(super) feedback: Feedback,
     pub(super) catalog: Connection,
@@ -75,7 +79,7 @@ pub(super) struct Flow<'a, W: LogWriter> {
 pub(super) enum Report<'a> {
     Moved { passed: Lsn, confirmed: Lsn, durable: &'a Durable },
     Table(&'a TableSnapshot, &'a Progress),
-    Trouble { table: &'a str, error: &'a crate::capture::CaptureError },
+    Trouble { table: &'a str, error: &'a CaptureError },
 }
 
 impl<W: LogWriter> Flow<'_, W> {
@@ -95,14 +99,21 @@ impl<W: LogWriter> Flow<'_, W> {
                 self.stream.send_status(update).await?;
                 self.tell();
             }
-            let wake_at = self.wake_at().into();
             let room = pending < PENDING_BYTES_MAX;
+            let replaying = self.transactions.is_replaying();
+            if replaying || !room {
+                self.stream.not_reading();
+                self.feedback.remind_after(REMIND_INTERVAL, Instant::now());
+            }
+            let wake_at = self.wake_at().into();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return self.finish().await,
                 changed = self.durable.changed() => self.note_durable(changed.is_err()).await?,
                 Some(request) = self.requests.recv() => self.serve(request),
-                filled = self.stream.fill(), if room => filled?,
+                filled = self.stream.fill(), if room && !replaying => filled?,
+                // Not at once: the copy's tasks run on this thread too.
+                () = tokio::task::yield_now(), if room && replaying => {}
                 () = tokio::time::sleep_until(wake_at) => {}
             }
         }
@@ -111,39 +122,61 @@ impl<W: LogWriter> Flow<'_, W> {
     /// Takes every frame that has been read, as long as there is room for what it holds.
     async fn take_buffered(&mut self) -> Result<(), IngestError> {
         while self.writer.pending_bytes() < PENDING_BYTES_MAX {
-            let step = match self.stream.buffered()? {
+            if self.transactions.is_replaying() {
+                match self.transactions.replay_some(&mut self.window, &mut ToLog(self.writer))? {
+                    // The loop's turn.
+                    Step::Done => return Ok(()),
+                    step => self.act(step).await?,
+                }
+                continue;
+            }
+            match self.stream.buffered()? {
                 None => break,
-                Some(Frame::Data { message, .. }) => {
-                    self.assembler.take(message, &mut self.window, &mut ToLog(self.writer))?
-                }
-                Some(Frame::Keepalive { wal_end, reply_requested }) => {
-                    self.keepalive(wal_end, reply_requested)?;
-                    continue;
-                }
-            };
-            match step {
-                Step::Done => {}
-                Step::Committed { end_lsn, events } => {
-                    self.passed = self.passed.max(end_lsn);
-                    self.feedback.received(end_lsn);
-                    self.appended += events;
-                    if events > 0 {
-                        self.logged = self.logged.max(end_lsn);
+                Some(Frame::Data { message, sent_at }) => {
+                    match self.transactions.take(message, sent_at, &mut self.window, &mut ToLog(self.writer))? {
+                        Step::Done => {}
+                        step => self.act(step).await?,
                     }
-                    self.place_chunks()?;
                 }
-                Step::Describe(relation) => self.describe(relation).await?,
+                Some(Frame::Keepalive { wal_end, reply_requested }) => self.keepalive(wal_end, reply_requested)?,
             }
         }
         Ok(())
     }
 
+    async fn act(&mut self, step: Step) -> Result<(), IngestError> {
+        match step {
+            Step::Done => Ok(()),
+            Step::Committed { end_lsn, events } => {
+                self.appended += events;
+                if events > 0 {
+                    self.logged = self.logged.max(end_lsn);
+                }
+                self.pass(end_lsn)
+            }
+            Step::Describe(relation) => self.describe(relation).await,
+            Step::Settle { mut settling, end_lsn } => {
+                let settled = tokio::task::spawn_blocking(move || settling.run().map(|()| settling));
+                let settled = talking(&mut self.stream, &mut self.feedback, settled).await?;
+                let settled =
+                    settled.map_err(|error| LogError::Misuse(format!("a file could not be synced: {error}")))?;
+                self.transactions.settled(settled?);
+                self.pass(end_lsn)
+            }
+        }
+    }
+
+    /// The stream has shown everything before this.
+    fn pass(&mut self, lsn: Lsn) -> Result<(), IngestError> {
+        self.passed = self.passed.max(lsn);
+        self.feedback.received(lsn);
+        self.place_chunks()
+    }
+
     /// Inside a transaction a keepalive's position is no place: the open transaction lies before it.
     fn keepalive(&mut self, wal_end: Lsn, reply_requested: bool) -> Result<(), IngestError> {
-        if !self.assembler.in_transaction() {
-            self.passed = self.passed.max(wal_end);
-            self.feedback.received(wal_end);
-            self.place_chunks()?;
+        if !self.transactions.in_transaction() {
+            self.pass(wal_end)?;
         }
         if reply_requested {
             self.feedback.reply_requested();
@@ -157,7 +190,7 @@ impl<W: LogWriter> Flow<'_, W> {
     fn log_progress(&mut self, now: bool) -> Result<(), IngestError> {
         let behind = self.passed.bytes_since(self.logged);
         let due = now || behind >= PROGRESS_BYTES || self.progress_logged_at.elapsed() >= PROGRESS_INTERVAL;
-        if behind > 0 && due && !self.assembler.in_transaction() {
+        if behind > 0 && due && !self.transactions.in_transaction() {
             self.writer.append(Entry::Progress(self.passed))?;
             self.logged = self.passed;
             self.progress_logged_at = Instant::now();
@@ -167,21 +200,25 @@ impl<W: LogWriter> Flow<'_, W> {
 
     /// Completes an announced relation with what only the catalog knows.
     async fn describe(&mut self, mut relation: Relation) -> Result<(), IngestError> {
-        if relation.identity == ReplicaIdentity::Full {
-            let key = catalog::primary_key(&mut self.catalog, relation.oid).await?;
-            let indexes: Option<Vec<usize>> = key.iter().map(|name| relation.column_index(name)).collect();
-            if let Some(indexes) = indexes.filter(|indexes| !indexes.is_empty()) {
-                relation.key = indexes;
+        let (catalog, types) = (&mut self.catalog, &mut self.types);
+        let completed = async {
+            if relation.identity == ReplicaIdentity::Full {
+                let key = catalog::primary_key(catalog, relation.oid).await?;
+                let indexes: Option<Vec<usize>> = key.iter().map(|name| relation.column_index(name)).collect();
+                if let Some(indexes) = indexes.filter(|indexes| !indexes.is_empty()) {
+                    relation.key = indexes;
+                }
             }
-        }
-        self.types.resolve(&mut self.catalog, &mut relation).await?;
+            types.resolve(catalog, &mut relation).await
+        };
+        talking(&mut self.stream, &mut self.feedback, completed).await??;
         if self.binary
             && let Some(column) = self.types.text_only(&relation)
         {
             let (table, column) = (relation.name.to_string(), column.name.clone());
             return Err(IngestError::TextNeeded { table, column });
         }
-        self.assembler.learn(relation);
+        self.transactions.learn(relation);
         Ok(())
     }
 
@@ -192,6 +229,7 @@ impl<W: LogWriter> Flow<'_, W> {
         }
         let durable = *self.durable.borrow_and_update();
         self.feedback.durable(durable.end_lsn);
+        self.transactions.durable(durable.end_lsn)?;
         self.tell();
         Ok(())
     }
@@ -212,6 +250,9 @@ impl<W: LogWriter> Flow<'_, W> {
             // Held back only as long as more keeps coming.
             wake_at = wake_at.min(Instant::now() + WINDOW);
         }
+        if self.transactions.is_replaying() || self.writer.pending_bytes() >= PENDING_BYTES_MAX {
+            wake_at = wake_at.min(Instant::now() + REMIND_INTERVAL);
+        }
         let now = Instant::now();
         if let Some(at) = self.copies.wake_at(now).filter(|_| !self.idle.is_empty()) {
             wake_at = wake_at.min(at);
@@ -225,7 +266,7 @@ impl<W: LogWriter> Flow<'_, W> {
 
     /// Stops cleanly: what is whole is made durable and confirmed, so that the next start gets little again.
     async fn finish(&mut self) -> Result<(), IngestError> {
-        if self.assembler.in_transaction() {
+        if self.transactions.in_transaction() {
             return Ok(());
         }
         self.log_progress(true)?;
@@ -238,6 +279,29 @@ impl<W: LogWriter> Flow<'_, W> {
         self.tell();
         Ok(())
     }
+}
+
+/// Waits for something while the server goes on hearing from us.
+async fn talking<T>(
+    stream: &mut Stream,
+    feedback: &mut Feedback,
+    work: impl Future<Output = T>,
+) -> Result<T, CaptureError> {
+    let mut work = std::pin::pin!(work);
+    let done = loop {
+        tokio::select! {
+            biased;
+            done = &mut work => break done,
+            () = tokio::time::sleep(REMIND_INTERVAL) => {
+                feedback.remind_after(REMIND_INTERVAL, Instant::now());
+                if let Some(update) = feedback.due(Instant::now()) {
+                    stream.send_status(update).await?;
+                }
+            }
+        }
+    };
+    stream.not_reading();
+    Ok(done)
 }
 
 struct ToLog<'a, W>(&'a mut W);

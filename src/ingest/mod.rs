@@ -8,7 +8,9 @@ mod flow;
 mod monitor;
 mod place;
 mod prepare;
+mod spill;
 mod throttle;
+mod transactions;
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
@@ -29,7 +31,7 @@ use crate::capture::feedback::Feedback;
 use crate::capture::snapshot::window::Windows;
 use crate::capture::snapshot::{Request, worker};
 use crate::capture::types::Types;
-use crate::event::{Offset, TableFilter};
+use crate::event::{MessageFilter, Offset, TableFilter};
 use crate::log::{Entry, LogError, LogWriter, Recovered, TableSnapshot};
 use crate::retry::Backoff;
 use crate::status::{Board, Code, Disposition, State, TableStatus};
@@ -55,6 +57,12 @@ pub struct Source {
     pub snapshot_rate: Option<u64>,
     /// Ask for values in binary form while every type is known.
     pub binary: bool,
+    /// Which logical messages become events; `None` asks the server for none.
+    pub messages: Option<MessageFilter>,
+    /// Whether transactions that came to the source by replication become events.
+    pub foreign: bool,
+    /// Have prepared transactions sent when they are prepared.
+    pub two_phase: bool,
 }
 
 /// An error of the ingest loop: the source's or the log's.
@@ -233,7 +241,7 @@ impl<W: LogWriter> Ingest<W> {
         let (board, name, now) = (self.board.clone(), self.source.name.clone(), Instant::now());
         let mut flow = Flow {
             stream: prepared.stream,
-            assembler: prepared.assembler,
+            transactions: prepared.transactions,
             window: std::mem::take(&mut self.windows),
             feedback: Feedback::new(prepared.from, now),
             catalog: prepared.catalog,

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::IngestError;
-use super::assemble::Assembler;
 use super::copies::{Added, Copies};
 use super::flow::{Flow, Report};
+use super::transactions::Transactions;
 use crate::capture::CaptureError;
 use crate::capture::catalog::{self, Table};
 use crate::capture::snapshot::window::Verdict;
@@ -58,11 +58,11 @@ impl Begin<'_> {
     pub(super) fn append(
         self,
         copies: &mut Copies,
-        assembler: &mut Assembler,
+        transactions: &mut Transactions,
         writer: &mut impl LogWriter,
     ) -> Result<u64, IngestError> {
         tracing::info!(table = %self.table.name, reason = self.reason, "the table is copied from here on");
-        writer.append(Entry::Begin(&assembler.chunk_unit(self.now)))?;
+        writer.append(Entry::Begin(&transactions.chunk_unit(self.now)))?;
         let record = copies.begin(self.table, self.reason, writer.next_offset());
         let mut events = 0;
         if record.generation > 1 {
@@ -71,7 +71,7 @@ impl Begin<'_> {
         }
         writer.append(Entry::Snapshot(record))?;
         writer.append(Entry::Commit { end_lsn: self.confirmable })?;
-        assembler.chunk_placed(events);
+        transactions.chunk_placed(events);
         Ok(events)
     }
 }
@@ -146,7 +146,7 @@ impl<W: LogWriter> Flow<'_, W> {
 
     /// Puts waiting chunks into the log, if the stream stands between two transactions and behind all they saw.
     pub(super) fn place_chunks(&mut self) -> Result<(), IngestError> {
-        if self.assembler.in_transaction() {
+        if self.transactions.in_transaction() {
             return Ok(());
         }
         let passed = self.passed;
@@ -174,7 +174,7 @@ impl<W: LogWriter> Flow<'_, W> {
 
     fn append_chunk(&mut self, chunk: &Chunk) -> Result<(), IngestError> {
         let relation = &chunk.target.published.relation;
-        self.writer.append(Entry::Begin(&self.assembler.chunk_unit(chunk.taken_at)))?;
+        self.writer.append(Entry::Begin(&self.transactions.chunk_unit(chunk.taken_at)))?;
         let mut kept = 0;
         if self.window.is_untouched(relation.oid) {
             for body in chunk.rows.bodies() {
@@ -209,7 +209,7 @@ impl<W: LogWriter> Flow<'_, W> {
     /// A copy that is complete without another chunk.
     fn append_complete(&mut self, oid: u32) -> Result<(), IngestError> {
         let Some(record) = self.copies.record(oid).cloned() else { return Ok(()) };
-        self.writer.append(Entry::Begin(&self.assembler.chunk_unit(self.last_time())))?;
+        self.writer.append(Entry::Begin(&self.transactions.chunk_unit(self.last_time())))?;
         let mut events = 0;
         if record.generation > 1
             && let Some(relation) = self.relations.get(&oid)
@@ -225,7 +225,7 @@ impl<W: LogWriter> Flow<'_, W> {
     fn append_gone(&mut self, oid: u32) -> Result<(), IngestError> {
         let Some(table) = self.copies.table(oid) else { return Ok(()) };
         tracing::warn!(table = %table.name, "the table is gone; its copy ends");
-        self.writer.append(Entry::Begin(&self.assembler.chunk_unit(self.last_time())))?;
+        self.writer.append(Entry::Begin(&self.transactions.chunk_unit(self.last_time())))?;
         let mut events = 0;
         if let Some(relation) = self.relations.get(&oid) {
             let begun = self.writer.next_offset();
@@ -244,7 +244,7 @@ impl<W: LogWriter> Flow<'_, W> {
     /// Closes a unit that stands between two transactions, and remembers whom to tell when it is durable.
     fn end_unit(&mut self, events: u64, oid: u32) -> Result<(), IngestError> {
         self.writer.append(Entry::Commit { end_lsn: self.logged })?;
-        self.assembler.chunk_placed(events);
+        self.transactions.chunk_placed(events);
         self.unit_ended(events, oid);
         Ok(())
     }
@@ -258,7 +258,7 @@ impl<W: LogWriter> Flow<'_, W> {
 
     /// Begins the copies that were asked for, if the stream stands between two transactions.
     pub(super) async fn begin_copies(&mut self) -> Result<(), IngestError> {
-        while !self.assembler.in_transaction()
+        while !self.transactions.in_transaction()
             && let Some(Beginning { table, reason, begun }) = self.beginnings.pop_front()
         {
             match catalog::describe(&mut self.catalog, &table, &self.publication).await {
@@ -280,7 +280,7 @@ impl<W: LogWriter> Flow<'_, W> {
         let oid = table.oid;
         let now = self.last_time();
         let beginning = Begin { table, reason, relation: &relation, now, confirmable: self.logged };
-        let events = beginning.append(self.copies, &mut self.assembler, self.writer)?;
+        let events = beginning.append(self.copies, &mut self.transactions, self.writer)?;
         self.window.begin_again(oid);
         self.relations.insert(oid, relation);
         self.unit_ended(events, oid);

@@ -1,22 +1,26 @@
 //! From nothing to a running stream: connect, look, prove continuity, make what is missing.
 
-use super::assemble::Assembler;
+use super::assemble::{Assembler, Wanted};
+use super::spill::Spill;
+use super::transactions::Transactions;
 use super::{IngestError, Source};
 use crate::capture::catalog::{self, Table};
 use crate::capture::connection::{Connection, Purpose};
 use crate::capture::continuity::{self, History, Server, Start};
 use crate::capture::slot::Slot;
-use crate::capture::stream::Stream;
+use crate::capture::stream::{Stream, StreamOptions};
 use crate::capture::types::Types;
 use crate::capture::{CaptureError, publication, slot};
-use crate::event::{Lsn, Position, TableName};
+use std::sync::Arc;
+
+use crate::event::{Lsn, MessageFilter, Position, TableName};
 use crate::log::{Epoch, LogWriter, Recovered};
 use crate::status::{Board, Code, State};
 
 /// Ready to stream.
 pub(super) struct Prepared {
     pub(super) stream: Stream,
-    pub(super) assembler: Assembler,
+    pub(super) transactions: Transactions,
     pub(super) tables: Vec<Table>,
     pub(super) catalog: Connection,
     /// Where the stream begins: everything before is in the log.
@@ -60,13 +64,36 @@ pub(super) async fn prepare(
         let before = recovered.epoch.as_ref().map_or(0, |epoch| epoch.start_lsn.get()).saturating_sub(1);
         Position { epoch, commit_lsn: Lsn::new(before), ordinal: 0 }
     });
-    let assembler = Assembler::new(epoch, last, source.tables.clone());
-    let binary = match types {
+    let wanted = Wanted { tables: source.tables.clone(), messages: message_filter(source), foreign: source.foreign };
+    let spill = Spill::open(&writer.beside(), epoch, recovered.durable.end_lsn)?;
+    let transactions = Transactions::new(Assembler::new(epoch, last, wanted), spill);
+    // A prepared transaction's rows are kept as they were sent, over any change of the form that is asked for later on.
+    let two_phase = source.two_phase || found.is_some_and(|slot| slot.two_phase);
+    let binary = match types.filter(|_| !two_phase) {
         Some(types) => types.render_all(&mut catalog, &tables).await?,
         None => false,
     };
-    let stream = Stream::start(replication, &source.slot, &source.publication, from, binary).await?;
-    Ok(Prepared { stream, assembler, tables, catalog, from, binary })
+    let stream = Stream::start(replication, &source.slot, from, &stream_options(source, binary)).await?;
+    Ok(Prepared { stream, transactions, tables, catalog, from, binary })
+}
+
+fn stream_options(source: &Source, binary: bool) -> StreamOptions {
+    StreamOptions {
+        publication: source.publication.clone(),
+        binary,
+        messages: source.messages.is_some(),
+        foreign: source.foreign,
+        two_phase: source.two_phase,
+    }
+}
+
+/// Our own messages, such as those that let a slot advance, are nobody's events.
+fn message_filter(source: &Source) -> MessageFilter {
+    let wanted = source.messages.clone();
+    Arc::new(move |prefix| {
+        let ours = prefix.strip_prefix("walbridge").is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        !ours && wanted.as_ref().is_some_and(|wanted| wanted(prefix))
+    })
 }
 
 /// What can be found wrong without changing anything: also what `walbridge check` looks at.
@@ -165,7 +192,7 @@ async fn create_slot(
             status.message = Some(format!("making the slot waits for transactions older than it: {blockers}"));
         });
     };
-    let from = slot::create(replication, &source.slot, catalog, tell).await?;
+    let from = slot::create(replication, &source.slot, source.two_phase, catalog, tell).await?;
     tracing::info!(source = %source.name, slot = %source.slot, consistent_point = %from, "replication slot made");
     Ok(from)
 }

@@ -11,6 +11,7 @@ mod error;
 
 use std::future::Future;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -243,6 +244,9 @@ pub trait LogWriter: Send {
 
     /// What is durable, as it changes.
     fn durable(&self) -> watch::Receiver<Durable>;
+
+    /// A directory, not made yet, for what its owner must keep beside the log: as safe as the log, and moved with it.
+    fn beside(&self) -> PathBuf;
 }
 
 /// The reading side. Each sink has its own.

@@ -15,6 +15,9 @@ pub(super) const UNFINISHED_SUFFIX: &str = ".wlog.new";
 /// The file whose lock makes a process the writer.
 pub(super) const LOCK_NAME: &str = "LOCK";
 
+/// The directory for what the writer's owner keeps beside the log.
+pub(super) const SPILL_NAME: &str = "spill";
+
 const MAGIC: &[u8; 8] = b"walbrlog";
 
 /// The frame defines relations.

@@ -40,6 +40,10 @@ impl log::LogWriter for Writer {
     fn durable(&self) -> watch::Receiver<Durable> {
         Writer::durable(self)
     }
+
+    fn beside(&self) -> std::path::PathBuf {
+        Writer::beside(self)
+    }
 }
 
 impl log::LogReader for Reader {

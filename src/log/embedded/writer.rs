@@ -1,5 +1,6 @@
 //! The writer: entries into frames, frames into groups, groups to the flusher.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
@@ -11,7 +12,7 @@ use super::Options;
 use super::catalog::Segment;
 use super::directory::Lock;
 use super::flusher::Job;
-use super::format::{BEGINS_INSIDE, segment_name};
+use super::format::{BEGINS_INSIDE, SPILL_NAME, segment_name};
 use super::group::{Group, Mark};
 use super::history::History;
 use super::input::TooLong;
@@ -196,6 +197,12 @@ impl Writer {
     #[must_use]
     pub fn durable(&self) -> watch::Receiver<Durable> {
         self.shared.durable.subscribe()
+    }
+
+    /// A directory inside the log's, for what its owner must keep beside it. Nothing here looks into it.
+    #[must_use]
+    pub fn beside(&self) -> PathBuf {
+        self.shared.directory.join(SPILL_NAME)
     }
 
     fn failed(&self) -> Result<(), LogError> {

@@ -2,6 +2,7 @@
 //! replayed into tables that must equal what `SELECT` says.
 
 mod connect;
+mod copies;
 mod resume;
 mod snapshot;
 
@@ -16,7 +17,7 @@ use walbridge::capture::address::Address;
 use walbridge::capture::connection::{Connection, Purpose};
 use walbridge::capture::setup::{Plan, statements};
 use walbridge::event::{Cell, Change, Event, Offset, Relation, Row};
-use walbridge::ingest::{Halt, Ingest, Source};
+use walbridge::ingest::{Copier, Halt, Ingest, Source};
 use walbridge::log::embedded::{self, Log, Options};
 use walbridge::log::{Limit, LogError};
 use walbridge::status::{Board, SourceStatus};
@@ -31,6 +32,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Capture {
     pub(crate) log: Log,
     pub(crate) board: Board,
+    pub(crate) copier: Copier,
     stop: CancellationToken,
     task: JoinHandle<Result<(), Halt>>,
 }
@@ -65,6 +67,7 @@ impl Capture {
             });
         let (board, stop) = (Board::default(), CancellationToken::new());
         let ingest = Ingest::new(source, writer, recovered, board.clone());
+        let copier = ingest.copier();
         let stopped = stop.clone();
         let task = tokio::spawn(async move {
             if let Some(plan) = plan {
@@ -72,7 +75,7 @@ impl Capture {
             }
             ingest.run(&stopped).await
         });
-        Capture { log, board, stop, task }
+        Capture { log, board, copier, stop, task }
     }
 
     pub(crate) fn status(&self) -> SourceStatus {

@@ -101,6 +101,11 @@ impl Copies {
         self.records.get(&oid)
     }
 
+    /// The log's word on all of them.
+    pub(super) fn records(&self) -> Vec<TableSnapshot> {
+        self.records.values().cloned().collect()
+    }
+
     /// A table that is being copied.
     pub(super) fn table(&self, oid: u32) -> Option<Table> {
         self.running.get(&oid).map(|running| running.table.clone())

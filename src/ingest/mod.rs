@@ -22,6 +22,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use self::copies::{Copies, Progress};
 use self::flow::{Flow, Report};
+pub use self::place::Copier;
 use self::prepare::Prepared;
 pub(crate) use self::prepare::preflight;
 use crate::capture::CaptureError;
@@ -145,6 +146,9 @@ pub struct Ingest<W> {
     writer: W,
     recovered: Recovered,
     copies: Copies,
+    /// To the loop: from its workers, and from whoever wants a table copied.
+    to_loop: mpsc::Sender<Request>,
+    requests: mpsc::Receiver<Request>,
     /// Outlives a connection: a transaction decoded before it broke may still be invisible to the next snapshot.
     windows: Windows,
     /// Where workers run: not on the loop's own thread, if it has one.
@@ -161,6 +165,7 @@ impl<W: LogWriter> Ingest<W> {
     /// A loop that goes on where the log ends.
     pub fn new(source: Source, writer: W, recovered: Recovered, board: Board) -> Self {
         let copies = Copies::new(&recovered.snapshots, source.snapshot_rate);
+        let (to_loop, requests) = mpsc::channel(16);
         board.source(&source.name, |status| {
             status.slot.clone_from(&source.slot);
             status.durable_lsn = recovered.durable.end_lsn;
@@ -171,6 +176,8 @@ impl<W: LogWriter> Ingest<W> {
             writer,
             recovered,
             copies,
+            to_loop,
+            requests,
             windows: Windows::default(),
             runtime: None,
             types: Types::default(),
@@ -178,6 +185,11 @@ impl<W: LogWriter> Ingest<W> {
             backoff: Backoff::default(),
             streamed: false,
         }
+    }
+
+    /// For whoever wants a table copied.
+    pub fn copier(&self) -> Copier {
+        Copier(self.to_loop.clone())
     }
 
     /// Lets the workers of the copy run elsewhere than the loop.
@@ -235,8 +247,7 @@ impl<W: LogWriter> Ingest<W> {
         let values = if prepared.binary { "binary" } else { "text" };
         self.board.source(&self.source.name, |status| status.values = values);
         tracing::info!(source = %self.source.name, slot = %self.source.slot, from = %prepared.from, values, "streaming");
-        let (to_loop, requests) = mpsc::channel(16);
-        let _workers = self.start_copies(&prepared.tables, &to_loop);
+        let _workers = self.start_copies(&prepared.tables);
         let _monitor = monitor::start(&self.source, self.board.clone());
         let (board, name, now) = (self.board.clone(), self.source.name.clone(), Instant::now());
         let mut flow = Flow {
@@ -252,7 +263,7 @@ impl<W: LogWriter> Ingest<W> {
             publication: self.source.publication.clone(),
             copies: &mut self.copies,
             workers: self.source.snapshot_workers.max(1),
-            requests,
+            requests: &mut self.requests,
             idle: VecDeque::new(),
             waiting: VecDeque::new(),
             beginnings: VecDeque::new(),
@@ -284,6 +295,7 @@ impl<W: LogWriter> Ingest<W> {
     }
 
     async fn prepare(&mut self) -> Result<Prepared, IngestError> {
+        self.recovered.snapshots = self.copies.records();
         let (source, recovered) = (&self.source, &mut self.recovered);
         let asked = self.binary.then_some(&mut self.types);
         prepare::prepare(source, recovered, &mut self.writer, &self.board, asked).await
@@ -291,7 +303,7 @@ impl<W: LogWriter> Ingest<W> {
 
     /// Starts workers, who copy what is not copied yet and what is to be copied later. A task that is dropped stops; the next
     /// session starts it again, and the log says where it was.
-    fn start_copies(&mut self, tables: &[Table], requests: &mpsc::Sender<Request>) -> Vec<AbortOnDropHandle<()>> {
+    fn start_copies(&mut self, tables: &[Table]) -> Vec<AbortOnDropHandle<()>> {
         let tables: &[Table] = if self.source.snapshot { tables } else { &[] };
         self.windows.abandon_chunks();
         self.copies.resume(tables);
@@ -312,7 +324,7 @@ impl<W: LogWriter> Ingest<W> {
             binary: self.source.binary,
         };
         let runtime = self.runtime.clone().unwrap_or_else(Handle::current);
-        let start = |_| AbortOnDropHandle::new(runtime.spawn(worker::run(setting.clone(), requests.clone())));
+        let start = |_| AbortOnDropHandle::new(runtime.spawn(worker::run(setting.clone(), self.to_loop.clone())));
         (0..self.source.snapshot_workers.max(1)).map(start).collect()
     }
 }

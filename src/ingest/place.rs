@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::IngestError;
 use super::copies::{Added, Copies};
@@ -13,16 +13,37 @@ use super::transactions::Transactions;
 use crate::capture::CaptureError;
 use crate::capture::catalog::{self, Table};
 use crate::capture::snapshot::window::Verdict;
-use crate::capture::snapshot::{Chunk, Refusal, Request, Ticket, Work};
+use crate::capture::snapshot::{Chunk, Refusal, Request, Ticket, Which, Work};
 use crate::event::{Lsn, Op, Relation, Timestamp};
 use crate::log::{Entry, LogWriter, TableSnapshot};
+use crate::status::Code;
 
 /// How long the stream may take to pass a chunk on its own.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// Lets tables be copied again. Cloning it gives another handle.
+#[derive(Clone, Debug)]
+pub struct Copier(pub(super) mpsc::Sender<Request>);
+
+impl Copier {
+    /// Copies a table from here on: for the first time if the log knows nothing of it, else once more, also while an earlier copy
+    /// of it is still under way. Waits until a crash would not forget it; while the source is away that may be long.
+    ///
+    /// # Errors
+    /// There is no such table, or it is not published, or cannot be copied.
+    pub async fn copy_again(&self, table: Which, reason: &str) -> Result<(), CaptureError> {
+        let (begun, outcome) = oneshot::channel();
+        let gone =
+            |_| CaptureError::wait(Code::SnapshotInterrupted, "the source is not streaming", "Ask again when it is");
+        let request = Request::Copy { table, reason: reason.to_owned(), begun };
+        self.0.send(request).await.map_err(|_| gone(()))?;
+        outcome.await.map_err(|_| gone(()))?
+    }
+}
+
 /// A copy that is to begin, at the next place between two transactions.
 pub(super) struct Beginning {
-    table: Table,
+    table: Which,
     reason: String,
     begun: oneshot::Sender<Result<(), CaptureError>>,
 }
@@ -261,9 +282,9 @@ impl<W: LogWriter> Flow<'_, W> {
         while !self.transactions.in_transaction()
             && let Some(Beginning { table, reason, begun }) = self.beginnings.pop_front()
         {
-            match catalog::describe(&mut self.catalog, &table, &self.publication).await {
-                Ok(published) => {
-                    self.append_begun(table, &reason, published.relation)?;
+            match self.describe_whole(table).await {
+                Ok((table, relation)) => {
+                    self.append_begun(table, &reason, relation)?;
                     if let Some(awaited) = self.awaited.back_mut() {
                         awaited.begun = Some(begun);
                     }
@@ -274,6 +295,19 @@ impl<W: LogWriter> Flow<'_, W> {
             }
         }
         Ok(())
+    }
+
+    async fn describe_whole(&mut self, which: Which) -> Result<(Table, Arc<Relation>), CaptureError> {
+        let tables = catalog::tables(&mut self.catalog).await?;
+        let named = |table: &Table| match &which {
+            Which::Oid(oid) => table.oid == *oid,
+            Which::Named(name) => table.name == *name,
+        };
+        let table = tables.into_iter().find(named).ok_or_else(|| {
+            CaptureError::wait(Code::SourcePublication, format!("there is no table {which}"), "Look at its name")
+        })?;
+        let published = catalog::describe(&mut self.catalog, &table, &self.publication).await?;
+        Ok((table, published.relation))
     }
 
     fn append_begun(&mut self, table: Table, reason: &str, relation: Arc<Relation>) -> Result<(), IngestError> {

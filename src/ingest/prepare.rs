@@ -14,7 +14,7 @@ use crate::capture::{CaptureError, publication, slot};
 use std::sync::Arc;
 
 use crate::event::{Lsn, MessageFilter, Position, TableName};
-use crate::log::{Epoch, LogWriter, Recovered};
+use crate::log::{Epoch, LogWriter, Recovered, TableSnapshot};
 use crate::status::{Board, Code, State};
 
 /// Ready to stream.
@@ -43,7 +43,7 @@ pub(super) async fn prepare(
 ) -> Result<Prepared, IngestError> {
     let mut replication = Connection::open(&source.address, Purpose::Replication).await?;
     let mut catalog = Connection::open(&source.address, Purpose::Query).await?;
-    let tables = preflight(source, &mut replication, &mut catalog).await?;
+    let tables = preflight(source, &mut replication, &mut catalog, &recovered.snapshots).await?;
     let server = slot::identify(&mut replication).await?;
     let found = slot::inspect(&mut replication, &source.slot).await?;
     let start = judge(source, recovered, &server, found.as_ref())?;
@@ -96,11 +96,13 @@ fn message_filter(source: &Source) -> MessageFilter {
     })
 }
 
-/// What can be found wrong without changing anything: also what `walbridge check` looks at.
+/// What can be found wrong without changing anything: also what `walbridge check` looks at. What is copied already is not read
+/// again, and need not be readable.
 pub(crate) async fn preflight(
     source: &Source,
     replication: &mut Connection,
     catalog: &mut Connection,
+    copies: &[TableSnapshot],
 ) -> Result<Vec<Table>, CaptureError> {
     if catalog.server_version() < OLDEST_SERVER {
         return Err(CaptureError::halt(
@@ -137,17 +139,18 @@ pub(crate) async fn preflight(
         "Run ALTER TABLE … SET LOGGED, or exclude them in `tables`",
     )?;
     if source.snapshot {
+        let copied = |table: &Table| copies.iter().any(|copy| copy.oid == table.oid && copy.done);
         refuse(
             &tables,
             Code::SourcePrivilege,
-            |table| !table.readable,
+            |table| !table.readable && !copied(table),
             "may not be read by this role",
             "GRANT SELECT on them, and USAGE on their schema, to the role in the url",
         )?;
         refuse(
             &tables,
             Code::SnapshotPartialView,
-            |table| table.hides_rows,
+            |table| table.hides_rows && !copied(table),
             "hide rows from this role by row-level security, which the stream would show",
             "ALTER ROLE … BYPASSRLS for the role in the url, or exclude them in `tables`",
         )?;

@@ -85,7 +85,8 @@ async fn perform(slot: &mut Option<Connection>, setting: &Setting, work: Work) -
 /// and commits), and the stream cannot pass it; an empty logical message makes a commit that is flushed. It needs no privilege and
 /// touches no table; where it is refused, on a standby, the wait is only longer.
 async fn nudge(connection: &mut Connection) {
-    let sql = "SELECT pg_logical_emit_message(true, 'walbridge', '')";
+    // Not held up by a standby that has gone: nobody needs this message.
+    let sql = "SET LOCAL synchronous_commit = local; SELECT pg_logical_emit_message(true, 'walbridge', '')";
     if let Err(error) = connection.query("nudging the server", sql).await {
         tracing::debug!(%error, "the server was not nudged");
     }

@@ -17,7 +17,8 @@ help: ## this list
 setup: ## install PostgreSQL 15 to 18, Redis and a C compiler where they are missing (apt-get, Maven)
 	@scripts/setup
 
-demo: setup ## PostgreSQL, Redis and walbridge at work, live in this terminal (DEMO_SECONDS=n ends it by itself)
+demo: ## PostgreSQL, Redis and walbridge at work, live in this terminal (DEMO_SECONDS=n ends it by itself)
+	@scripts/setup demo
 	$(say) 'build (the first time takes some minutes)'
 	$(CARGO) build --locked --bin walbridge --example demo
 	@exec target/debug/examples/demo

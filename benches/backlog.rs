@@ -18,7 +18,7 @@ pub(crate) fn server() -> Postgres {
     Postgres::start(PgOptions { fsync: true, conf: conf.map(str::to_owned).to_vec(), ..PgOptions::default() })
 }
 
-/// A kind of load. Every table is `(id bigint primary key, k int, v text of about 100 characters, ts timestamptz)`.
+/// A kind of load. Every table but the wide one is `(id bigint primary key, k int, v text of about 100 characters, ts timestamptz)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Workload {
     /// Inserts, 1,000 rows a transaction.
@@ -27,10 +27,12 @@ pub(crate) enum Workload {
     OneTransaction,
     /// Updates of single rows, four a transaction.
     Updates,
+    /// Inserts, 1,000 rows a transaction, of fourteen numbers, times and identifiers: where the form of values tells most.
+    Wide,
 }
 
 impl Workload {
-    /// All, the one that the plain ratios are of first.
+    /// Those that are drained, the one that the plain ratios are of first.
     pub(crate) const ALL: [Workload; 3] = [Workload::Batches, Workload::OneTransaction, Workload::Updates];
 
     /// Names its table, publication and slots, and its lines in the report.
@@ -39,6 +41,7 @@ impl Workload {
             Workload::Batches => "batches",
             Workload::OneTransaction => "one_transaction",
             Workload::Updates => "updates",
+            Workload::Wide => "wide",
         }
     }
 
@@ -47,6 +50,19 @@ impl Workload {
             Workload::Batches => "inserts, 1,000 a transaction",
             Workload::OneTransaction => "the same in one transaction",
             Workload::Updates => "updates, 4 a transaction",
+            Workload::Wide => "inserts of wide rows, 1,000 a transaction",
+        }
+    }
+
+    const fn columns(self) -> &'static str {
+        match self {
+            Workload::Batches | Workload::OneTransaction | Workload::Updates => {
+                "k int NOT NULL, v text NOT NULL, ts timestamptz NOT NULL DEFAULT clock_timestamp()"
+            }
+            Workload::Wide => {
+                "n1 numeric(20,6), n2 numeric(12,2), n3 numeric, t1 timestamptz, t2 timestamptz, t3 timestamp, \
+                 u1 uuid, u2 uuid, f1 float8, f2 float8, i1 int8, i2 int8, b bool"
+            }
         }
     }
 }
@@ -67,12 +83,11 @@ impl Backlog {
         let name = workload.name();
         let started = Instant::now();
         postgres.psql(&format!(
-            "CREATE TABLE {name} (id bigint PRIMARY KEY, k int NOT NULL, v text NOT NULL, \
-             ts timestamptz NOT NULL DEFAULT clock_timestamp()); \
-             CREATE PUBLICATION {name} FOR TABLE {name};"
+            "CREATE TABLE {name} (id bigint PRIMARY KEY, {}); CREATE PUBLICATION {name} FOR TABLE {name};",
+            workload.columns()
         ));
         if workload == Workload::Updates {
-            postgres.psql(&insert(name, "1", &format!("{UPDATED_ROWS}")));
+            postgres.psql(&insert(workload, "1", &format!("{UPDATED_ROWS}")));
         }
         postgres.psql(&format!("SELECT pg_create_logical_replication_slot('{name}_template', 'pgoutput')"));
         let before = postgres.psql("SELECT pg_current_wal_insert_lsn()");
@@ -80,7 +95,7 @@ impl Backlog {
         postgres.psql(&format!("SET synchronous_commit = off;\n{}", load(workload, rows)));
         let end_lsn = postgres.psql("SELECT pg_current_wal_insert_lsn()");
         // One more row, so that there is something to read beyond the end: nobody has to wait for a keepalive there.
-        postgres.psql(&format!("{}; CHECKPOINT", insert(name, "2000000000", "2000000000")));
+        postgres.psql(&format!("{}; CHECKPOINT", insert(workload, "2000000000", "2000000000")));
         let wal = postgres.psql(&format!("SELECT pg_size_pretty('{end_lsn}'::pg_lsn - '{before}'::pg_lsn)"));
         println!(
             "# {name}: {rows} changes ({}), {wal} of WAL, loaded in {:.0?}",
@@ -107,20 +122,29 @@ const UPDATED_ROWS: u32 = 100_000;
 /// About 100 characters that do not compress to nothing.
 const TEXT: &str = "md5(g::text) || md5((g + 1)::text) || md5((g + 2)::text) || 'text'";
 
-fn insert(table: &str, first: &str, last: &str) -> String {
-    format!(
-        "INSERT INTO {table} (id, k, v) SELECT g, (g % 1000)::int, {TEXT} \
-         FROM generate_series({first}::bigint, {last}::bigint) g"
-    )
+fn insert(workload: Workload, first: &str, last: &str) -> String {
+    let table = workload.name();
+    let (columns, values) = match workload {
+        Workload::Batches | Workload::OneTransaction | Workload::Updates => {
+            ("id, k, v", format!("g, (g % 1000)::int, {TEXT}"))
+        }
+        Workload::Wide => (
+            "id, n1, n2, n3, t1, t2, t3, u1, u2, f1, f2, i1, i2, b",
+            "g, g * 1234.567891, g % 1000000 / 100.0, g::numeric * g * g / 7, clock_timestamp(), now() - g * '1 second'::interval, \
+             clock_timestamp(), md5(g::text)::uuid, md5((g + 1)::text)::uuid, random(), g / 8.0, g * 1000003, -g, g % 2 = 0"
+                .to_owned(),
+        ),
+    };
+    format!("INSERT INTO {table} ({columns}) SELECT {values} FROM generate_series({first}::bigint, {last}::bigint) g")
 }
 
 fn load(workload: Workload, rows: u32) -> String {
     let table = workload.name();
     let last = rows.to_string();
     match workload {
-        Workload::OneTransaction => insert(table, "1", &last),
-        Workload::Batches => {
-            let batch = insert(table, "first", &format!("least(first + 999, {last})"));
+        Workload::OneTransaction => insert(workload, "1", &last),
+        Workload::Batches | Workload::Wide => {
+            let batch = insert(workload, "first", &format!("least(first + 999, {last})"));
             format!(
                 "DO $$ DECLARE first bigint := 1; BEGIN WHILE first <= {last} LOOP \
                  {batch}; COMMIT; first := first + 1000; END LOOP; END $$"

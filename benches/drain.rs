@@ -27,11 +27,13 @@ const ASK: Duration = Duration::from_millis(50);
 
 /// Who drains, and over what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Drainer {
+pub(crate) enum Drainer {
     RecvlogicalTcp,
     RecvlogicalUnix,
     WalbridgeTcp,
     WalbridgeUnix,
+    /// Asked for values as text, where the others let it choose.
+    WalbridgeText,
 }
 
 impl Drainer {
@@ -44,26 +46,27 @@ impl Drainer {
             Drainer::RecvlogicalUnix => "pg_recvlogical unix",
             Drainer::WalbridgeTcp => "walbridge tcp",
             Drainer::WalbridgeUnix => "walbridge unix",
+            Drainer::WalbridgeText => "walbridge text",
         }
     }
 }
 
 /// What one drain took.
 #[derive(Clone, Copy, Debug)]
-struct Drained {
+pub(crate) struct Drained {
     drainer: Drainer,
     rows: u32,
     seconds: f64,
-    client: Meter,
-    walsender: Meter,
+    pub(crate) client: Meter,
+    pub(crate) walsender: Meter,
 }
 
 impl Drained {
-    fn rows_per_second(&self) -> f64 {
+    pub(crate) fn rows_per_second(&self) -> f64 {
         f64::from(self.rows) / self.seconds
     }
 
-    fn per_million(&self, cpu_seconds: f64) -> f64 {
+    pub(crate) fn per_million(&self, cpu_seconds: f64) -> f64 {
         cpu_seconds * 1e6 / f64::from(self.rows)
     }
 }
@@ -102,8 +105,8 @@ async fn rounds_of(postgres: &Postgres, backlog: &Backlog, rounds: u32) -> Vec<D
                 Drainer::RecvlogicalTcp | Drainer::RecvlogicalUnix => {
                     recvlogical(postgres, &client, backlog, drainer, &slot).await
                 }
-                Drainer::WalbridgeTcp | Drainer::WalbridgeUnix => {
-                    walbridge(postgres, &client, backlog, drainer, &slot).await
+                Drainer::WalbridgeTcp | Drainer::WalbridgeUnix | Drainer::WalbridgeText => {
+                    walbridge(postgres, &client, backlog, drainer, &slot).await.0
                 }
             };
             drop_slot(&client, &slot).await;
@@ -117,7 +120,7 @@ async fn rounds_of(postgres: &Postgres, backlog: &Backlog, rounds: u32) -> Vec<D
 async fn recvlogical(postgres: &Postgres, client: &Client, backlog: &Backlog, drainer: Drainer, slot: &str) -> Drained {
     let host = match drainer {
         Drainer::RecvlogicalUnix | Drainer::WalbridgeUnix => postgres.directory().display().to_string(),
-        Drainer::RecvlogicalTcp | Drainer::WalbridgeTcp => "127.0.0.1".to_owned(),
+        Drainer::RecvlogicalTcp | Drainer::WalbridgeTcp | Drainer::WalbridgeText => "127.0.0.1".to_owned(),
     };
     let publication = format!("publication_names={}", backlog.workload.name());
     let mut command = Command::new(program("pg_recvlogical"));
@@ -147,15 +150,23 @@ fn ended(child: &Child) -> bool {
     !process::alive(child.id())
 }
 
-async fn walbridge(postgres: &Postgres, client: &Client, backlog: &Backlog, drainer: Drainer, slot: &str) -> Drained {
+/// What it took, and walbridge, ended, with its log.
+pub(crate) async fn walbridge(
+    postgres: &Postgres,
+    client: &Client,
+    backlog: &Backlog,
+    drainer: Drainer,
+    slot: &str,
+) -> (Drained, Walbridge) {
     let url = match drainer {
         Drainer::RecvlogicalUnix | Drainer::WalbridgeUnix => postgres.unix_url(),
-        Drainer::RecvlogicalTcp | Drainer::WalbridgeTcp => postgres.url(),
+        Drainer::RecvlogicalTcp | Drainer::WalbridgeTcp | Drainer::WalbridgeText => postgres.url(),
     };
     let name = backlog.workload.name();
+    let values = if drainer == Drainer::WalbridgeText { "text" } else { "auto" };
     let mut walbridge = Walbridge::start(&format!(
         "[sources.bench]\nurl = \"{url}\"\ntables = [\"public.{name}\"]\nslot = \"{slot}\"\npublication = \"{name}\"\n\
-         snapshot = \"never\"\n\n[log]\nkind = \"embedded\"\npath = \"log\"\n"
+         snapshot = \"never\"\nvalues = \"{values}\"\n\n[log]\nkind = \"embedded\"\npath = \"log\"\n"
     ));
     let pid = walbridge.pid().expect("walbridge runs");
     let walsender_pid = tokio::select! {
@@ -184,7 +195,7 @@ async fn walbridge(postgres: &Postgres, client: &Client, backlog: &Backlog, drai
     walsender.read(walsender_pid);
     let code = walbridge.sigterm();
     assert_eq!(code, Some(0), "walbridge ended badly:\n{}", walbridge.log());
-    Drained { drainer, rows: backlog.rows, seconds, client: meter, walsender }
+    (Drained { drainer, rows: backlog.rows, seconds, client: meter, walsender }, walbridge)
 }
 
 /// Waits for walbridge to end, which it should not; its log.
@@ -224,12 +235,12 @@ async fn active(client: &Client, slot: &str) -> u32 {
 }
 
 /// The walsender may take a moment to see that its client has gone.
-async fn drop_slot(client: &Client, slot: &str) {
+pub(crate) async fn drop_slot(client: &Client, slot: &str) {
     let statement = format!("SELECT pg_drop_replication_slot('{slot}')");
     crate::support::eventually(Duration::from_secs(30), || client.batch_execute(&statement)).await;
 }
 
-fn line(workload: Workload, round: u32, drained: &Drained) -> String {
+pub(crate) fn line(workload: Workload, round: u32, drained: &Drained) -> String {
     format!(
         "drain {} round {round}: {:<19} {:>9.0} rows/s  cpu {:.2} s per million, walsender {:.2}  peak {:.0} MiB",
         workload.name(),
@@ -245,7 +256,7 @@ fn line(workload: Workload, round: u32, drained: &Drained) -> String {
 fn summary(workload: Workload, drains: &[Drained]) -> Vec<String> {
     let prefix = match workload {
         Workload::Batches => "drain".to_owned(),
-        Workload::OneTransaction | Workload::Updates => format!("drain {}", workload.name()),
+        Workload::OneTransaction | Workload::Updates | Workload::Wide => format!("drain {}", workload.name()),
     };
     let of = |drainer: Drainer, figure: fn(&Drained) -> f64| {
         median(drains.iter().filter(|drained| drained.drainer == drainer).map(figure))

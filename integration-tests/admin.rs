@@ -1,5 +1,6 @@
 //! The admin port against a client that is slow, large, many, or not supposed to be there.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Client, Method, StatusCode};
@@ -9,7 +10,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use walbridge::admin::{Admin, SearchError, SearchRegistry, SearchRequest};
+use walbridge::admin::{
+    Admin, ControlError, ControlFuture, Controls, Pages, SearchError, SearchRegistry, SearchRequest,
+};
 use walbridge::event::{Lsn, Offset};
 use walbridge::status::{Board, Code, State};
 
@@ -45,13 +48,33 @@ impl Port {
         });
         let port = Admin::bind("127.0.0.1:0".parse().expect("valid")).await.expect("a free port");
         let (address, stop) = (port.address(), CancellationToken::new());
-        let served = tokio::spawn(port.serve(token.map(Into::into), board.clone(), search, stop.clone()));
+        let mut controls = Controls::default();
+        let control = |tables: Vec<String>| -> ControlFuture {
+            Box::pin(async move {
+                match tables.as_slice() {
+                    [] => Ok(vec!["public.all".to_owned()]),
+                    _ => Err(ControlError::Refused("not now".to_owned())),
+                }
+            })
+        };
+        controls.add("shop", Arc::new(control));
+        let pages = Pages { board: board.clone(), search, controls };
+        let served = tokio::spawn(port.serve(token.map(Into::into), pages, stop.clone()));
         let client = Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().expect("a client");
         Port { address, board, stop, served, client }
     }
 
     async fn get(&self, path: &str) -> (StatusCode, String) {
         self.send(Method::GET, path, &[]).await
+    }
+
+    async fn post(&self, path: &str, headers: &[(&str, &str)], body: &str) -> (StatusCode, String) {
+        let mut request = self.client.post(format!("http://{}{path}", self.address)).body(body.to_owned());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = request.send().await.expect("an answer");
+        (answer.status(), answer.text().await.expect("text"))
     }
 
     async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> (StatusCode, String) {
@@ -157,6 +180,33 @@ async fn only_who_may_look_can_and_nobody_can_change_anything() {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
         "no reasons without the token"
     );
+}
+
+/// Scenario 168: the one order there is, and who cannot give it.
+#[tokio::test]
+async fn an_order_needs_a_program_that_knows_what_it_does() {
+    let port = Port::open(None).await;
+    let (path, json) = ("/api/sources/shop/resnapshot", ("Content-Type", "application/json"));
+    let (status, body) = port.post(path, &[json], "{}").await;
+    assert_eq!((status, body.as_str()), (StatusCode::OK, "{\"source\":\"shop\",\"tables\":[\"public.all\"]}"));
+    for (headers, body, wanted) in [
+        (&[json][..], "{\"tables\": [\"public.t\"]}", StatusCode::CONFLICT),
+        (&[json], "{\"table\": []}", StatusCode::BAD_REQUEST),
+        (&[json], "", StatusCode::BAD_REQUEST),
+        // What a form on a page elsewhere can send.
+        (&[("Content-Type", "text/plain")], "{}", StatusCode::UNSUPPORTED_MEDIA_TYPE),
+        (&[], "{}", StatusCode::UNSUPPORTED_MEDIA_TYPE),
+        (&[json, ("Origin", "http://evil.example")], "{}", StatusCode::FORBIDDEN),
+        (&[json, ("Host", "rebound.example")], "{}", StatusCode::FORBIDDEN),
+    ] {
+        assert_eq!(port.post(path, headers, body).await.0, wanted, "{headers:?} {body}");
+    }
+    assert_eq!(port.post("/api/sources/nobody/resnapshot", &[json], "{}").await.0, StatusCode::NOT_FOUND);
+    assert_eq!(port.get(path).await.0, StatusCode::METHOD_NOT_ALLOWED, "GET changes nothing");
+    let guarded = Port::open(Some("0123456789abcdef")).await;
+    assert_eq!(guarded.post(path, &[json], "{}").await.0, StatusCode::UNAUTHORIZED);
+    let shown = ("Authorization", "Bearer 0123456789abcdef");
+    assert_eq!(guarded.post(path, &[json, shown], "{}").await.0, StatusCode::OK);
 }
 
 #[tokio::test]

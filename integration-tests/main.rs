@@ -8,6 +8,7 @@
 
 mod admin;
 mod capture;
+mod checker;
 mod cli;
 mod config_errors;
 mod config_examples;
@@ -15,6 +16,7 @@ mod config_secrets;
 mod contract;
 mod decode_golden;
 mod decode_values;
+mod history;
 mod log_recovery;
 mod log_retention;
 #[path = "../demo/network/mod.rs"]

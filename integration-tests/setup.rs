@@ -37,6 +37,7 @@ async fn a_database_without_anything_is_set_up_by_the_printed_statements_alone()
         GRANT SELECT ON TABLE "public"."a", "sales"."Order" TO "capture";
         ALTER DEFAULT PRIVILEGES FOR ROLE "shop_owner" IN SCHEMA "sales" GRANT SELECT ON TABLES TO "capture";
         CREATE PUBLICATION "walbridge_shop" FOR TABLE "public"."a", "sales"."Order" WITH (publish_via_partition_root = true);
+        COMMENT ON PUBLICATION "walbridge_shop" IS 'made by walbridge';
     "#]]
     .assert_eq(&(statements.join("\n") + "\n"));
     assert_eq!(statements[0].replace("capture", "walbridge"), format!("{CREATE_ROLE};"), "what the suite runs with");

@@ -5,14 +5,9 @@ use std::time::Duration;
 use super::{Capture, assert_same, events, replay, selected};
 use crate::support::proxy::Direction;
 use crate::support::{PgOptions, Postgres, Proxy, eventually};
-use walbridge::capture::snapshot::Which;
-use walbridge::event::{Change, Op, TableName};
+use walbridge::event::{Change, Op};
 use walbridge::ingest::Source;
 use walbridge::status::{Code, SourceStatus};
-
-fn named(table: &str) -> Which {
-    Which::Named(TableName { schema: "public".to_owned(), table: table.to_owned() })
-}
 
 /// One worker, and a budget that leaves time between two chunks.
 fn slowly(source: Source) -> Source {
@@ -42,7 +37,7 @@ async fn a_table_copied_again_under_load_ends_equal_and_the_log_tells_where_it_b
     let postgres = Postgres::start(PgOptions::default());
     large(&postgres, "t");
     let directory = tempfile::tempdir().expect("a directory");
-    let capture = Capture::start(&postgres.url(), directory.path());
+    let capture = Capture::commanded(&postgres.url(), directory.path(), |source| source);
     capture.caught_up(&postgres).await;
     let before = events(&capture.log).await.len();
     let client = postgres.client().await;
@@ -55,7 +50,7 @@ async fn a_table_copied_again_under_load_ends_equal_and_the_log_tells_where_it_b
             client.batch_execute(&sql).await.expect("a write");
         }
     });
-    capture.copier.copy_again(named("t"), "on demand").await.expect("begun");
+    capture.copy_again("public.t").await.expect("begun");
     capture
         .until("the second copy", |status| done(status, "public.t") && status.tables["public.t"].generation == 2)
         .await;
@@ -89,10 +84,10 @@ async fn a_copy_that_has_begun_is_not_forgotten_by_a_crash_and_may_begin_again_i
     let postgres = Postgres::start(PgOptions::default());
     large(&postgres, "t");
     let directory = tempfile::tempdir().expect("a directory");
-    let capture = Capture::start_with(&postgres.url(), directory.path(), slowly);
+    let capture = Capture::commanded(&postgres.url(), directory.path(), slowly);
     capture.until("a chunk", |status| rows(status, "public.t") > 0).await;
     for _ in 0..2 {
-        capture.copier.copy_again(named("t"), "on demand").await.expect("begun");
+        capture.copy_again("public.t").await.expect("begun");
     }
     capture.crash().await;
     // Nobody will tell of this one; the copy must find that it is gone.
@@ -113,20 +108,20 @@ async fn a_table_that_comes_later_is_copied_alone_and_for_the_first_time() {
     let postgres = Postgres::start(PgOptions::default());
     postgres.psql("CREATE TABLE t (id int PRIMARY KEY)");
     let directory = tempfile::tempdir().expect("a directory");
-    let capture = Capture::start(&postgres.url(), directory.path());
+    let capture = Capture::commanded(&postgres.url(), directory.path(), |source| source);
     capture.caught_up(&postgres).await;
     postgres.psql(
         "CREATE TABLE u (id int PRIMARY KEY); INSERT INTO u SELECT generate_series(1, 100); \
          GRANT SELECT ON u TO walbridge; ALTER PUBLICATION walbridge_test ADD TABLE u",
     );
-    capture.copier.copy_again(named("u"), "").await.expect("begun");
+    capture.copy_again("public.u").await.expect("begun");
     capture.until("the copy", |status| done(status, "public.u")).await;
     postgres.psql("INSERT INTO u VALUES (101); DELETE FROM u WHERE id = 1");
     capture.caught_up(&postgres).await;
     let all = events(&capture.log).await;
     assert!(!all.iter().any(|event| matches!(event.change, Change::CopyBegun { .. })), "a first copy needs no marks");
     assert_same(&replay(&all), &selected(&postgres, "public.u", &["id"]).await);
-    assert!(capture.copier.copy_again(named("missing"), "").await.is_err());
+    assert!(capture.copy_again("public.missing").await.is_err());
     capture.stop().await;
 }
 
@@ -366,9 +361,9 @@ async fn existing_rows_are_copied_from_every_newer_version() {
         postgres.psql("CREATE TABLE t (id int PRIMARY KEY, n numeric, at timestamptz); \
              INSERT INTO t SELECT i, i / 7.0, 'epoch'::timestamptz + i * interval '1 h' FROM generate_series(1, 5000) i");
         let directory = tempfile::tempdir().expect("a directory");
-        let capture = Capture::start(&postgres.url(), directory.path());
+        let capture = Capture::commanded(&postgres.url(), directory.path(), |source| source);
         capture.caught_up(&postgres).await;
-        capture.copier.copy_again(named("t"), "on demand").await.expect("begun");
+        capture.copy_again("public.t").await.expect("begun");
         capture
             .until("the second copy", |status| done(status, "public.t") && status.tables["public.t"].generation == 2)
             .await;

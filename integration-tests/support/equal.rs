@@ -63,10 +63,9 @@ pub(crate) async fn rows(postgres: &Postgres, select: &str, hashes: bool) -> Vec
     let columns = statement.columns().iter().map(|column| {
         let name = format!("\"{}\"", column.name().replace('"', "\"\""));
         match column.type_() {
-            // `format` writes as the type's output function does, where `::text` writes `true` for `t`.
-            _ if hashes => format!("CASE WHEN q.{name} IS NOT NULL THEN format('%s', q.{name}) END AS {name}"),
-            kind if stays_json(kind) => format!("to_jsonb(q.{name}) AS {name}"),
-            _ => format!("q.{name}::text AS {name}"),
+            // `format` writes as the type's output function does, where `::text` writes `true` for `t` and strips a `char`.
+            kind if stays_json(kind) && !hashes => format!("to_jsonb(q.{name}) AS {name}"),
+            _ => format!("CASE WHEN q.{name} IS NOT NULL THEN format('%s', q.{name}) END AS {name}"),
         }
     });
     let columns = columns.collect::<Vec<_>>().join(", ");
@@ -89,7 +88,7 @@ fn stays_json(kind: &Type) -> bool {
 }
 
 /// One spelling for what has several.
-fn plain(value: Value) -> Value {
+pub(crate) fn plain(value: Value) -> Value {
     match value {
         Value::Number(number) => number.to_string().into(),
         Value::String(text) => match text.parse::<jiff::Timestamp>() {
@@ -103,14 +102,14 @@ fn plain(value: Value) -> Value {
 }
 
 /// `user:{id}` for a row.
-fn fill(template: &str, row: &Document) -> String {
+pub(crate) fn fill(template: &str, row: &Document) -> String {
     row.iter().fold(template.to_owned(), |name, (column, value)| {
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         name.replace(&format!("{{{column}}}"), &text)
     })
 }
 
-fn difference(expected: &Document, found: &Document) -> Option<String> {
+pub(crate) fn difference(expected: &Document, found: &Document) -> Option<String> {
     for (column, value) in expected {
         match found.get(column) {
             None => return Some(format!("column {column} is missing")),

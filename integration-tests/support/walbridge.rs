@@ -31,15 +31,19 @@ impl Walbridge {
 
     /// The same, with environment variables.
     pub(crate) fn start_with(config: &str, environment: &[(&str, &str)]) -> Walbridge {
-        let mut walbridge = Walbridge::new(environment);
-        walbridge.configure(config);
+        let mut walbridge = Walbridge::configured_with(config, environment);
         walbridge.start_again();
         walbridge
     }
 
     /// Configured, and not started yet.
     pub(crate) fn configured(config: &str) -> Walbridge {
-        let mut walbridge = Walbridge::new(&[]);
+        Walbridge::configured_with(config, &[])
+    }
+
+    /// The same, with environment variables.
+    pub(crate) fn configured_with(config: &str, environment: &[(&str, &str)]) -> Walbridge {
+        let mut walbridge = Walbridge::new(environment);
         walbridge.configure(config);
         walbridge
     }
@@ -79,8 +83,13 @@ impl Walbridge {
 
     /// Starts it again after it ended, with the same configuration; its log goes on in the same file.
     pub(crate) fn start_again(&mut self) {
-        assert!(self.child.is_none(), "walbridge is still running");
         self.set_up();
+        self.go_on();
+    }
+
+    /// The same where the database is set up already.
+    pub(crate) fn go_on(&mut self) {
+        assert!(self.child.is_none(), "walbridge is still running");
         let log = fs::File::options().create(true).append(true).open(self.log_path()).expect("the log file");
         let mut command = self.command(&["run"]);
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("the log file")).stderr(log);

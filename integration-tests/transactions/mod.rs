@@ -1,5 +1,8 @@
 //! Transactions of every kind on a real PostgreSQL, compared with what another plugin (`test_decoding`) tells of the same WAL.
 
+mod messages;
+mod origins;
+mod prepared;
 mod streamed;
 
 use std::path::Path;

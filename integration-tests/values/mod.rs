@@ -1,8 +1,12 @@
 //! Values of every type: from the server's two forms to text, from snapshot and stream to JSON, and back.
 
 mod cases;
+mod edges;
+mod encodings;
+mod mid_stream;
 mod rendered;
 mod round_trip;
+mod toast;
 
 use crate::support::Postgres;
 

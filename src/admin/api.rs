@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::Shared;
+use super::Pages;
 use super::guard::Access;
 use crate::event::{Lsn, Offset, Position, Timestamp};
 use crate::status::{SinkStatus, SourceStatus, State, Status, TableStatus};
@@ -56,6 +56,14 @@ pub struct SourceView {
     pub retained_bytes: u64,
     /// `pg_replication_slots.wal_status`.
     pub wal_status: Option<String>,
+    /// How much WAL the server may keep for the slot, if there is a limit.
+    pub wal_budget_bytes: Option<u64>,
+    /// What goes well and will not for long.
+    pub warning: Option<WarningView>,
+    /// The stretch of history it is in; rises when history was broken, or followed to a promoted standby.
+    pub epoch: u32,
+    /// What was decided last about its history.
+    pub decision: Option<String>,
     /// In which form the stream carries values: `binary` or `text`; empty before the first stream.
     #[serde(default)]
     pub values: String,
@@ -66,6 +74,15 @@ pub struct SourceView {
     /// The same by table.
     #[serde(default)]
     pub tables: BTreeMap<String, TableView>,
+}
+
+/// What goes well and will not for long.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WarningView {
+    /// See [`crate::status::Code`].
+    pub code: String,
+    /// Why, and what to do, for people.
+    pub message: String,
 }
 
 /// How far the copy of existing rows has come.
@@ -184,6 +201,13 @@ impl SourceView {
             lag_bytes: source.lag_bytes(),
             retained_bytes: source.retained_bytes(),
             wal_status: source.wal_status.clone(),
+            wal_budget_bytes: source.wal_budget_bytes,
+            warning: source
+                .warning
+                .as_ref()
+                .map(|(code, message)| WarningView { code: code.to_string(), message: message.clone() }),
+            epoch: source.epoch,
+            decision: source.decision.clone(),
             values: source.values.to_owned(),
             events: source.events,
             snapshot: SnapshotView {
@@ -301,7 +325,7 @@ pub(super) async fn healthz() -> &'static str {
 }
 
 pub(super) async fn readyz(
-    axum::extract::State(shared): axum::extract::State<Shared>,
+    axum::extract::State(shared): axum::extract::State<Pages>,
     Extension(access): Extension<Access>,
 ) -> Response {
     let status = shared.board.read();
@@ -316,7 +340,7 @@ pub(super) async fn readyz(
     (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", reasons.join("\n"))).into_response()
 }
 
-pub(super) async fn status(axum::extract::State(shared): axum::extract::State<Shared>) -> Response {
+pub(super) async fn status(axum::extract::State(shared): axum::extract::State<Pages>) -> Response {
     let view = StatusView::of(&shared.board.read(), Timestamp::now());
     match serde_json::to_string_pretty(&view) {
         Ok(text) => json_text(text).into_response(),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, HOST, WWW_AUTHENTICATE};
+use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -42,8 +42,10 @@ impl Guard {
 
     /// What this request may see, or why nothing.
     fn judge(&self, method: &Method, path: &str, headers: &HeaderMap) -> Result<Access, Refusal> {
-        if method != Method::GET && method != Method::HEAD {
-            return Err(Refusal::Method);
+        match *method {
+            Method::GET | Method::HEAD => {}
+            Method::POST if path.starts_with("/api/sources/") => is_no_page_elsewhere(headers)?,
+            _ => return Err(Refusal::Method),
         }
         let Some(token) = &self.token else {
             return if is_local_host(headers) { Ok(Access::Full) } else { Err(Refusal::Host) };
@@ -57,8 +59,25 @@ impl Guard {
     }
 }
 
+/// A request that changes something is sent by a program of the operator's, or by this port's own page. A browser sends JSON to
+/// another origin only after asking, which nobody answers, and says where the page is from.
+fn is_no_page_elsewhere(headers: &HeaderMap) -> Result<(), Refusal> {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if content_type.split(';').next().map(str::trim) != Some("application/json") {
+        return Err(Refusal::ContentType);
+    }
+    let host = headers.get(HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    match headers.get(ORIGIN).map(|value| value.to_str().unwrap_or_default()) {
+        None => Ok(()),
+        Some(origin) if origin.strip_prefix("http://").or(origin.strip_prefix("https://")) == Some(host) => Ok(()),
+        Some(_) => Err(Refusal::Origin),
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refusal {
+    ContentType,
+    Origin,
     Method,
     Host,
     Token,
@@ -67,7 +86,11 @@ enum Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         match self {
-            Refusal::Method => error(StatusCode::METHOD_NOT_ALLOWED, "this port only answers GET: it changes nothing"),
+            Refusal::Method => {
+                error(StatusCode::METHOD_NOT_ALLOWED, "GET looks; the only POST is to /api/sources/NAME/resnapshot")
+            }
+            Refusal::ContentType => error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send Content-Type: application/json"),
+            Refusal::Origin => error(StatusCode::FORBIDDEN, "a page from elsewhere changes nothing here"),
             Refusal::Host => error(
                 StatusCode::FORBIDDEN,
                 "the Host header names another machine; ask by IP address or localhost, or set a token in [admin]",
@@ -170,6 +193,27 @@ mod tests {
             assert_eq!(guard.judge(&method, "/api/status", &host), Err(Refusal::Method), "{method}");
         }
         assert_eq!(guard.judge(&Method::HEAD, "/api/status", &host), Ok(Access::Full));
+    }
+
+    #[test]
+    fn an_order_comes_from_a_program_or_from_our_own_page() {
+        let order = |pairs: &[(&'static str, &str)]| {
+            let judged = |guard: Guard| guard.judge(&Method::POST, "/api/sources/shop/resnapshot", &headers(pairs));
+            (judged(Guard::new(None)), judged(Guard::new(Some("0123456789abcdef".into()))))
+        };
+        let json = ("content-type", "application/json; charset=utf-8");
+        let (open, token) = order(&[("host", "localhost:7431"), json]);
+        assert_eq!((open, token), (Ok(Access::Full), Err(Refusal::Token)));
+        let page = [("host", "localhost:7431"), json, ("origin", "http://localhost:7431")];
+        assert_eq!(order(&page).0, Ok(Access::Full));
+        for origin in ["http://evil.example", "null", "http://localhost:7432", ""] {
+            let page = [("host", "localhost:7431"), json, ("origin", origin)];
+            assert_eq!(order(&page), (Err(Refusal::Origin), Err(Refusal::Origin)), "{origin}");
+        }
+        for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""] {
+            assert_eq!(order(&[("host", "localhost"), ("content-type", kind)]).0, Err(Refusal::ContentType), "{kind}");
+        }
+        assert_eq!(order(&[("host", "evil.example"), json]).0, Err(Refusal::Host), "a name pointed at this machine");
     }
 
     #[test]

@@ -7,11 +7,11 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 
-use super::Shared;
+use super::Pages;
 use crate::event::Timestamp;
 use crate::status::{SinkStatus, SourceStatus, State as Doing, Status};
 
-pub(super) async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
+pub(super) async fn metrics(State(shared): State<Pages>) -> impl IntoResponse {
     let text = render(&shared.board.read(), Timestamp::now());
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }

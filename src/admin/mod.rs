@@ -1,10 +1,11 @@
 //! The HTTP port for operators: how it is doing, and search.
 //!
-//! It only looks: nothing here changes anything, and a slow or hostile client costs nobody else anything. Loopback unless the
+//! It looks, and passes on one order (`control`); a slow or hostile client costs nobody else anything. Loopback unless the
 //! configuration says otherwise, and then only with a token (`guard`). The number of connections, the time for a request and its size are
 //! limited (`listener`).
 
 mod api;
+mod control;
 mod guard;
 mod listener;
 mod metrics;
@@ -15,11 +16,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::get;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
-pub use self::api::{SinkView, SnapshotView, SourceView, StatusView, TableView};
+pub use self::api::{SinkView, SnapshotView, SourceView, StatusView, TableView, WarningView};
+pub use self::control::{Control, ControlError, ControlFuture, Controls};
 pub use self::search::{SearchError, SearchFuture, SearchRegistry, SearchRequest};
 
 use self::guard::Guard;
@@ -86,41 +89,26 @@ impl Admin {
     }
 
     /// Answers until told to stop; requests under way then have two seconds more.
-    pub async fn serve(
-        self,
-        token: Option<SecretString>,
-        board: Board,
-        search: SearchRegistry,
-        stop: CancellationToken,
-    ) {
-        let guard = Guard::new(token);
-        listener::serve(self.listener, router(guard, board, search), stop).await;
+    pub async fn serve(self, token: Option<SecretString>, pages: Pages, stop: CancellationToken) {
+        listener::serve(self.listener, router(Guard::new(token), pages), stop).await;
     }
 }
 
-/// Opens the port and answers; [`Admin::bind`] and [`Admin::serve`] in one.
-///
-/// # Errors
-/// As [`Admin::bind`].
-pub async fn serve(
-    listen: SocketAddr,
-    token: Option<SecretString>,
-    board: Board,
-    search: SearchRegistry,
-    stop: CancellationToken,
-) -> Result<(), AdminError> {
-    Admin::bind(listen).await?.serve(token, board, search, stop).await;
-    Ok(())
-}
-
 /// What every page can ask.
-#[derive(Clone)]
-struct Shared {
-    board: Board,
-    search: SearchRegistry,
+#[derive(Clone, Debug, Default)]
+pub struct Pages {
+    /// How all is doing.
+    pub board: Board,
+    /// Who can be searched.
+    pub search: SearchRegistry,
+    /// Who can be told to copy again.
+    pub controls: Controls,
 }
 
-fn router(guard: Guard, board: Board, search: SearchRegistry) -> Router {
+/// An order is a list of tables.
+const BODY_BYTES_MAX: usize = 1 << 20;
+
+fn router(guard: Guard, pages: Pages) -> Router {
     let guard = Arc::new(guard);
     Router::new()
         .route("/", get(page::html))
@@ -131,7 +119,9 @@ fn router(guard: Guard, board: Board, search: SearchRegistry) -> Router {
         .route("/metrics", get(metrics::metrics))
         .route("/api/status", get(api::status))
         .route("/search/{sink}", get(search::search))
+        .route("/api/sources/{name}/resnapshot", post(control::resnapshot))
         .fallback(api::not_found)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(axum::middleware::from_fn_with_state(guard, guard::check))
-        .with_state(Shared { board, search })
+        .with_state(pages)
 }

@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::value::RawValue;
 
-use super::Shared;
+use super::Pages;
 use super::api::{error, json_text};
 
 /// A question.
@@ -107,7 +107,7 @@ impl SearchRequest {
 }
 
 pub(super) async fn search(
-    State(shared): State<Shared>,
+    State(shared): State<Pages>,
     Path(sink): Path<String>,
     Query(pairs): Query<Vec<(String, String)>>,
 ) -> Response {

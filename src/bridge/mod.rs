@@ -5,26 +5,29 @@
 //! loops share the process's runtime.
 
 mod check;
+mod control;
 mod retention;
 #[cfg(feature = "search")]
 mod search;
 mod setup;
 mod sinks;
+mod slots;
 mod tables;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use self::check::{Finding, check};
 pub use self::setup::{Administrator, Setup, setup};
-use crate::admin::{Admin, SearchRegistry};
-use crate::config::{self, Config, OriginMode, SnapshotMode, Values};
-use crate::ingest::{Halt, Ingest, Source};
+pub use self::slots::{Leftover, SlotReport, find_leftovers, remove, slots};
+use crate::admin::{Admin, Controls, Pages, SearchRegistry};
+use crate::config::{self, Config, Failover, OnHistoryBreak, OnWalBudget, OriginMode, SnapshotMode, Values};
+use crate::ingest::{Halt, Ingest, OnBreak, OverBudget, Resnapshot, Source};
 use crate::log::embedded::{self, Log, Options};
 use crate::log::{LogError, Recovered};
 use crate::status::{Board, Code, ExitCode, State};
@@ -66,11 +69,15 @@ pub async fn run(config: Config, stop: CancellationToken) -> ExitCode {
     announce(&config, &board);
     let mut readers = JoinSet::new();
     let registry = start_readers(&config, &opened, &board, &stop, &mut readers);
-    readers.spawn(port.serve(config.admin.token.clone(), board.clone(), registry, stop.clone()));
     let mut ingests = JoinSet::new();
+    let mut controls = Controls::default();
     for source in opened {
-        ingests.spawn(ingest(source, board.clone(), stop.clone()));
+        let (control, commands) = control::channel();
+        controls.add(source.source.name.clone(), control);
+        ingests.spawn(ingest(source, board.clone(), commands, stop.clone()));
     }
+    let pages = Pages { board: board.clone(), search: registry, controls };
+    readers.spawn(port.serve(config.admin.token.clone(), pages, stop.clone()));
     let exit = await_ingests(&mut ingests, &stop).await;
     stop.cancelled().await;
     if tokio::time::timeout(GRACE, async { while readers.join_next().await.is_some() {} }).await.is_err() {
@@ -125,17 +132,24 @@ fn start_readers(
     registry
 }
 
-/// Waits for all ingest loops. One whose set-up was never right, or that panicked, stops the process; one that halted later
-/// stays on the board.
+/// Waits for all ingest loops. If the set-up of every source was never right the process stops, and so it does after a panic;
+/// one of several sources whose set-up is wrong, or one that halted later, stays on the board and leaves the others alone.
 async fn await_ingests(ingests: &mut JoinSet<Option<Halt>>, stop: &CancellationToken) -> ExitCode {
+    let sources = ingests.len();
+    let mut never_right = 0;
     let mut exit = ExitCode::Clean;
     while let Some(ended) = ingests.join_next().await {
-        exit = match ended {
-            Ok(Some(halt)) if halt.is_setup() => ExitCode::Configuration,
+        match ended {
+            Ok(Some(halt)) if halt.is_setup() => never_right += 1,
             Ok(_) => continue,
-            Err(_) => ExitCode::Internal,
-        };
-        stop.cancel();
+            Err(_) => exit = ExitCode::Internal,
+        }
+        if never_right == sources && exit == ExitCode::Clean {
+            exit = ExitCode::Configuration;
+        }
+        if exit != ExitCode::Clean {
+            stop.cancel();
+        }
     }
     exit
 }
@@ -195,6 +209,17 @@ fn resolve(source: &config::Source) -> Source {
         snapshot_workers: source.snapshot_workers,
         snapshot_rate: source.snapshot_rate,
         binary: source.values == Values::Auto,
+        failover: (source.failover == Failover::Never).then_some(false),
+        on_break: match source.on_history_break {
+            OnHistoryBreak::Halt => OnBreak::Halt,
+            OnHistoryBreak::CopyAgain => OnBreak::CopyAgain,
+        },
+        wal_budget: source.wal_budget,
+        on_wal_budget: match source.on_wal_budget {
+            OnWalBudget::Warn => OverBudget::Warn,
+            OnWalBudget::ProtectSource => OverBudget::ProtectSource,
+            OnWalBudget::ProtectData => OverBudget::ProtectData,
+        },
         messages: source.messages.filter(),
         foreign: source.origin == OriginMode::Any,
         two_phase: source.two_phase,
@@ -202,14 +227,20 @@ fn resolve(source: &config::Source) -> Source {
 }
 
 /// Runs an ingest loop on a thread of its own. `None`: it was told to stop.
-async fn ingest(opened: Opened, board: Board, stop: CancellationToken) -> Option<Halt> {
+async fn ingest(
+    opened: Opened,
+    board: Board,
+    commands: mpsc::Receiver<Resnapshot>,
+    stop: CancellationToken,
+) -> Option<Halt> {
     let Opened { source, writer, recovered, .. } = opened;
     let (tell, ended) = oneshot::channel();
     let (name, shared) = (source.name.clone(), tokio::runtime::Handle::current());
     let body = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let outcome = runtime.map(|runtime| {
-            runtime.block_on(Ingest::new(source, writer, recovered, board).workers_on(shared).run(&stop))
+            let ingest = Ingest::new(source, writer, recovered, board).workers_on(shared).commanded_by(commands);
+            runtime.block_on(ingest.run(&stop))
         });
         let _ = tell.send(outcome);
     };

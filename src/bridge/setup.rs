@@ -22,7 +22,7 @@ pub struct Setup {
 
 /// How to look at a database whose walbridge role is not there yet.
 #[derive(Clone, Debug)]
-pub struct Administrator(Address);
+pub struct Administrator(pub(super) Address);
 
 impl std::str::FromStr for Administrator {
     type Err = AddressError;

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use super::url::Parts;
+
 /// Everything needed to connect. `Debug` shows no secret.
 #[derive(Clone, Debug)]
 pub struct Address {
@@ -37,6 +39,64 @@ pub struct Address {
     pub application_name: String,
     /// Where passwords are looked up, instead of `~/.pgpass`.
     pub password_file: Option<PathBuf>,
+    /// Which of the hosts will do.
+    pub session: Session,
+    /// Whether the hosts are tried in a random order, so that many clients spread over them.
+    pub shuffle: bool,
+}
+
+/// `target_session_attrs`: what the server must be, for a host to be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Session {
+    /// Whatever answers.
+    Any,
+    /// One that takes writes.
+    ReadWrite,
+    /// One that does not.
+    ReadOnly,
+    /// No standby.
+    Primary,
+    /// A standby.
+    Standby,
+    /// A standby if there is one, else whatever answers.
+    PreferStandby,
+}
+
+impl Session {
+    /// The parameter's words.
+    pub(super) const WORDS: [(&'static str, Session); 6] = [
+        ("any", Session::Any),
+        ("read-write", Session::ReadWrite),
+        ("read-only", Session::ReadOnly),
+        ("primary", Session::Primary),
+        ("standby", Session::Standby),
+        ("prefer-standby", Session::PreferStandby),
+    ];
+
+    /// Whether a server that says this of itself will do. `Any` and `PreferStandby` take all, the latter at the second look.
+    #[must_use]
+    pub fn accepts(self, standby: bool, read_only: bool) -> bool {
+        match self {
+            Session::Any | Session::PreferStandby => true,
+            Session::ReadWrite => !standby && !read_only,
+            Session::ReadOnly => standby || read_only,
+            Session::Primary => !standby,
+            Session::Standby => standby,
+        }
+    }
+
+    /// Whether a standby was asked for: one is captured from only then.
+    #[must_use]
+    pub fn may_be_standby(self) -> bool {
+        matches!(self, Session::ReadOnly | Session::Standby | Session::PreferStandby)
+    }
+}
+
+impl fmt::Display for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = Session::WORDS.iter().find(|(_, session)| session == self).map_or("", |(word, _)| word);
+        f.write_str(word)
+    }
 }
 
 /// One place to connect to.
@@ -100,25 +160,8 @@ pub enum ChannelBinding {
 /// What is wrong with a connection URL. Never holds the URL itself, which may hold a password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct AddressError(String);
+pub struct AddressError(pub(super) String);
 
-const PARAMETERS: [&str; 14] = [
-    "host",
-    "port",
-    "user",
-    "password",
-    "dbname",
-    "sslmode",
-    "sslrootcert",
-    "sslcert",
-    "sslkey",
-    "channel_binding",
-    "connect_timeout",
-    "application_name",
-    "passfile",
-    "target_session_attrs",
-];
-const DEFAULT_PORT: u16 = 5432;
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Address {
@@ -128,13 +171,23 @@ impl Address {
     /// # Errors
     /// Says what is wrong and what it should look like, without repeating any secret.
     pub fn parse(url: &str) -> Result<Self, AddressError> {
-        let parts = Parts::split(url)?;
+        Self::parse_in(url, &|_| None)
+    }
+
+    /// The same, with libpq's environment variables (`PGHOST`, `PGSSLMODE`, …) for what the url leaves out. `PGPASSWORD` and
+    /// `PGPASSFILE` are asked when a password is wanted.
+    ///
+    /// # Errors
+    /// As [`Address::parse`].
+    pub fn parse_in(url: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<Self, AddressError> {
+        let parts = Parts::split(url, environment)?;
         let user = parts.get("user").unwrap_or_else(|| "postgres".to_owned());
         let hosts = parts.hosts()?;
         let all_local = hosts.iter().all(Host::is_local);
         let default_mode = if all_local { SslMode::Prefer } else { SslMode::VerifyFull };
+        // With several hosts the one that can be captured from is looked for.
+        let default_session = if hosts.len() > 1 { Session::Primary } else { Session::Any };
         let seconds = parts.parsed::<u64>("connect_timeout", "a number of seconds")?.filter(|&seconds| seconds > 0);
-        parts.refuse_other_session_attributes()?;
         Ok(Address {
             database: parts.get("dbname").filter(|name| !name.is_empty()).unwrap_or_else(|| user.clone()),
             user,
@@ -148,7 +201,15 @@ impl Address {
             connect_timeout: seconds.map_or(DEFAULT_CONNECT_TIMEOUT, Duration::from_secs),
             application_name: parts.get("application_name").unwrap_or_else(|| "walbridge".to_owned()),
             password_file: parts.get("passfile").map(PathBuf::from),
+            session: parts.session()?.unwrap_or(default_session),
+            shuffle: parts.shuffle()?,
         })
+    }
+
+    /// The same for this host alone: what must speak to one and the same server names it so.
+    #[must_use]
+    pub fn only(&self, host: &Host) -> Self {
+        Address { hosts: vec![host.clone()], ..self.clone() }
     }
 }
 
@@ -160,155 +221,6 @@ impl fmt::Display for Address {
         }
         write!(f, "/{}", self.database)
     }
-}
-
-/// The URL cut into parameters, percent-decoded.
-struct Parts(Vec<(String, String)>);
-
-impl Parts {
-    fn split(url: &str) -> Result<Self, AddressError> {
-        let rest = url.strip_prefix("postgres://").or_else(|| url.strip_prefix("postgresql://")).ok_or_else(|| {
-            AddressError("a source's url begins with postgres://, as in postgres://user@host:5432/database".to_owned())
-        })?;
-        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
-        let (login, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
-        let (user, password) = login.split_once(':').map_or((login, None), |(user, word)| (user, Some(word)));
-        let mut parts = Vec::new();
-        let mut add = |name: &str, value: &str| -> Result<(), AddressError> {
-            parts.push((name.to_owned(), decode_percent(name, value)?));
-            Ok(())
-        };
-        for (name, value) in [("user", user), ("dbname", database), ("authority", hosts)] {
-            if !value.is_empty() {
-                add(name, value)?;
-            }
-        }
-        if let Some(password) = password {
-            add("password", password)?;
-        }
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair
-                .split_once('=')
-                .ok_or_else(|| AddressError("a parameter of the url has no value; write name=value".to_owned()))?;
-            if !PARAMETERS.contains(&name) {
-                return Err(unknown_parameter(name));
-            }
-            add(name, value)?;
-        }
-        Ok(Parts(parts))
-    }
-
-    /// The last one counts, so a parameter overrides what stands before the `?`.
-    fn get(&self, name: &str) -> Option<String> {
-        self.0.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.clone())
-    }
-
-    fn parsed<T: std::str::FromStr>(&self, name: &str, wanted: &str) -> Result<Option<T>, AddressError> {
-        let parse = |text: String| text.parse().map_err(|_| AddressError(format!("{name} must be {wanted}")));
-        self.get(name).map(parse).transpose()
-    }
-
-    fn hosts(&self) -> Result<Vec<Host>, AddressError> {
-        let ports = self.get("port");
-        let list = self.get("host").or_else(|| self.get("authority")).unwrap_or_else(|| "localhost".to_owned());
-        let default_port = match &ports {
-            Some(text) => parse_port(text)?,
-            None => DEFAULT_PORT,
-        };
-        list.split(',').map(|host| parse_host(host.trim(), default_port)).collect()
-    }
-
-    fn ssl_mode(&self) -> Result<Option<SslMode>, AddressError> {
-        let Some(mode) = self.get("sslmode") else { return Ok(None) };
-        Ok(Some(match mode.as_str() {
-            "disable" => SslMode::Disable,
-            "allow" | "prefer" => SslMode::Prefer,
-            "require" => SslMode::Require,
-            "verify-ca" => SslMode::VerifyCa,
-            "verify-full" => SslMode::VerifyFull,
-            _ => {
-                return Err(AddressError(
-                    "sslmode must be disable, prefer, require, verify-ca or verify-full".to_owned(),
-                ));
-            }
-        }))
-    }
-
-    fn channel_binding(&self) -> Result<ChannelBinding, AddressError> {
-        match self.get("channel_binding").as_deref() {
-            None | Some("prefer") => Ok(ChannelBinding::Prefer),
-            Some("require") => Ok(ChannelBinding::Require),
-            Some("disable") => Ok(ChannelBinding::Disable),
-            Some(_) => Err(AddressError("channel_binding must be disable, prefer or require".to_owned())),
-        }
-    }
-
-    /// Decoding needs a primary; the other choices would be a promise we do not keep.
-    fn refuse_other_session_attributes(&self) -> Result<(), AddressError> {
-        match self.get("target_session_attrs").as_deref() {
-            None | Some("any" | "read-write" | "primary") => Ok(()),
-            Some(_) => Err(AddressError("target_session_attrs must be any, primary or read-write".to_owned())),
-        }
-    }
-}
-
-fn unknown_parameter(name: &str) -> AddressError {
-    let near = PARAMETERS.iter().map(|&known| (strsim::damerau_levenshtein(name, known), known)).min();
-    match near {
-        Some((distance, known)) if distance <= 3 => {
-            AddressError(format!("the url has an unknown parameter `{name}`; did you mean `{known}`?"))
-        }
-        _ => AddressError(format!("the url has an unknown parameter `{name}`; known are {}", PARAMETERS.join(", "))),
-    }
-}
-
-fn parse_host(text: &str, default_port: u16) -> Result<Host, AddressError> {
-    if text.starts_with('/') {
-        return Ok(Host::Unix(PathBuf::from(text), default_port));
-    }
-    if let Some(rest) = text.strip_prefix('[') {
-        let (address, after) = rest
-            .split_once(']')
-            .ok_or_else(|| AddressError("an IPv6 address stands in brackets: [::1]:5432".to_owned()))?;
-        let port = after.strip_prefix(':').map_or(Ok(default_port), parse_port)?;
-        return Ok(Host::Tcp(address.to_owned(), port));
-    }
-    match text.split_once(':') {
-        // More than one colon: an IPv6 address given by the `host` parameter, where no brackets are needed.
-        Some((_, after)) if after.contains(':') => Ok(Host::Tcp(text.to_owned(), default_port)),
-        Some((name, port)) => Ok(Host::Tcp(name.to_owned(), parse_port(port)?)),
-        None if text.is_empty() => Ok(Host::Tcp("localhost".to_owned(), default_port)),
-        None => Ok(Host::Tcp(text.to_owned(), default_port)),
-    }
-}
-
-fn parse_port(text: &str) -> Result<u16, AddressError> {
-    text.parse().ok().filter(|&port| port != 0).ok_or_else(|| {
-        AddressError(
-            "the port must be a number from 1 to 65535; a `/`, `@` or `:` in a password is written %2F, %40, %3A"
-                .to_owned(),
-        )
-    })
-}
-
-fn decode_percent(name: &str, text: &str) -> Result<String, AddressError> {
-    let refuse =
-        || AddressError(format!("{name} in the url is not percent-encoded rightly; a literal % is written %25"));
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        if byte == b'%' {
-            let (digits, after) = rest.split_at_checked(2).ok_or_else(refuse)?;
-            let digits = std::str::from_utf8(digits).map_err(|_| refuse())?;
-            bytes.push(u8::from_str_radix(digits, 16).map_err(|_| refuse())?);
-            rest = after;
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes).ok().filter(|text| !text.contains('\0')).ok_or_else(refuse)
 }
 
 #[cfg(test)]
@@ -354,11 +266,68 @@ mod tests {
             ("postgres://u:secret@h/d?sslmode=on", "sslmode must be"),
             ("postgres://u:secret@h:99999/d", "port"),
             ("postgres://u:sec%ret@h/d", "percent"),
-            ("postgres://u:secret@h/d?target_session_attrs=standby", "target_session_attrs"),
+            ("postgres://u:secret@h/d?target_session_attrs=leader", "prefer-standby"),
+            ("postgres://u:secret@a,b,c/d?port=1,2", "2 ports for 3 hosts"),
         ] {
             let error = Address::parse(url).expect_err(url).to_string();
             assert!(error.contains(wanted), "{url}: {error}");
             assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn hosts_and_ports_go_in_pairs_and_several_hosts_mean_the_primary() {
+        let hosts = |url| Address::parse(url).expect("valid").hosts;
+        let tcp = |name: &str, port| Host::Tcp(name.to_owned(), port);
+        assert_eq!(hosts("postgres://u@a:1,b,c:3/d?port=7"), [tcp("a", 1), tcp("b", 7), tcp("c", 3)]);
+        assert_eq!(hosts("postgres:///d?host=a,b&port=1,2"), [tcp("a", 1), tcp("b", 2)]);
+        let session = |url| Address::parse(url).expect("valid").session;
+        assert_eq!(session("postgres://u@a/d"), Session::Any);
+        assert_eq!(session("postgres://u@a,b/d"), Session::Primary);
+        assert_eq!(session("postgres://u@a,b/d?target_session_attrs=prefer-standby"), Session::PreferStandby);
+    }
+
+    #[test]
+    fn the_environment_fills_in_what_the_url_leaves_out_and_no_more() {
+        let environment = |name: &str| {
+            let value = match name {
+                "PGHOST" => "env-host",
+                "PGPORT" => "6000",
+                "PGUSER" => "env-user",
+                "PGDATABASE" => "env-db",
+                "PGSSLMODE" => "require",
+                "PGAPPNAME" => "env-app",
+                "PGTARGETSESSIONATTRS" => "read-write",
+                "PGCONNECT_TIMEOUT" => "3",
+                "PGSSLCERT" => "",
+                _ => return None,
+            };
+            Some(value.to_owned())
+        };
+        let bare = Address::parse_in("postgres://", &environment).expect("valid");
+        assert_eq!(bare.hosts, [Host::Tcp("env-host".to_owned(), 6000)]);
+        assert_eq!((bare.user.as_str(), bare.database.as_str()), ("env-user", "env-db"));
+        assert_eq!((bare.ssl_mode, bare.session), (SslMode::Require, Session::ReadWrite));
+        assert_eq!((bare.application_name.as_str(), bare.connect_timeout.as_secs()), ("env-app", 3));
+        assert_eq!(bare.ssl_cert, None, "empty is not set");
+        let full = Address::parse_in("postgres://u@h:1/d?sslmode=disable", &environment).expect("valid");
+        assert_eq!(full.hosts, [Host::Tcp("h".to_owned(), 1)]);
+        assert_eq!((full.user.as_str(), full.database.as_str()), ("u", "d"));
+        assert_eq!(full.ssl_mode, SslMode::Disable);
+    }
+
+    #[test]
+    fn a_session_attribute_takes_what_it_names() {
+        // (standby, read only): a primary, a primary that is read only by default, a standby.
+        let servers = [(false, false), (false, true), (true, true)];
+        for (session, wanted) in [
+            (Session::Any, [true, true, true]),
+            (Session::ReadWrite, [true, false, false]),
+            (Session::ReadOnly, [false, true, true]),
+            (Session::Primary, [true, true, false]),
+            (Session::Standby, [false, false, true]),
+        ] {
+            assert_eq!(servers.map(|(standby, read_only)| session.accepts(standby, read_only)), wanted, "{session}");
         }
     }
 }

@@ -9,11 +9,12 @@ use bytes::{Bytes, BytesMut};
 use postgres_protocol::message::frontend;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::address::{Address, Host};
+use super::address::{Address, Host, Session};
 use super::authenticate;
 use super::buffer::ReadBuffer;
 use super::error::{CaptureError, ServerError};
 use super::transport::Transport;
+use crate::status::{Code, Disposition};
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,12 +28,17 @@ pub enum Purpose {
 /// An open, authenticated connection.
 pub struct Connection {
     transport: Transport,
-    host: String,
+    host: Host,
     inbox: ReadBuffer,
     /// The length of the message last handed out, dropped when the next is asked for.
     handed_out: usize,
     outbox: BytesMut,
     server_version: u32,
+    /// `in_hot_standby` and `default_transaction_read_only`, which the server reports.
+    standby: bool,
+    read_only: bool,
+    /// The database's encoding is `SQL_ASCII`, which is none.
+    any_bytes: bool,
 }
 
 /// One row of an answer: each value's text, or `None` for NULL.
@@ -60,16 +66,37 @@ const PINNED_SETTINGS: [(&str, &str); 12] = [
 ];
 
 impl Connection {
-    /// Connects to the first host that answers.
+    /// Connects to the first host that answers and is what `target_session_attrs` asks for.
     ///
     /// # Errors
     /// The last host's error; a wrong password or certificate ends the search at once.
     pub async fn open(address: &Address, purpose: Purpose) -> Result<Self, CaptureError> {
+        if address.session == Session::PreferStandby {
+            match Self::open_as(address, Session::Standby, purpose).await {
+                Err(error) if error.disposition() == Disposition::Retry => {}
+                settled => return settled,
+            }
+        }
+        Self::open_as(address, address.session, purpose).await
+    }
+
+    async fn open_as(address: &Address, session: Session, purpose: Purpose) -> Result<Self, CaptureError> {
         let mut last = CaptureError::Unreachable { address: address.to_string(), detail: "no host given".to_owned() };
-        for host in &address.hosts {
+        let mut hosts: Vec<&Host> = address.hosts.iter().collect();
+        if address.shuffle {
+            hosts.sort_by_cached_key(|_| rand::random::<u32>());
+        }
+        for host in hosts {
             match tokio::time::timeout(address.connect_timeout, Self::open_host(host, address, purpose)).await {
-                Ok(Ok(connection)) => return Ok(connection),
-                Ok(Err(error @ CaptureError::Unreachable { .. })) => last = error,
+                Ok(Ok(connection)) if session.accepts(connection.standby, connection.read_only) => {
+                    return Ok(connection);
+                }
+                Ok(Ok(connection)) => {
+                    last = connection.does_not_fit(session);
+                    connection.close().await;
+                }
+                // Starting up, shutting down, or full: another host may be better off.
+                Ok(Err(error)) if error.disposition() == Disposition::Retry => last = error,
                 Ok(Err(error)) => return Err(error),
                 Err(_) => {
                     let seconds = address.connect_timeout.as_secs();
@@ -81,15 +108,30 @@ impl Connection {
         Err(last)
     }
 
+    /// A failover may be under way: it is tried again.
+    fn does_not_fit(&self, session: Session) -> CaptureError {
+        let what = if self.standby { "a standby" } else { "a primary" };
+        let read_only =
+            if self.read_only && !self.standby { " whose transactions are read only by default" } else { "" };
+        CaptureError::wait(
+            if self.standby { Code::SourceNotPrimary } else { Code::SourceUnreachable },
+            format!("{} is {what}{read_only}, and target_session_attrs={session} asks for something else", self.host),
+            "If no failover is under way, mend the hosts in the url",
+        )
+    }
+
     async fn open_host(host: &Host, address: &Address, purpose: Purpose) -> Result<Self, CaptureError> {
         let transport = Transport::connect(host, address).await?;
         let mut connection = Connection {
             transport,
-            host: host.to_string(),
+            host: host.clone(),
             inbox: ReadBuffer::new(),
             handed_out: 0,
             outbox: BytesMut::new(),
             server_version: 0,
+            standby: false,
+            read_only: false,
+            any_bytes: false,
         };
         let mut parameters = vec![
             ("user", address.user.as_str()),
@@ -104,6 +146,10 @@ impl Connection {
         connection.send().await?;
         authenticate::run(&mut connection, address, host).await?;
         connection.await_ready().await?;
+        if connection.any_bytes {
+            // Asked for UTF-8, the server refuses to send whatever is not (`pg_server_to_any`), in the stream too.
+            connection.query("choosing the encoding", "SET client_encoding = 'SQL_ASCII'").await?;
+        }
         Ok(connection)
     }
 
@@ -111,6 +157,18 @@ impl Connection {
     #[must_use]
     pub fn server_version(&self) -> u32 {
         self.server_version
+    }
+
+    /// The host that was taken.
+    #[must_use]
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Whether the server is a standby, by its own word.
+    #[must_use]
+    pub fn is_standby(&self) -> bool {
+        self.standby
     }
 
     /// Whether it is a Unix socket, which must not be left to fill up.
@@ -218,8 +276,12 @@ impl Connection {
             }
             b'S' => {
                 let mut fields = self.inbox.body(total).split(|&byte| byte == 0);
-                if fields.next() == Some(b"server_version") {
-                    self.server_version = fields.next().map_or(0, parse_version);
+                match (fields.next(), fields.next()) {
+                    (Some(b"server_version"), value) => self.server_version = value.map_or(0, parse_version),
+                    (Some(b"server_encoding"), value) => self.any_bytes = value == Some(b"SQL_ASCII"),
+                    (Some(b"in_hot_standby"), value) => self.standby = value == Some(b"on"),
+                    (Some(b"default_transaction_read_only"), value) => self.read_only = value == Some(b"on"),
+                    _ => {}
                 }
                 true
             }
@@ -282,7 +344,7 @@ impl Connection {
     }
 
     pub(super) fn broken(&self, detail: String) -> CaptureError {
-        CaptureError::Unreachable { address: self.host.clone(), detail }
+        CaptureError::Unreachable { address: self.host.to_string(), detail }
     }
 }
 

@@ -9,6 +9,7 @@ pub mod connection;
 pub mod continuity;
 mod error;
 pub mod feedback;
+mod literal;
 pub mod pace;
 mod password;
 pub mod publication;
@@ -20,5 +21,6 @@ pub mod stream;
 mod tls;
 mod transport;
 pub mod types;
+mod url;
 
 pub use error::{CaptureError, ServerError};

@@ -24,6 +24,35 @@ pub fn create_statement(publication: &str, tables: &[TableName]) -> String {
     )
 }
 
+/// What says of a publication, in its comment, that walbridge may remove it.
+pub const MARK: &str = "made by walbridge";
+
+/// The statement that says so.
+#[must_use]
+pub fn mark_statement(publication: &str) -> String {
+    format!("COMMENT ON PUBLICATION {} IS {}", escape_identifier(publication), escape_literal(MARK))
+}
+
+/// The statement that removes it.
+#[must_use]
+pub fn drop_statement(publication: &str) -> String {
+    format!("DROP PUBLICATION {}", escape_identifier(publication))
+}
+
+/// Whether the publication is there and bears the mark; `None` if it is not there.
+///
+/// # Errors
+/// The query failed.
+pub async fn is_ours(connection: &mut Connection, publication: &str) -> Result<Option<bool>, CaptureError> {
+    let sql = format!(
+        "SELECT coalesce(obj_description(oid, 'pg_publication'), '') = {} FROM pg_publication WHERE pubname = {}",
+        escape_literal(MARK),
+        escape_literal(publication)
+    );
+    let rows = connection.query("looking for the publication", &sql).await?;
+    Ok(rows.first().map(|row| text(row, 0).as_deref() == Some("t")))
+}
+
 /// Whether there is a publication of this name.
 ///
 /// # Errors
@@ -47,7 +76,8 @@ pub async fn ensure(connection: &mut Connection, publication: &str, tables: &[Ta
     match rows.first() {
         None => {
             let sql = create_statement(publication, tables);
-            return change(connection, publication, "does not exist", &sql).await;
+            change(connection, publication, "does not exist", &sql).await?;
+            return change(connection, publication, "is not marked", &mark_statement(publication)).await;
         }
         Some(row) if text(row, 0).as_deref() != Some("t") => {
             return Err(CaptureError::halt(

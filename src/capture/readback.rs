@@ -7,11 +7,12 @@
 
 use std::fmt::Write as _;
 
-use postgres_protocol::escape::{escape_identifier, escape_literal};
+use postgres_protocol::escape::escape_identifier;
 
 use super::address::Address;
 use super::connection::{Connection, Purpose};
 use super::error::CaptureError;
+use super::literal::literal;
 use super::publication::quoted;
 use crate::event::{Cell, Relation, Row, RowBuilder};
 
@@ -76,8 +77,7 @@ fn select(relation: &Relation, row: &Row) -> Option<String> {
         let (Some(Cell::Text(value)), Some(column)) = (row.cell(index), relation.columns.get(index)) else {
             return None;
         };
-        let value = escape_literal(std::str::from_utf8(value).ok()?);
-        write!(sql, " AND {} = {value}", escape_identifier(&column.name)).ok()?;
+        write!(sql, " AND {} = {}", escape_identifier(&column.name), literal(value)).ok()?;
     }
     Some(sql)
 }

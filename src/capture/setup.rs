@@ -146,6 +146,7 @@ async fn publishing(
     if !publication::exists(connection, plan.publication).await? {
         if !names.is_empty() {
             add(why, publication::create_statement(plan.publication, &names));
+            add("`walbridge teardown` may remove it", publication::mark_statement(plan.publication));
         }
         return Ok(());
     }

@@ -1,5 +1,6 @@
 //! TLS as libpq names its modes, with rustls and one crypto provider (two compiled in make rustls panic at first use).
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -26,8 +27,7 @@ pub(super) fn client_config(address: &Address) -> Result<Arc<ClientConfig>, Stri
         .with_custom_certificate_verifier(verifier(address, provider)?);
     let config = match (&address.ssl_cert, &address.ssl_key) {
         (Some(cert), Some(key)) => {
-            let key =
-                PrivateKeyDer::from_pem_file(key).map_err(|error| format!("sslkey {}: {error}", key.display()))?;
+            let key = read_key(key)?;
             builder.with_client_auth_cert(read_certificates(cert)?, key).map_err(|error| format!("sslcert: {error}"))?
         }
         (None, None) => builder.with_no_client_auth(),
@@ -58,6 +58,16 @@ fn verifier(address: &Address, provider: Arc<CryptoProvider>) -> Result<Arc<dyn 
         .build()
         .map_err(|error| error.to_string())?;
     Ok(Arc::new(Verifier { chain: Some(chain), check_name: address.ssl_mode == SslMode::VerifyFull, provider }))
+}
+
+/// As libpq has it: a key that is ours may be read by us alone, one that is root's by its group too.
+fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    let metadata = std::fs::metadata(path).map_err(|error| format!("sslkey {}: {error}", path.display()))?;
+    let forbidden = if metadata.uid() == 0 { 0o027 } else { 0o077 };
+    if metadata.is_file() && metadata.mode() & forbidden != 0 {
+        return Err(format!("sslkey {}: others may read this key. Run chmod 0600 on it", path.display()));
+    }
+    PrivateKeyDer::from_pem_file(path).map_err(|error| format!("sslkey {}: {error}", path.display()))
 }
 
 fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {

@@ -4,16 +4,20 @@
 //! stdout, everything else to stderr.
 
 mod check;
+mod client;
 mod events;
 mod log;
 mod logging;
 mod output;
 mod place;
+mod resnapshot;
 mod run;
 mod schema;
 mod setup;
+mod slots;
 mod status;
 mod tail;
+mod teardown;
 
 use std::path::PathBuf;
 
@@ -57,6 +61,9 @@ enum Command {
     Log(log::Arguments),
     Schema(schema::Arguments),
     Setup(setup::Arguments),
+    Slots(slots::Arguments),
+    Resnapshot(resnapshot::Arguments),
+    Teardown(teardown::Arguments),
 }
 
 /// Which configuration.
@@ -86,6 +93,9 @@ pub fn main() -> std::process::ExitCode {
         Command::Log(arguments) => log::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Setup(arguments) => setup::run(&arguments),
+        Command::Slots(arguments) => slots::run(&arguments),
+        Command::Resnapshot(arguments) => resnapshot::run(&arguments),
+        Command::Teardown(arguments) => teardown::run(&arguments),
     };
     let code = result.unwrap_or_else(|failure| failure.report());
     std::process::ExitCode::from(code as u8)

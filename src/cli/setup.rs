@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::output::{Failure, print, print_json, runtime};
 use super::{ConfigFile, Outcome};
 use crate::bridge;
+use crate::config::{self, Config};
 use crate::status::ExitCode;
 
 /// What has to be set up in the database, as SQL for its administrator
@@ -37,16 +38,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
     let config = arguments.config.load()?;
-    let wanted = |name: &str| arguments.source.as_ref().is_none_or(|source| source == name);
-    let sources: Vec<_> = config.sources.iter().filter(|source| wanted(&source.name)).collect();
-    if sources.is_empty() {
-        return Err(Failure::Usage("there is no source of that name in the configuration".to_owned()));
-    }
-    if arguments.admin_url.is_some() && sources.len() > 1 {
-        return Err(Failure::Usage("--admin-url is one database; say which source with --source NAME".to_owned()));
-    }
-    let administrator = arguments.admin_url.as_deref().map(str::parse::<bridge::Administrator>).transpose();
-    let administrator = administrator.map_err(|error| Failure::Usage(format!("--admin-url: {error}")))?;
+    let (sources, administrator) = choose(&config, arguments.source.as_deref(), arguments.admin_url.as_deref())?;
     let runtime = runtime()?;
     let mut setups = Vec::new();
     for source in sources {
@@ -64,6 +56,25 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         print(&setups.iter().map(as_sql).collect::<String>())?;
     }
     Ok(ExitCode::Clean)
+}
+
+/// The sources that are meant, and how to look at their databases.
+pub(super) fn choose<'a>(
+    config: &'a Config,
+    source: Option<&str>,
+    admin_url: Option<&str>,
+) -> Result<(Vec<&'a config::Source>, Option<bridge::Administrator>), Failure> {
+    let wanted = |name: &str| source.is_none_or(|source| source == name);
+    let sources: Vec<_> = config.sources.iter().filter(|source| wanted(&source.name)).collect();
+    if sources.is_empty() {
+        return Err(Failure::Usage("there is no source of that name in the configuration".to_owned()));
+    }
+    if admin_url.is_some() && sources.len() > 1 {
+        return Err(Failure::Usage("--admin-url is one database; say which source with --source NAME".to_owned()));
+    }
+    let administrator = admin_url.map(str::parse).transpose();
+    let administrator = administrator.map_err(|error| Failure::Usage(format!("--admin-url: {error}")))?;
+    Ok((sources, administrator))
 }
 
 fn as_json(setup: &bridge::Setup) -> serde_json::Value {

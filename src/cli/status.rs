@@ -1,17 +1,14 @@
 //! `walbridge status`.
 
 use std::io::IsTerminal as _;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Duration;
 
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
-use secrecy::ExposeSecret as _;
 
-use super::output::{Failure, print, print_json, runtime};
+use super::client;
+use super::output::{print, print_json, runtime};
 use super::{ConfigFile, Outcome};
 use crate::admin::{SinkView, SourceView, StatusView, TableView};
-use crate::config::Admin;
 use crate::status::{ExitCode, State};
 
 /// What is a running walbridge doing, and how far behind is it?
@@ -30,15 +27,9 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-/// The other side is on this machine, or nearly.
-const TIME_MAX: Duration = Duration::from_secs(10);
-
-/// More than any status is.
-const ANSWER_BYTES_MAX: usize = 16 << 20;
-
 pub(super) fn run(arguments: &Arguments) -> Outcome {
     let admin = arguments.config.load()?.admin;
-    let status = runtime()?.block_on(ask(&admin))?;
+    let status: StatusView = runtime()?.block_on(client::ask(&admin, "/api/status", None))?;
     if arguments.json {
         print_json(&status)?;
     } else {
@@ -47,52 +38,6 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     let halted = State::Halted.as_str();
     let mut states = status.sources.values().map(|s| &s.state).chain(status.sinks.values().map(|s| &s.state));
     Ok(if states.any(|state| state == halted) { ExitCode::Halted } else { ExitCode::Clean })
-}
-
-async fn ask(admin: &Admin) -> Result<StatusView, Failure> {
-    let address = reachable(admin.listen);
-    let refuse = |why: String| Failure::Unreachable(format!("the admin port http://{address} {why}"));
-    let client = reqwest::Client::builder()
-        .timeout(TIME_MAX)
-        .no_proxy()
-        // An answer from elsewhere is not the answer; and the token is for nobody else.
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .map_err(|error| Failure::Internal(error.to_string()))?;
-    let mut request = client.get(format!("http://{address}/api/status"));
-    if let Some(token) = &admin.token {
-        request = request.bearer_auth(token.expose_secret());
-    }
-    let mut answer = request.send().await.map_err(|error| {
-        let why = if error.is_connect() {
-            "does not answer: is `walbridge run` running with this configuration?"
-        } else {
-            "does not answer in time"
-        };
-        refuse(why.to_owned())
-    })?;
-    let status = answer.status();
-    let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|_| refuse("broke off its answer".to_owned()))? {
-        body.extend_from_slice(&chunk);
-        if body.len() > ANSWER_BYTES_MAX {
-            return Err(refuse("does not stop answering: it is not walbridge's".to_owned()));
-        }
-    }
-    if !status.is_success() {
-        return Err(refuse(format!("answers {status}: {}", String::from_utf8_lossy(&body).trim())));
-    }
-    serde_json::from_slice(&body).map_err(|_| refuse("answers something else: another program has it".to_owned()))
-}
-
-/// Who listens everywhere can be asked here.
-fn reachable(listen: SocketAddr) -> SocketAddr {
-    let ip = match listen.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ip => ip,
-    };
-    SocketAddr::new(ip, listen.port())
 }
 
 /// States first; then how far behind; then the rest. `bars`: draw how far copies have come.
@@ -247,7 +192,7 @@ mod tests {
     #[test]
     fn who_listens_everywhere_is_asked_here() {
         for (listen, asked) in [("0.0.0.0:1", "127.0.0.1:1"), ("[::]:1", "[::1]:1"), ("10.0.0.1:1", "10.0.0.1:1")] {
-            assert_eq!(reachable(listen.parse().expect("valid")).to_string(), asked);
+            assert_eq!(client::reachable(listen.parse().expect("valid")).to_string(), asked);
         }
     }
 }

@@ -33,7 +33,7 @@ pub use self::messages::Messages;
 pub use self::pattern::TablePatterns;
 pub use self::schema::{KeyDocumentation, documented_keys, json_schema};
 pub use self::sink::{BatchLimits, OnReject, RedisValue, Sink, Target};
-pub use self::source::{OriginMode, SnapshotMode, Source, Values};
+pub use self::source::{Failover, OnHistoryBreak, OnWalBudget, OriginMode, SnapshotMode, Source, Values};
 pub use self::units::parse_duration;
 
 use self::error::Complaint;

@@ -47,6 +47,11 @@ impl<'a> Reader<'a> {
         self.directory
     }
 
+    /// The environment.
+    pub(super) fn environment(&self) -> &'a dyn Fn(&str) -> Option<String> {
+        self.environment
+    }
+
     /// All mistakes.
     pub(super) fn into_complaints(self) -> Vec<Complaint> {
         self.complaints.into_inner()

@@ -32,12 +32,66 @@ pub struct Source {
     pub snapshot_rate: Option<u64>,
     /// In which form values are asked for.
     pub values: Values,
+    /// Whether copies of the slot are kept on standbys.
+    pub failover: Failover,
+    /// What a break of its history is answered with.
+    pub on_history_break: OnHistoryBreak,
+    /// How much WAL the server may keep for the slot.
+    pub wal_budget: Option<u64>,
+    /// And if it keeps more.
+    pub on_wal_budget: OnWalBudget,
     /// Which logical messages become events.
     pub messages: Messages,
     /// Whether transactions that came to the database by replication become events.
     pub origin: OriginMode,
     /// Whether prepared transactions are sent when they are prepared.
     pub two_phase: bool,
+}
+
+/// Whether standbys keep copies of the slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failover {
+    /// Where the server can.
+    Auto,
+    /// Never.
+    Never,
+}
+
+impl Choice for Failover {
+    const WORDS: &'static [(&'static str, Self)] = &[("auto", Failover::Auto), ("never", Failover::Never)];
+}
+
+/// What a break of the source's history is answered with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnHistoryBreak {
+    /// The source halts.
+    Halt,
+    /// The tables are copied again.
+    CopyAgain,
+}
+
+impl Choice for OnHistoryBreak {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("halt", OnHistoryBreak::Halt), ("copy_again", OnHistoryBreak::CopyAgain)];
+}
+
+/// What happens when the server keeps more WAL for the slot than the budget allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnWalBudget {
+    /// It is said.
+    Warn,
+    /// The slot is dropped.
+    ProtectSource,
+    /// The slot is kept, and it is said loudly.
+    ProtectData,
+}
+
+impl Choice for OnWalBudget {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("warn", OnWalBudget::Warn),
+        ("protect_source", OnWalBudget::ProtectSource),
+        ("protect_data", OnWalBudget::ProtectData),
+    ];
 }
 
 /// Which transactions are taken, by where they were made.
@@ -152,6 +206,31 @@ static SNAPSHOT_RATE: Key<Limit<Bytes>> = Key::default(
     "How many bytes a second they may copy together, on average.",
 );
 
+static FAILOVER: Key<Failover> = Key::default(
+    "failover",
+    "\"auto\"",
+    "\"never\"",
+    "Whether the slot is made a failover slot, of which standbys keep copies: `auto` where the server can (PostgreSQL 17 and newer), `never` not.",
+);
+static ON_HISTORY_BREAK: Key<OnHistoryBreak> = Key::default(
+    "on_history_break",
+    "\"halt\"",
+    "\"copy_again\"",
+    "What happens when changes are proved to be lost to the stream, or the server's history is another: `halt` until an operator decides, or `copy_again`: all tables are copied, and what is gone is removed from the sinks.",
+);
+static WAL_BUDGET: Key<Limit<Bytes>> = Key::default(
+    "wal_budget",
+    "\"unlimited\"",
+    "\"10GiB\"",
+    "How much WAL the server may keep for the slot. From half of it on, `walbridge status` says why it is kept.",
+);
+static ON_WAL_BUDGET: Key<OnWalBudget> = Key::default(
+    "on_wal_budget",
+    "\"warn\"",
+    "\"protect_source\"",
+    "What happens beyond `wal_budget`: `warn`, and nothing else; `protect_source` drops the slot, so that the server's disk does not fill, and the source halts; `protect_data` keeps the slot and says so loudly.",
+);
+
 pub(super) static KEYS: &[&dyn Describe] = &[
     &URL,
     &PASSWORD_FILE,
@@ -162,6 +241,10 @@ pub(super) static KEYS: &[&dyn Describe] = &[
     &SNAPSHOT_WORKERS,
     &SNAPSHOT_RATE,
     &VALUES,
+    &FAILOVER,
+    &ON_HISTORY_BREAK,
+    &WAL_BUDGET,
+    &ON_WAL_BUDGET,
     &MESSAGES,
     &ORIGIN,
     &TWO_PHASE,
@@ -186,6 +269,14 @@ pub(super) fn read(name: &str, section: &Section<'_>) -> Option<Source> {
     let snapshot_workers = section.get(&SNAPSHOT_WORKERS);
     let snapshot_rate = section.get(&SNAPSHOT_RATE);
     let values = section.get(&VALUES);
+    let (failover, on_history_break) = (section.get(&FAILOVER), section.get(&ON_HISTORY_BREAK));
+    let (wal_budget, on_wal_budget) = (section.get(&WAL_BUDGET), section.get(&ON_WAL_BUDGET));
+    if snapshot == Some(SnapshotMode::Never) && on_history_break == Some(OnHistoryBreak::CopyAgain) {
+        section.complain(
+            "on_history_break = \"copy_again\" cannot be with snapshot = \"never\": nothing is ever copied".to_owned(),
+            "take one of the two out".to_owned(),
+        );
+    }
     let (messages, origin, two_phase) = (section.get(&MESSAGES), section.get(&ORIGIN), section.get(&TWO_PHASE));
     let default_name = format!("walbridge_{}", name.replace('-', "_"));
     let slot = server_name(section, &SLOT, &default_name, is_slot_name, "1 to 63 lower-case letters, digits and _");
@@ -211,6 +302,10 @@ pub(super) fn read(name: &str, section: &Section<'_>) -> Option<Source> {
         snapshot_workers: snapshot_workers?.0,
         snapshot_rate: snapshot_rate?.0.map(|bytes| bytes.0),
         values: values?,
+        failover: failover?,
+        on_history_break: on_history_break?,
+        wal_budget: wal_budget?.0.map(|bytes| bytes.0),
+        on_wal_budget: on_wal_budget?,
         messages: messages?,
         origin: origin?,
         two_phase: two_phase?,
@@ -262,7 +357,7 @@ fn parse_url(item: &Item<'_>, url: &SecretString) -> Option<Address> {
         item.complain("the password seems to have a character in it that ends the host's part".to_owned(), Some(help));
         return None;
     }
-    Address::parse(url)
+    Address::parse_in(url, item.reader.environment())
         .inspect_err(|error| item.complain(format!("`{}` is not usable", item.path), Some(error.to_string())))
         .ok()
 }

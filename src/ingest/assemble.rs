@@ -7,11 +7,11 @@
 //! A logical message outside any transaction is a unit of its own, at its record's LSN. It is sent as soon as it is decoded, as
 //! a transaction is when its commit is, so both come in the order of the WAL and one order holds for both.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::IngestError;
 use super::spill::Settling;
+use super::versions::Versions;
 use crate::capture::CaptureError;
 use crate::capture::snapshot::window::Windows;
 use crate::decode::message::{Begin, Commit, LogicalMessage, Message, Origin, Relation as Announced, Truncate};
@@ -43,7 +43,7 @@ pub(super) struct Assembler {
     epoch: u32,
     /// The last event in the log, or just before the first possible one.
     last: Position,
-    relations: HashMap<u32, Option<Arc<Relation>>>,
+    pub(super) versions: Versions,
     wanted: Wanted,
     open: Option<Open>,
 }
@@ -82,7 +82,7 @@ pub(super) enum Step {
 impl Assembler {
     /// A stream that goes on behind `last`. Before an epoch's first event that is a Position just before its start.
     pub(super) fn new(epoch: u32, last: Position, wanted: Wanted) -> Self {
-        Assembler { epoch, last, relations: HashMap::new(), wanted, open: None }
+        Assembler { epoch, last, versions: Versions::default(), wanted, open: None }
     }
 
     /// Whether the stream stands inside a transaction.
@@ -108,7 +108,7 @@ impl Assembler {
 
     /// A relation as completed from the catalog.
     pub(super) fn learn(&mut self, relation: Relation) {
-        self.relations.insert(relation.oid, Some(Arc::new(relation)));
+        self.versions.set(relation.oid, Some(Arc::new(relation)));
     }
 
     /// Takes one pgoutput message; `sent_at` is the server's clock then.
@@ -139,7 +139,10 @@ impl Assembler {
             }
             Message::Begin(begin) => self.begin(begin),
             Message::Commit(commit) => self.commit(commit, out),
-            Message::Relation(announced) => Ok(self.announce(&announced)),
+            Message::Relation(announced) => {
+                self.versions.announced(announced.oid, bytes);
+                Ok(self.announce(&announced))
+            }
             Message::Truncate(truncate) => self.truncate(&truncate, window, out),
             Message::Origin(origin) => self.origin(&origin),
             Message::Message(message) if message.transactional => self.message(&message, out),
@@ -185,7 +188,6 @@ impl Assembler {
     fn announce(&mut self, announced: &Announced<'_>) -> Step {
         let name = TableName { schema: announced.schema.to_owned(), table: announced.table.to_owned() };
         if !(self.wanted.tables)(&name) {
-            self.relations.insert(announced.oid, None);
             return Step::Done;
         }
         let mut complete = announced.identity != ReplicaIdentity::Full;
@@ -225,7 +227,7 @@ impl Assembler {
 
     /// The relation as last announced; `None` if nobody wants it.
     fn relation(&self, oid: u32) -> Result<Option<Arc<Relation>>, IngestError> {
-        let known = self.relations.get(&oid);
+        let known = self.versions.get(oid);
         known.cloned().ok_or_else(|| protocol(&format!("a change of relation {oid}, which was never announced")))
     }
 

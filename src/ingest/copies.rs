@@ -101,9 +101,9 @@ impl Copies {
         self.records.get(&oid)
     }
 
-    /// The log's word on all of them.
-    pub(super) fn records(&self) -> Vec<TableSnapshot> {
-        self.records.values().cloned().collect()
+    /// The tables whose copy is done.
+    pub(super) fn done(&self) -> Vec<u32> {
+        self.records.iter().filter(|(_, record)| record.done).map(|(oid, _)| *oid).collect()
     }
 
     /// A table that is being copied.
@@ -130,6 +130,17 @@ impl Copies {
         self.running.insert(oid, Running::new(table));
         let record = TableSnapshot::begin(oid, name, generation, begun, reason);
         self.records.entry(oid).insert_entry(record).into_mut()
+    }
+
+    /// A further copy of the table has begun already, and brought nothing yet.
+    pub(super) fn is_fresh(&self, oid: u32) -> bool {
+        self.records.get(&oid).is_some_and(|record| record.generation > 1 && !record.done && record.copied.is_empty())
+    }
+
+    /// The sinks have a table's rows by its name, though the log may know no copy of it: that it is another cluster's now.
+    pub(super) fn assume_copied(&mut self, table: &Table) {
+        let known = || TableSnapshot::begin(table.oid, table.name.clone(), 1, Offset(0), String::new());
+        self.records.entry(table.oid).or_insert_with(known);
     }
 
     /// Something to do for a worker, if there is anything to be done now.

@@ -56,7 +56,7 @@ pub(super) struct Flow<'a, W: LogWriter> {
     pub(super) copies: &'a mut Copies,
     /// How many workers copy, and how many chunks may wait for their places.
     pub(super) workers: usize,
-    pub(super) requests: &'a mut mpsc::Receiver<Request>,
+    pub(super) requests: mpsc::Receiver<Request>,
     pub(super) idle: VecDeque<oneshot::Sender<Work>>,
     pub(super) waiting: VecDeque<Waiting>,
     pub(super) beginnings: VecDeque<Beginning>,

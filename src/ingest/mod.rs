@@ -3,14 +3,21 @@
 //! Invariant: `confirmed_flush_lsn ≤ durable in log ≤ received`.
 
 mod assemble;
+mod budget;
+mod command;
 mod copies;
+mod ended;
+mod epoch;
 mod flow;
 mod monitor;
 mod place;
 mod prepare;
+mod report;
+mod source;
 mod spill;
 mod throttle;
 mod transactions;
+mod versions;
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
@@ -20,51 +27,28 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use self::copies::{Copies, Progress};
-use self::flow::{Flow, Report};
-pub use self::place::Copier;
-use self::prepare::Prepared;
+pub use self::budget::OverBudget;
+use self::command::Commands;
+pub use self::command::{Answer, Resnapshot};
+use self::copies::Copies;
+use self::ended::{AFTER_LETTING_GO, Ended, heed, needs_text, shutting_down};
+use self::flow::Flow;
+use self::monitor::{Monitor, Signal};
 pub(crate) use self::prepare::preflight;
-use crate::capture::CaptureError;
-use crate::capture::address::Address;
+use self::prepare::{Preparation, Prepared};
+use self::report::{show, status_of};
+pub use self::source::{OnBreak, Source};
 use crate::capture::catalog::Table;
 use crate::capture::feedback::Feedback;
 use crate::capture::snapshot::window::Windows;
 use crate::capture::snapshot::{Request, worker};
+use crate::capture::stream::Stream;
 use crate::capture::types::Types;
-use crate::event::{MessageFilter, Offset, TableFilter};
+use crate::capture::{CaptureError, continuity};
+use crate::event::Offset;
 use crate::log::{Entry, LogError, LogWriter, Recovered, TableSnapshot};
 use crate::retry::Backoff;
-use crate::status::{Board, Code, Disposition, State, TableStatus};
-
-/// A source, as configured.
-#[derive(Clone)]
-pub struct Source {
-    /// Its name.
-    pub name: String,
-    /// Where it is.
-    pub address: Address,
-    /// Its tables.
-    pub tables: TableFilter,
-    /// The replication slot.
-    pub slot: String,
-    /// The publication.
-    pub publication: String,
-    /// Copy existing rows.
-    pub snapshot: bool,
-    /// So many workers copy.
-    pub snapshot_workers: usize,
-    /// They read so many bytes a second together; `None`: as many as they can.
-    pub snapshot_rate: Option<u64>,
-    /// Ask for values in binary form while every type is known.
-    pub binary: bool,
-    /// Which logical messages become events; `None` asks the server for none.
-    pub messages: Option<MessageFilter>,
-    /// Whether transactions that came to the source by replication become events.
-    pub foreign: bool,
-    /// Have prepared transactions sent when they are prepared.
-    pub two_phase: bool,
-}
+use crate::status::{Board, Code, Disposition, State};
 
 /// An error of the ingest loop: the source's or the log's.
 #[derive(Debug, thiserror::Error)]
@@ -146,9 +130,6 @@ pub struct Ingest<W> {
     writer: W,
     recovered: Recovered,
     copies: Copies,
-    /// To the loop: from its workers, and from whoever wants a table copied.
-    to_loop: mpsc::Sender<Request>,
-    requests: mpsc::Receiver<Request>,
     /// Outlives a connection: a transaction decoded before it broke may still be invisible to the next snapshot.
     windows: Windows,
     /// Where workers run: not on the loop's own thread, if it has one.
@@ -159,37 +140,44 @@ pub struct Ingest<W> {
     board: Board,
     backoff: Backoff,
     streamed: bool,
+    commands: Commands,
+    monitor: Monitor,
+    /// Why history is to begin anew, once that is decided.
+    anew: Option<String>,
 }
 
 impl<W: LogWriter> Ingest<W> {
     /// A loop that goes on where the log ends.
     pub fn new(source: Source, writer: W, recovered: Recovered, board: Board) -> Self {
         let copies = Copies::new(&recovered.snapshots, source.snapshot_rate);
-        let (to_loop, requests) = mpsc::channel(16);
         board.source(&source.name, |status| {
             status.slot.clone_from(&source.slot);
             status.durable_lsn = recovered.durable.end_lsn;
+            status.epoch = recovered.epoch.as_ref().map_or(0, |epoch| epoch.number);
         });
         Ingest {
+            monitor: Monitor::new(&source, board.clone()),
             binary: source.binary,
             source,
             writer,
             recovered,
             copies,
-            to_loop,
-            requests,
             windows: Windows::default(),
             runtime: None,
             types: Types::default(),
             board,
             backoff: Backoff::default(),
             streamed: false,
+            commands: None,
+            anew: None,
         }
     }
 
-    /// For whoever wants a table copied.
-    pub fn copier(&self) -> Copier {
-        Copier(self.to_loop.clone())
+    /// Serves commands. One that halts then waits for them instead of ending.
+    #[must_use]
+    pub fn commanded_by(mut self, commands: mpsc::Receiver<Resnapshot>) -> Self {
+        self.commands = Some(commands);
+        self
     }
 
     /// Lets the workers of the copy run elsewhere than the loop.
@@ -204,31 +192,108 @@ impl<W: LogWriter> Ingest<W> {
     /// # Errors
     /// What calls for an operator.
     pub async fn run(mut self, stop: &CancellationToken) -> Result<(), Halt> {
+        self.monitor.start(&self.runtime.clone().unwrap_or_else(Handle::current));
         loop {
+            let mut may_mend = true;
             let error = match self.session(stop).await {
                 Ok(Ended::Stopped) => return Ok(()),
                 Ok(Ended::TextNeeded) => continue,
+                Ok(Ended::OverBudget(why)) => {
+                    // A new slot would be held by the same thing: what it is has to be found out first.
+                    may_mend = false;
+                    self.let_go(&why).await
+                }
+                Ok(Ended::ShuttingDown) => shutting_down(&self.source.address),
                 Err(error) => error,
             };
+            if may_mend && self.may_copy_again(&error) {
+                self.anew = Some(error.to_string());
+                continue;
+            }
             let (code, retry) = (error.code(), error.disposition() == Disposition::Retry);
             self.board.source(&self.source.name, |status| {
                 status.state = if retry { State::Paused } else { State::Halted };
                 status.code = Some(code);
                 status.message = Some(error.to_string());
             });
-            if !retry {
-                tracing::error!(source = %self.source.name, %code, %error, "halted");
-                return Err(Halt { error, streamed: self.streamed });
+            if retry {
+                if !self.pause(&error, stop).await {
+                    return Ok(());
+                }
+                continue;
             }
-            let delay = self.backoff.next_delay();
-            // One line when it begins, then ever fewer.
-            if self.backoff.failures().is_power_of_two() {
-                tracing::warn!(source = %self.source.name, %code, %error, attempt = self.backoff.failures(), "paused; trying again");
+            tracing::error!(source = %self.source.name, %code, %error, "halted");
+            let halt = Halt { error, streamed: self.streamed };
+            if self.commands.is_none() || halt.is_setup() {
+                return Err(halt);
             }
+            if !self.halted(&halt.error, stop).await {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether the configuration has decided already that a break is answered by a copy. Once it has been, the next break of
+    /// the same process is an operator's, unless it streamed in between.
+    fn may_copy_again(&self, error: &IngestError) -> bool {
+        self.source.on_break == OnBreak::CopyAgain
+            && self.anew.is_none()
+            && error.disposition() == Disposition::Stop
+            && continuity::is_break(error.code())
+    }
+
+    /// Waits a while before trying again. False: told to stop.
+    async fn pause(&mut self, error: &IngestError, stop: &CancellationToken) -> bool {
+        let delay = self.backoff.next_delay();
+        // One line when it begins, then ever fewer.
+        if self.backoff.failures().is_power_of_two() {
+            let code = error.code();
+            tracing::warn!(source = %self.source.name, %code, %error, attempt = self.backoff.failures(), "paused; trying again");
+        }
+        let until = tokio::time::Instant::now() + delay;
+        loop {
             tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                () = tokio::time::sleep(delay) => {}
+                () = stop.cancelled() => return false,
+                () = tokio::time::sleep_until(until) => return true,
+                command = command::next(&mut self.commands) => {
+                    let why = format!("the source is paused: {error}. Ask again when it streams");
+                    let _ = command.answer.send(Err(why));
+                }
+                // A slot that holds too much goes even while nothing can be read from it.
+                Some(signal) = self.monitor.signals.recv() => self.heed_idle(signal).await,
             }
+        }
+    }
+
+    /// While there is no session: only a slot that holds too much is acted on.
+    async fn heed_idle(&mut self, signal: Signal) {
+        if let Signal::OverBudget(why) = signal {
+            let outcome = self.let_go(&why).await;
+            tracing::warn!(source = %self.source.name, %outcome, "the budget was enforced");
+        }
+    }
+
+    /// Waits for an operator. True: history is to begin anew; false: told to stop.
+    async fn halted(&mut self, error: &IngestError, stop: &CancellationToken) -> bool {
+        loop {
+            let Resnapshot { tables, answer } = tokio::select! {
+                () = stop.cancelled() => return false,
+                Some(signal) = self.monitor.signals.recv() => {
+                    self.heed_idle(signal).await;
+                    continue;
+                }
+                command = command::next(&mut self.commands) => command,
+            };
+            let refusal = if !continuity::is_break(error.code()) {
+                format!("a copy does not mend this: {error}. Mend it and restart walbridge")
+            } else if !tables.is_empty() {
+                "history is broken, so all tables have to be copied: name none".to_owned()
+            } else {
+                self.anew = Some(format!("an operator asked for it, after {}: {error}", error.code()));
+                let _ = answer.send(Ok(Vec::new()));
+                return true;
+            };
+            let _ = answer.send(Err(refusal));
         }
     }
 
@@ -244,11 +309,16 @@ impl<W: LogWriter> Ingest<W> {
         };
         self.backoff.reset();
         self.streamed = true;
+        if self.anew.take().is_some() {
+            // What was seen of another history says nothing of this one.
+            self.windows = Windows::default();
+        }
+        self.monitor.address.send_replace(prepared.address.clone());
         let values = if prepared.binary { "binary" } else { "text" };
         self.board.source(&self.source.name, |status| status.values = values);
         tracing::info!(source = %self.source.name, slot = %self.source.slot, from = %prepared.from, values, "streaming");
-        let _workers = self.start_copies(&prepared.tables);
-        let _monitor = monitor::start(&self.source, self.board.clone());
+        let (to_loop, requests) = mpsc::channel(16);
+        let _workers = self.start_copies(&prepared, &to_loop);
         let (board, name, now) = (self.board.clone(), self.source.name.clone(), Instant::now());
         let mut flow = Flow {
             stream: prepared.stream,
@@ -263,7 +333,7 @@ impl<W: LogWriter> Ingest<W> {
             publication: self.source.publication.clone(),
             copies: &mut self.copies,
             workers: self.source.snapshot_workers.max(1),
-            requests: &mut self.requests,
+            requests,
             idle: VecDeque::new(),
             waiting: VecDeque::new(),
             beginnings: VecDeque::new(),
@@ -276,35 +346,78 @@ impl<W: LogWriter> Ingest<W> {
             progress_logged_at: now,
             report: &mut |report| show(&board, &name, report),
         };
-        let outcome = flow.run(stop).await;
+        let orders = command::serve(&mut self.commands, &self.source, &prepared.address, &to_loop);
+        let outcome = tokio::select! {
+            biased;
+            outcome = flow.run(stop) => outcome.map(|()| Ended::Stopped),
+            Some(signal) = self.monitor.signals.recv() => Ok(heed(signal)),
+            never = orders => match never {},
+        };
         self.windows = flow.window;
         self.types = flow.types;
+        let (stream, binary) = (flow.stream, flow.binary);
+        self.end_session(stream, binary, outcome).await
+    }
+
+    /// Says goodbye where that is of use.
+    async fn end_session(
+        &mut self,
+        stream: Stream,
+        binary: bool,
+        outcome: Result<Ended, IngestError>,
+    ) -> Result<Ended, IngestError> {
+        self.monitor.address.send_replace(self.source.address.clone());
         match outcome {
-            Err(error) if flow.binary && needs_text(&error) => {
-                flow.stream.close().await;
+            Err(error) if binary && needs_text(&error) => {
+                stream.close().await;
                 self.binary = false;
                 tracing::info!(source = %self.source.name, %error, "from here on values are asked for as text");
                 Ok(Ended::TextNeeded)
             }
-            Err(error) => Err(error),
-            Ok(()) => {
-                flow.stream.close().await;
-                Ok(Ended::Stopped)
+            Ok(ended) => {
+                stream.close().await;
+                Ok(ended)
             }
+            Err(error) => Err(error),
         }
     }
 
     async fn prepare(&mut self) -> Result<Prepared, IngestError> {
-        self.recovered.snapshots = self.copies.records();
-        let (source, recovered) = (&self.source, &mut self.recovered);
-        let asked = self.binary.then_some(&mut self.types);
-        prepare::prepare(source, recovered, &mut self.writer, &self.board, asked).await
+        let preparation = Preparation {
+            source: &self.source,
+            recovered: &mut self.recovered,
+            writer: &mut self.writer,
+            copies: &mut self.copies,
+            board: &self.board,
+            types: self.binary.then_some(&mut self.types),
+            anew: self.anew.as_deref(),
+        };
+        preparation.run().await
+    }
+
+    /// Lets go of the slot, because the budget says so. Says so first, also in the log if that can be written.
+    async fn let_go(&mut self, why: &str) -> IngestError {
+        let decision = format!("the slot \"{}\" is dropped to protect the source: {why}", self.source.slot);
+        tracing::error!(source = %self.source.name, code = %Code::SourceWalBudget, "{decision}");
+        let mut preparation = Preparation {
+            source: &self.source,
+            recovered: &mut self.recovered,
+            writer: &mut self.writer,
+            copies: &mut self.copies,
+            board: &self.board,
+            types: None,
+            anew: None,
+        };
+        match preparation.let_go(&decision).await {
+            Ok(()) => CaptureError::halt(Code::SourceSlotLost, decision, AFTER_LETTING_GO).into(),
+            Err(error) => error,
+        }
     }
 
     /// Starts workers, who copy what is not copied yet and what is to be copied later. A task that is dropped stops; the next
     /// session starts it again, and the log says where it was.
-    fn start_copies(&mut self, tables: &[Table]) -> Vec<AbortOnDropHandle<()>> {
-        let tables: &[Table] = if self.source.snapshot { tables } else { &[] };
+    fn start_copies(&mut self, prepared: &Prepared, requests: &mpsc::Sender<Request>) -> Vec<AbortOnDropHandle<()>> {
+        let tables: &[Table] = if self.source.snapshot { &prepared.tables } else { &[] };
         self.windows.abandon_chunks();
         self.copies.resume(tables);
         let (copies, now) = (&self.copies, Instant::now());
@@ -318,89 +431,13 @@ impl<W: LogWriter> Ingest<W> {
             }
         });
         let setting = worker::Setting {
-            address: self.source.address.clone(),
+            address: prepared.address.clone(),
             publication: self.source.publication.clone(),
             tables: self.source.tables.clone(),
             binary: self.source.binary,
         };
         let runtime = self.runtime.clone().unwrap_or_else(Handle::current);
-        let start = |_| AbortOnDropHandle::new(runtime.spawn(worker::run(setting.clone(), self.to_loop.clone())));
+        let start = |_| AbortOnDropHandle::new(runtime.spawn(worker::run(setting.clone(), requests.clone())));
         (0..self.source.snapshot_workers.max(1)).map(start).collect()
     }
-}
-
-fn status_of(record: &TableSnapshot, progress: &Progress) -> TableStatus {
-    TableStatus {
-        done: record.done,
-        rows: record.rows,
-        bytes: record.bytes,
-        rows_estimate: progress.rows_estimate,
-        percent: progress.percent,
-        remaining_seconds: progress.remaining.map(|left| left.as_secs_f64()),
-        generation: record.generation,
-        reason: record.reason.clone(),
-        message: None,
-    }
-}
-
-/// How a connection ended that was not broken.
-enum Ended {
-    /// We were told to stop.
-    Stopped,
-    /// The next must ask for text.
-    TextNeeded,
-}
-
-/// Whether a binary stream ended for a value's form: a type we do not know, or one that the server itself cannot send so (an
-/// array of a type without `typsend` fails with 42883, in tables that nobody captures too). If it was something else, the
-/// same comes again with text.
-fn needs_text(error: &IngestError) -> bool {
-    match error {
-        IngestError::TextNeeded { .. } => true,
-        IngestError::Capture(CaptureError::Server { source, .. }) => {
-            matches!(source.sqlstate.get(..2), Some("0A" | "22" | "42"))
-        }
-        IngestError::Capture(_) | IngestError::Log(_) => false,
-    }
-}
-
-/// A source further behind than this is catching up.
-const CATCHING_UP_BYTES: u64 = 16 << 20;
-
-/// Writes on the board what the flow tells.
-fn show(board: &Board, name: &str, report: Report<'_>) {
-    board.source(name, |status| match report {
-        Report::Moved { passed, confirmed, durable } => {
-            status.received_lsn = status.received_lsn.max(passed);
-            status.durable_lsn = status.durable_lsn.max(durable.end_lsn);
-            status.confirmed_flush_lsn = status.confirmed_flush_lsn.max(confirmed);
-            status.events = durable.offset.0;
-            if status.state != State::Snapshotting {
-                let behind = status.lag_bytes() > CATCHING_UP_BYTES;
-                status.state = if behind { State::CatchingUp } else { State::Streaming };
-            }
-        }
-        Report::Table(record, progress) => {
-            let name = record.name.to_string();
-            let table = status.tables.entry(name.clone()).or_default();
-            let rows_estimate = progress.rows_estimate.or(table.rows_estimate);
-            *table = TableStatus { rows_estimate, ..status_of(record, progress) };
-            // What was said of trouble with this table is over.
-            if status.trouble_with.as_ref() == Some(&name) {
-                (status.code, status.message, status.trouble_with) = (None, None, None);
-            }
-            status.state = match status.tables.values().all(|table| table.done) {
-                true => State::Streaming,
-                false => State::Snapshotting,
-            };
-        }
-        Report::Trouble { table, error } => {
-            tracing::warn!(source = name, table, %error, "the copy of a table was interrupted; it will go on");
-            let stopped = error.disposition() != Disposition::Retry;
-            status.code = Some(if stopped { error.code() } else { Code::SnapshotInterrupted });
-            status.message = Some(format!("copying {table}: {error}"));
-            status.trouble_with = Some(table.to_owned());
-            status.tables.entry(table.to_owned()).or_default().message = Some(error.to_string());
-        }
-    });
 }

@@ -4,46 +4,24 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::IngestError;
 use super::copies::{Added, Copies};
 use super::flow::{Flow, Report};
-use super::transactions::Transactions;
 use crate::capture::CaptureError;
 use crate::capture::catalog::{self, Table};
 use crate::capture::snapshot::window::Verdict;
-use crate::capture::snapshot::{Chunk, Refusal, Request, Ticket, Which, Work};
-use crate::event::{Lsn, Op, Relation, Timestamp};
+use crate::capture::snapshot::{Chunk, Refusal, Request, Ticket, Work};
+use crate::event::{Lsn, Op, Relation, Timestamp, Transaction};
 use crate::log::{Entry, LogWriter, TableSnapshot};
-use crate::status::Code;
 
 /// How long the stream may take to pass a chunk on its own.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Lets tables be copied again. Cloning it gives another handle.
-#[derive(Clone, Debug)]
-pub struct Copier(pub(super) mpsc::Sender<Request>);
-
-impl Copier {
-    /// Copies a table from here on: for the first time if the log knows nothing of it, else once more, also while an earlier copy
-    /// of it is still under way. Waits until a crash would not forget it; while the source is away that may be long.
-    ///
-    /// # Errors
-    /// There is no such table, or it is not published, or cannot be copied.
-    pub async fn copy_again(&self, table: Which, reason: &str) -> Result<(), CaptureError> {
-        let (begun, outcome) = oneshot::channel();
-        let gone =
-            |_| CaptureError::wait(Code::SnapshotInterrupted, "the source is not streaming", "Ask again when it is");
-        let request = Request::Copy { table, reason: reason.to_owned(), begun };
-        self.0.send(request).await.map_err(|_| gone(()))?;
-        outcome.await.map_err(|_| gone(()))?
-    }
-}
-
 /// A copy that is to begin, at the next place between two transactions.
 pub(super) struct Beginning {
-    table: Which,
+    table: Table,
     reason: String,
     begun: oneshot::Sender<Result<(), CaptureError>>,
 }
@@ -68,22 +46,21 @@ pub(super) struct Begin<'a> {
     pub(super) reason: &'a str,
     /// The table as it is now.
     pub(super) relation: &'a Arc<Relation>,
-    pub(super) now: Timestamp,
     /// What was confirmable before.
     pub(super) confirmable: Lsn,
 }
 
 impl Begin<'_> {
     /// Appends it, from the second copy on with the event that tells of it. Nobody may act on it before it is durable; a crash
-    /// before that forgets it whole. Returns how many events it took.
+    /// before that forgets it whole. `unit` is where it is placed; returns how many events it took there.
     pub(super) fn append(
         self,
         copies: &mut Copies,
-        transactions: &mut Transactions,
+        unit: &Transaction,
         writer: &mut impl LogWriter,
     ) -> Result<u64, IngestError> {
         tracing::info!(table = %self.table.name, reason = self.reason, "the table is copied from here on");
-        writer.append(Entry::Begin(&transactions.chunk_unit(self.now)))?;
+        writer.append(Entry::Begin(unit))?;
         let record = copies.begin(self.table, self.reason, writer.next_offset());
         let mut events = 0;
         if record.generation > 1 {
@@ -92,7 +69,6 @@ impl Begin<'_> {
         }
         writer.append(Entry::Snapshot(record))?;
         writer.append(Entry::Commit { end_lsn: self.confirmable })?;
-        transactions.chunk_placed(events);
         Ok(events)
     }
 }
@@ -282,9 +258,9 @@ impl<W: LogWriter> Flow<'_, W> {
         while !self.transactions.in_transaction()
             && let Some(Beginning { table, reason, begun }) = self.beginnings.pop_front()
         {
-            match self.describe_whole(table).await {
-                Ok((table, relation)) => {
-                    self.append_begun(table, &reason, relation)?;
+            match catalog::describe(&mut self.catalog, &table, &self.publication).await {
+                Ok(published) => {
+                    self.append_begun(table, &reason, published.relation)?;
                     if let Some(awaited) = self.awaited.back_mut() {
                         awaited.begun = Some(begun);
                     }
@@ -297,24 +273,12 @@ impl<W: LogWriter> Flow<'_, W> {
         Ok(())
     }
 
-    async fn describe_whole(&mut self, which: Which) -> Result<(Table, Arc<Relation>), CaptureError> {
-        let tables = catalog::tables(&mut self.catalog).await?;
-        let named = |table: &Table| match &which {
-            Which::Oid(oid) => table.oid == *oid,
-            Which::Named(name) => table.name == *name,
-        };
-        let table = tables.into_iter().find(named).ok_or_else(|| {
-            CaptureError::wait(Code::SourcePublication, format!("there is no table {which}"), "Look at its name")
-        })?;
-        let published = catalog::describe(&mut self.catalog, &table, &self.publication).await?;
-        Ok((table, published.relation))
-    }
-
     fn append_begun(&mut self, table: Table, reason: &str, relation: Arc<Relation>) -> Result<(), IngestError> {
         let oid = table.oid;
-        let now = self.last_time();
-        let beginning = Begin { table, reason, relation: &relation, now, confirmable: self.logged };
-        let events = beginning.append(self.copies, &mut self.transactions, self.writer)?;
+        let unit = self.transactions.chunk_unit(self.last_time());
+        let beginning = Begin { table, reason, relation: &relation, confirmable: self.logged };
+        let events = beginning.append(self.copies, &unit, self.writer)?;
+        self.transactions.chunk_placed(events);
         self.window.begin_again(oid);
         self.relations.insert(oid, relation);
         self.unit_ended(events, oid);

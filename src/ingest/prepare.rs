@@ -1,21 +1,22 @@
 //! From nothing to a running stream: connect, look, prove continuity, make what is missing.
 
+use std::sync::Arc;
+
 use super::assemble::{Assembler, Wanted};
+use super::copies::Copies;
 use super::spill::Spill;
 use super::transactions::Transactions;
 use super::{IngestError, Source};
+use crate::capture::address::Address;
 use crate::capture::catalog::{self, Table};
 use crate::capture::connection::{Connection, Purpose};
-use crate::capture::continuity::{self, History, Server, Start};
-use crate::capture::slot::Slot;
+use crate::capture::continuity::{self, History, Start};
 use crate::capture::stream::{Stream, StreamOptions};
 use crate::capture::types::Types;
 use crate::capture::{CaptureError, publication, slot};
-use std::sync::Arc;
-
 use crate::event::{Lsn, MessageFilter, Position, TableName};
-use crate::log::{Epoch, LogWriter, Recovered, TableSnapshot};
-use crate::status::{Board, Code, State};
+use crate::log::{LogWriter, Recovered};
+use crate::status::{Board, Code};
 
 /// Ready to stream.
 pub(super) struct Prepared {
@@ -23,6 +24,8 @@ pub(super) struct Prepared {
     pub(super) transactions: Transactions,
     pub(super) tables: Vec<Table>,
     pub(super) catalog: Connection,
+    /// The server that was taken.
+    pub(super) address: Address,
     /// Where the stream begins: everything before is in the log.
     pub(super) from: Lsn,
     /// It carries values in binary form.
@@ -32,49 +35,87 @@ pub(super) struct Prepared {
 /// `pg_publication_tables.attnames` and row filters came with 15.
 const OLDEST_SERVER: u32 = 150_000;
 
-/// Does it all (with `types`, values are asked for in binary form if all are known), in an order in which a failure at any point leaves nothing half made: tables are judged before the
-/// publication is touched, and the publication is there before the slot's consistent point.
-pub(super) async fn prepare(
-    source: &Source,
-    recovered: &mut Recovered,
-    writer: &mut impl LogWriter,
-    board: &Board,
-    types: Option<&mut Types>,
-) -> Result<Prepared, IngestError> {
-    let mut replication = Connection::open(&source.address, Purpose::Replication).await?;
-    let mut catalog = Connection::open(&source.address, Purpose::Query).await?;
-    let tables = preflight(source, &mut replication, &mut catalog, &recovered.snapshots).await?;
-    let server = slot::identify(&mut replication).await?;
-    let found = slot::inspect(&mut replication, &source.slot).await?;
-    let start = judge(source, recovered, &server, found.as_ref())?;
+/// What preparing works on.
+pub(super) struct Preparation<'a, W> {
+    pub(super) source: &'a Source,
+    pub(super) recovered: &'a mut Recovered,
+    pub(super) writer: &'a mut W,
+    pub(super) copies: &'a mut Copies,
+    pub(super) board: &'a Board,
+    /// If they are given, values are asked for in binary form, provided that all types are known.
+    pub(super) types: Option<&'a mut Types>,
+    /// Why history begins anew, if that has been decided.
+    pub(super) anew: Option<&'a str>,
+}
 
-    let names: Vec<TableName> = tables.iter().map(|table| table.name.clone()).collect();
-    publication::ensure(&mut catalog, &source.publication, &names).await?;
-    let from = match start {
-        Start::Resume(from) => from,
-        Start::Adopt(from) => begin_epoch(source, recovered, writer, &server, from).await?,
-        Start::CreateSlot => {
-            let from = create_slot(source, &mut replication, &mut catalog, board).await?;
-            begin_epoch(source, recovered, writer, &server, from).await?
-        }
-    };
-    let epoch = recovered.epoch.as_ref().map_or(0, |epoch| epoch.number);
-    let last = recovered.durable.position.filter(|position| position.epoch == epoch).unwrap_or_else(|| {
-        // Just before the first position there can be.
-        let before = recovered.epoch.as_ref().map_or(0, |epoch| epoch.start_lsn.get()).saturating_sub(1);
-        Position { epoch, commit_lsn: Lsn::new(before), ordinal: 0 }
-    });
-    let wanted = Wanted { tables: source.tables.clone(), messages: message_filter(source), foreign: source.foreign };
-    let spill = Spill::open(&writer.beside(), epoch, recovered.durable.end_lsn)?;
-    let transactions = Transactions::new(Assembler::new(epoch, last, wanted), spill);
-    // A prepared transaction's rows are kept as they were sent, over any change of the form that is asked for later on.
-    let two_phase = source.two_phase || found.is_some_and(|slot| slot.two_phase);
-    let binary = match types.filter(|_| !two_phase) {
-        Some(types) => types.render_all(&mut catalog, &tables).await?,
-        None => false,
-    };
-    let stream = Stream::start(replication, &source.slot, from, &stream_options(source, binary)).await?;
-    Ok(Prepared { stream, transactions, tables, catalog, from, binary })
+impl<W: LogWriter> Preparation<'_, W> {
+    /// Does it all, in an order in which a failure at any point leaves nothing half made: tables are judged before the
+    /// publication is touched, and the publication is there before the slot's consistent point.
+    pub(super) async fn run(mut self) -> Result<Prepared, IngestError> {
+        let source = self.source;
+        let mut replication = Connection::open(&source.address, Purpose::Replication).await?;
+        // With several hosts, everything else of this session goes to the one that was taken.
+        let address = source.address.only(replication.host());
+        let mut catalog = Connection::open(&address, Purpose::Query).await?;
+        let tables = preflight(source, &mut replication, &mut catalog, &self.copied()).await?;
+        let mut server = slot::identify(&mut replication, source.address.session.may_be_standby()).await?;
+        server.left = slot::timelines_left(&mut replication, server.timeline).await?;
+        let found = slot::inspect(&mut replication, &source.slot).await?;
+        let start = match self.anew {
+            Some(_) => None,
+            None => Some(continuity::judge(&server, self.history().as_ref(), &source.slot, found.as_ref())?),
+        };
+        let names: Vec<TableName> = tables.iter().map(|table| table.name.clone()).collect();
+        publication::ensure(&mut catalog, &source.publication, &names).await?;
+        self.keep_failover(&mut replication, found.as_ref()).await?;
+        let from = match start {
+            Some(Start::Resume(from)) => from,
+            Some(Start::Adopt(from)) => self.begin_epoch(&server, from).await?,
+            Some(Start::Follow(from)) => self.follow(&server, from).await?,
+            Some(Start::CreateSlot) => {
+                let from = self.create_slot(&mut replication, &mut catalog).await?;
+                self.begin_epoch(&server, from).await?
+            }
+            None => self.begin_anew(&server, found.as_ref(), &tables, &mut replication, &mut catalog).await?,
+        };
+        let epoch = self.recovered.epoch.as_ref().map_or(0, |epoch| epoch.number);
+        let spill = Spill::open(&self.writer.beside(), epoch, self.recovered.durable.end_lsn)?;
+        let transactions = Transactions::new(self.assembler(), spill);
+        // A prepared transaction's rows are kept as they were sent, over any change of the form that is asked for later on.
+        let two_phase = source.two_phase || found.is_some_and(|slot| slot.two_phase);
+        let binary = match self.types.filter(|_| !two_phase) {
+            Some(types) => types.render_all(&mut catalog, &tables).await?,
+            None => false,
+        };
+        let stream = Stream::start(replication, &source.slot, from, &stream_options(source, binary)).await?;
+        Ok(Prepared { stream, transactions, tables, catalog, address, from, binary })
+    }
+
+    /// The tables that need not be read again.
+    fn copied(&self) -> Vec<u32> {
+        if self.anew.is_some() { Vec::new() } else { self.copies.done() }
+    }
+
+    /// What the log holds.
+    fn history(&self) -> Option<History> {
+        self.recovered.epoch.as_ref().map(|epoch| History {
+            system_identifier: epoch.system_identifier,
+            timeline: epoch.timeline,
+            end_lsn: self.recovered.durable.end_lsn.max(epoch.start_lsn),
+        })
+    }
+
+    /// Goes on behind the log's last event of the epoch, or just before the first position there can be.
+    pub(super) fn assembler(&self) -> Assembler {
+        let epoch = self.recovered.epoch.as_ref().map_or(0, |epoch| epoch.number);
+        let start = self.recovered.epoch.as_ref().map_or(0, |epoch| epoch.start_lsn.get());
+        let before = Position { epoch, commit_lsn: Lsn::new(start.saturating_sub(1)), ordinal: 0 };
+        let last = self.recovered.durable.position.filter(|position| position.epoch == epoch).unwrap_or(before);
+        let source = self.source;
+        let wanted =
+            Wanted { tables: source.tables.clone(), messages: message_filter(source), foreign: source.foreign };
+        Assembler::new(epoch, last, wanted)
+    }
 }
 
 fn stream_options(source: &Source, binary: bool) -> StreamOptions {
@@ -102,7 +143,7 @@ pub(crate) async fn preflight(
     source: &Source,
     replication: &mut Connection,
     catalog: &mut Connection,
-    copies: &[TableSnapshot],
+    copied: &[u32],
 ) -> Result<Vec<Table>, CaptureError> {
     if catalog.server_version() < OLDEST_SERVER {
         return Err(CaptureError::halt(
@@ -111,7 +152,7 @@ pub(crate) async fn preflight(
             "walbridge needs PostgreSQL 15 or newer",
         ));
     }
-    slot::identify(replication).await?;
+    slot::identify(replication, source.address.session.may_be_standby()).await?;
     let mut tables = catalog::tables(catalog).await?;
     tables.retain(|table| (source.tables)(&table.name));
     if tables.is_empty() {
@@ -139,18 +180,17 @@ pub(crate) async fn preflight(
         "Run ALTER TABLE … SET LOGGED, or exclude them in `tables`",
     )?;
     if source.snapshot {
-        let copied = |table: &Table| copies.iter().any(|copy| copy.oid == table.oid && copy.done);
         refuse(
             &tables,
             Code::SourcePrivilege,
-            |table| !table.readable && !copied(table),
+            |table| !table.readable && !copied.contains(&table.oid),
             "may not be read by this role",
             "GRANT SELECT on them, and USAGE on their schema, to the role in the url",
         )?;
         refuse(
             &tables,
             Code::SnapshotPartialView,
-            |table| table.hides_rows && !copied(table),
+            |table| table.hides_rows && !copied.contains(&table.oid),
             "hide rows from this role by row-level security, which the stream would show",
             "ALTER ROLE … BYPASSRLS for the role in the url, or exclude them in `tables`",
         )?;
@@ -171,52 +211,4 @@ fn refuse(
     } else {
         Err(CaptureError::halt(code, format!("tables {} {what}", bad.join(", ")), remedy))
     }
-}
-
-fn judge(source: &Source, recovered: &Recovered, server: &Server, slot: Option<&Slot>) -> Result<Start, CaptureError> {
-    let history = recovered.epoch.as_ref().map(|epoch| History {
-        system_identifier: epoch.system_identifier,
-        timeline: epoch.timeline,
-        end_lsn: recovered.durable.end_lsn.max(epoch.start_lsn),
-    });
-    continuity::judge(server, history.as_ref(), &source.slot, slot)
-}
-
-async fn create_slot(
-    source: &Source,
-    replication: &mut Connection,
-    catalog: &mut Connection,
-    board: &Board,
-) -> Result<Lsn, CaptureError> {
-    let tell = |blockers: &str| {
-        tracing::warn!(source = %source.name, %blockers, "making the slot waits for transactions older than it");
-        board.source(&source.name, |status| {
-            status.state = State::Starting;
-            status.message = Some(format!("making the slot waits for transactions older than it: {blockers}"));
-        });
-    };
-    let from = slot::create(replication, &source.slot, source.two_phase, catalog, tell).await?;
-    tracing::info!(source = %source.name, slot = %source.slot, consistent_point = %from, "replication slot made");
-    Ok(from)
-}
-
-/// Records where this history begins, durably, before anything of it is streamed.
-async fn begin_epoch(
-    source: &Source,
-    recovered: &mut Recovered,
-    writer: &mut impl LogWriter,
-    server: &Server,
-    from: Lsn,
-) -> Result<Lsn, IngestError> {
-    let epoch = Epoch {
-        number: recovered.epoch.as_ref().map_or(1, |epoch| epoch.number.saturating_add(1)),
-        system_identifier: server.system_identifier,
-        timeline: server.timeline,
-        slot: source.slot.clone(),
-        start_lsn: from,
-    };
-    writer.append(crate::log::Entry::Epoch(&epoch))?;
-    recovered.durable = writer.sync().await?;
-    recovered.epoch = Some(epoch);
-    Ok(from)
 }

@@ -2,11 +2,16 @@
 //! are committed, and are then assembled as if PostgreSQL had sent them whole at that moment.
 //!
 //! What waits are the messages as they came, relation messages included: each row is read with the version of its table that
-//! was announced before it, and what a rolled-back transaction announced is forgotten with it. (PostgreSQL announces a table
-//! anew in each streamed transaction, and again after any part of it was rolled back.)
+//! was announced before it, and what a rolled-back transaction announced is forgotten with it. PostgreSQL announces a table
+//! anew in each streamed transaction, and again after any part of it was rolled back. In a transaction that is sent when it is
+//! prepared it relies on what was announced before, and what is announced there counts for all at once ([`Versions`]).
+//!
+//! [`Versions`]: super::versions::Versions
 //!
 //! A prepared transaction's changes become events at its `COMMIT PREPARED`, at that commit's LSN. PostgreSQL sends them once, so they
 //! are made durable before anything behind the prepare is confirmed ([`Step::Settle`]).
+
+use std::collections::{HashMap, HashSet};
 
 use super::IngestError;
 use super::assemble::{Append, Assembler, Step, protocol};
@@ -30,6 +35,10 @@ pub(super) struct Transactions {
     replaying: Option<Replaying>,
     /// A prepared transaction is on its way to the disk.
     settling: bool,
+    /// The tables that each streamed transaction was announced, with the announcements' numbers.
+    announced: HashMap<u32, HashMap<u32, u64>>,
+    /// The tables whose announcement the transaction that is being prepared has with it.
+    with_it: HashSet<u32>,
 }
 
 /// Messages between two brackets, which belong to the transaction of this id.
@@ -47,12 +56,22 @@ struct Replaying {
     commit: Commit,
     /// Its prepared file is to go when it is in the log.
     prepared: Option<u32>,
+    /// What it was announced as a streamed transaction.
+    announced: HashMap<u32, u64>,
 }
 
 impl Transactions {
     /// A stream whose committed transactions go through `assembler`.
     pub(super) fn new(assembler: Assembler, spill: Spill) -> Self {
-        Transactions { assembler, spill, block: None, replaying: None, settling: false }
+        Transactions {
+            assembler,
+            spill,
+            block: None,
+            replaying: None,
+            settling: false,
+            announced: HashMap::new(),
+            with_it: HashSet::new(),
+        }
     }
 
     /// Whether the stream stands inside a transaction, or inside a part of one.
@@ -101,7 +120,7 @@ impl Transactions {
         out: &mut impl Append,
     ) -> Result<Step, IngestError> {
         if let Some(block) = self.block {
-            return self.keep(block, bytes, sent_at, out);
+            return self.keep(block, bytes, sent_at, window, out);
         }
         match bytes.first() {
             Some(b'S' | b'E' | b'c' | b'A' | b'b' | b'P' | b'p' | b'K' | b'r') => self.control(bytes),
@@ -111,7 +130,7 @@ impl Transactions {
 
     /// Assembles some more of the transaction that waits for it.
     pub(super) fn replay_some(&mut self, window: &mut Windows, out: &mut impl Append) -> Result<Step, IngestError> {
-        let Some(Replaying { replay, commit, prepared }) = &mut self.replaying else { return Ok(Step::Done) };
+        let Some(Replaying { replay, commit, .. }) = &mut self.replaying else { return Ok(Step::Done) };
         let mut taken = 0;
         while let Some(message) = replay.next()? {
             taken += message.len();
@@ -121,8 +140,8 @@ impl Transactions {
                 step => return Ok(step),
             }
         }
-        let (commit, prepared) = (*commit, *prepared);
-        self.replaying = None;
+        let Some(Replaying { commit, prepared, announced, .. }) = self.replaying.take() else { return Ok(Step::Done) };
+        self.assembler.versions.step_back(&announced);
         let step = self.assembler.commit(commit, out)?;
         if let Some(xid) = prepared {
             self.spill.resolve(xid, commit.end_lsn);
@@ -136,6 +155,7 @@ impl Transactions {
         block: Block,
         bytes: &[u8],
         sent_at: Timestamp,
+        window: &mut Windows,
         out: &mut impl Append,
     ) -> Result<Step, IngestError> {
         let Some((&letter, rest)) = bytes.split_first() else { return Err(protocol("an empty message")) };
@@ -163,12 +183,44 @@ impl Transactions {
             _ => return Err(protocol("a message that has no place inside a block of changes")),
         }
         if !in_stream {
-            return self.push(xid, xid, letter, rest);
+            self.keep_versions(xid, letter, bytes)?;
+            self.push(xid, xid, letter, rest)?;
+            return if letter == b'R' { self.assembler.take(bytes, sent_at, window, out) } else { Ok(Step::Done) };
         }
         let Some((part, rest)) = rest.split_first_chunk::<4>() else {
             return Err(protocol("a message of a streamed block without its transaction"));
         };
+        if let (b'R', Some(oid)) = (letter, first_oid(rest)) {
+            let number = self.assembler.versions.count();
+            self.announced.entry(xid).or_default().insert(oid, number);
+        }
         self.push(xid, u32::from_be_bytes(*part), letter, rest)
+    }
+
+    /// Before a change of a transaction that is being prepared: what is known of its table is kept with it, as nobody may know it
+    /// when it is committed.
+    fn keep_versions(&mut self, xid: u32, letter: u8, bytes: &[u8]) -> Result<(), IngestError> {
+        let rest = bytes.get(1..).unwrap_or_default();
+        let oids = match (letter, first_oid(rest)) {
+            (b'R', Some(oid)) => {
+                self.with_it.insert(oid);
+                return Ok(());
+            }
+            (b'I' | b'U' | b'D', Some(oid)) => vec![oid],
+            (b'T', _) => match parse(bytes, Context::default()).map_err(CaptureError::from)? {
+                Message::Truncate(truncate) => truncate.relation_oids,
+                _ => return Ok(()),
+            },
+            _ => return Ok(()),
+        };
+        for oid in oids {
+            if self.with_it.insert(oid)
+                && let Some((&letter, rest)) = self.assembler.versions.message(oid).and_then(<[u8]>::split_first)
+            {
+                self.spill.push(xid, xid, letter, rest)?;
+            }
+        }
+        Ok(())
     }
 
     fn push(&mut self, xid: u32, part: u32, letter: u8, rest: &[u8]) -> Result<Step, IngestError> {
@@ -198,6 +250,7 @@ impl Transactions {
             }
             Message::StreamAbort(StreamAbort { xid, subtransaction_xid, .. }) => {
                 if subtransaction_xid == xid {
+                    self.announced.remove(&xid);
                     self.spill.drop_whole(xid);
                 } else {
                     self.spill.drop_part(xid, subtransaction_xid)?;
@@ -210,6 +263,7 @@ impl Transactions {
                     return Err(protocol("a transaction that is prepared was begun already"));
                 }
                 self.block = Some(Block::Prepare(prepared.xid));
+                self.with_it.clear();
                 Ok(Step::Done)
             }
             Message::StreamPrepare(prepared) => self.prepare(prepared.xid, prepared.prepare_lsn, prepared.end_lsn),
@@ -224,19 +278,21 @@ impl Transactions {
 
     fn stream_commit(&mut self, commit: StreamCommit) -> Result<Step, IngestError> {
         let StreamCommit { xid, commit_lsn, end_lsn, commit_time } = commit;
-        if self.assembler.knows(commit_lsn) {
-            self.spill.drop_whole(xid);
-            return Ok(Step::Committed { end_lsn, events: 0 });
-        }
+        let announced = self.announced.remove(&xid).unwrap_or_default();
+        // Also if the log has it already: what it announced counts for all from here on.
         let replay = self.spill.commit(xid)?;
         let replay = replay.ok_or_else(|| protocol("a commit of a streamed transaction that never began"))?;
-        self.replay(replay, xid, Commit { commit_lsn, end_lsn, commit_time }, false)
+        self.begin(
+            xid,
+            Replaying { replay, commit: Commit { commit_lsn, end_lsn, commit_time }, prepared: None, announced },
+        )
     }
 
     fn prepare(&mut self, xid: u32, prepare_lsn: Lsn, end_lsn: Lsn) -> Result<Step, IngestError> {
         if !self.spill.has(xid) {
             return Err(protocol("a prepared transaction that never began"));
         }
+        self.announced.remove(&xid);
         Ok(match self.spill.prepare(xid, prepare_lsn)? {
             Some(settling) => {
                 self.settling = true;
@@ -253,7 +309,10 @@ impl Transactions {
             return Ok(Step::Committed { end_lsn, events: 0 });
         }
         match self.spill.commit_prepared(xid, commit_lsn)? {
-            Some(replay) => self.replay(replay, xid, Commit { commit_lsn, end_lsn, commit_time }, true),
+            Some(replay) => {
+                let commit = Commit { commit_lsn, end_lsn, commit_time };
+                self.begin(xid, Replaying { replay, commit, prepared: Some(xid), announced: HashMap::new() })
+            }
             None => Err(CaptureError::halt(
                 Code::SourceGap,
                 format!(
@@ -266,10 +325,16 @@ impl Transactions {
         }
     }
 
-    fn replay(&mut self, replay: Replay, xid: u32, commit: Commit, prepared: bool) -> Result<Step, IngestError> {
-        let Commit { commit_lsn, commit_time, .. } = commit;
+    fn begin(&mut self, xid: u32, replaying: Replaying) -> Result<Step, IngestError> {
+        let Commit { commit_lsn, commit_time, .. } = replaying.commit;
         self.assembler.begin(Begin { final_lsn: commit_lsn, commit_time, xid })?;
-        self.replaying = Some(Replaying { replay, commit, prepared: prepared.then_some(xid) });
+        self.assembler.versions.step_apart();
+        self.replaying = Some(replaying);
         Ok(Step::Done)
     }
+}
+
+/// The table's OID with which a message begins.
+fn first_oid(rest: &[u8]) -> Option<u32> {
+    rest.first_chunk::<4>().map(|oid| u32::from_be_bytes(*oid))
 }

@@ -31,6 +31,14 @@ pub struct SourceStatus {
     pub restart_lsn: Lsn,
     /// `pg_replication_slots.wal_status`.
     pub wal_status: Option<String>,
+    /// How much WAL the server may keep for the slot, if there is a limit.
+    pub wal_budget_bytes: Option<u64>,
+    /// What goes well and will not for long: the code and, for people, why and what to do.
+    pub warning: Option<(Code, String)>,
+    /// The stretch of history it is in; see [`crate::event::Position`].
+    pub epoch: u32,
+    /// What was decided last about its history.
+    pub decision: Option<String>,
     /// In which form the stream carries values: `binary` or `text`; empty before the first stream.
     pub values: &'static str,
     /// Events in the log since its beginning.

@@ -76,6 +76,10 @@ pub enum Code {
     SourceSlotMissing,
     /// The slot was invalidated: WAL it needed was removed.
     SourceSlotLost,
+    /// The slot of that name is not one we can read from.
+    SourceSlotUnusable,
+    /// The server keeps more WAL for the slot than the budget allows, or soon will.
+    SourceWalBudget,
     /// The server is another cluster, or another timeline of it.
     SourceHistoryChanged,
     /// The log is ahead of the server: the server was restored to an earlier time.
@@ -140,6 +144,8 @@ impl Code {
         Code::SourceSlotActive,
         Code::SourceSlotMissing,
         Code::SourceSlotLost,
+        Code::SourceSlotUnusable,
+        Code::SourceWalBudget,
         Code::SourceHistoryChanged,
         Code::SourcePositionAhead,
         Code::SourceGap,
@@ -180,6 +186,8 @@ impl Code {
             Code::SourceSlotActive => "source.slot_active",
             Code::SourceSlotMissing => "source.slot_missing",
             Code::SourceSlotLost => "source.slot_lost",
+            Code::SourceSlotUnusable => "source.slot_unusable",
+            Code::SourceWalBudget => "source.wal_budget",
             Code::SourceHistoryChanged => "source.history_changed",
             Code::SourcePositionAhead => "source.position_ahead",
             Code::SourceGap => "source.gap",

@@ -1,13 +1,18 @@
-//! A certificate authority and a server certificate, made for one cluster.
+//! A certificate authority, a server certificate and a client's, made for one cluster.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+};
 
 /// The authority's certificate, in the cluster's directory.
 pub(super) const CA: &str = "ca.pem";
+
+/// A certificate for the role `walbridge`, signed by the same authority, and its key.
+pub(super) const CLIENT: [&str; 2] = ["client.pem", "client.key"];
 
 /// The server's files.
 pub(super) struct Certificate {
@@ -40,5 +45,19 @@ pub(super) fn write(directory: &Path) -> Certificate {
     fs::write(&files.key, server_key.serialize_pem()).expect("the key is written");
     // PostgreSQL refuses a key that others can read.
     fs::set_permissions(&files.key, fs::Permissions::from_mode(0o600)).expect("the key's mode is set");
+    write_client(directory, &issuer);
     files
+}
+
+fn write_client(directory: &Path, issuer: &Issuer<'_, KeyPair>) {
+    let mut client = CertificateParams::new(Vec::new()).expect("no names cannot be wrong");
+    client.is_ca = IsCa::ExplicitNoCa;
+    client.distinguished_name.push(DnType::CommonName, super::role::ROLE);
+    client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    let key = KeyPair::generate().expect("a key");
+    let certificate = client.signed_by(&key, issuer).expect("a certificate");
+    let [certificate_path, key_path] = CLIENT.map(|name| directory.join(name));
+    fs::write(certificate_path, certificate.pem()).expect("the client's certificate is written");
+    fs::write(&key_path, key.serialize_pem()).expect("the client's key is written");
+    fs::set_permissions(key_path, fs::Permissions::from_mode(0o600)).expect("the key's mode is set");
 }

@@ -143,6 +143,21 @@ impl Postgres {
         });
     }
 
+    /// A backup: the data of a stopped server, copied. It goes when the handle is dropped.
+    pub(crate) fn copy_of_data(&self) -> TempDir {
+        assert!(self.child.is_none(), "a running server's data is no backup");
+        let backup = self.account.directory("walbridge-pg-backup-");
+        copy(&self.data(), &backup.path().join("data"));
+        backup
+    }
+
+    /// Puts a backup in the place of a stopped server's data.
+    pub(crate) fn restore(&self, backup: &TempDir) {
+        assert!(self.child.is_none(), "PostgreSQL is still running");
+        fs::remove_dir_all(self.data()).expect("the data go");
+        copy(&backup.path().join("data"), &self.data());
+    }
+
     /// Changes a setting (`ALTER SYSTEM` and reload); those that need a restart take effect at the next start.
     pub(crate) fn set(&self, name: &str, value: &str) {
         self.psql(&format!("ALTER SYSTEM SET {name} = '{}'", value.replace('\'', "''")));
@@ -236,6 +251,16 @@ impl Postgres {
         self.directory().join(certificate::CA)
     }
 
+    /// A certificate for the role `walbridge` from the same authority, and its key, owned by whoever runs the tests.
+    pub(crate) fn client_certificate(&self) -> [PathBuf; 2] {
+        let files = certificate::CLIENT.map(|name| self.directory().join(name));
+        let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+        for file in &files {
+            std::os::unix::fs::chown(file, Some(uid.as_raw()), Some(gid.as_raw())).expect("our own file");
+        }
+        files
+    }
+
     /// What the server has written to its log.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.log_path()).unwrap_or_default()
@@ -244,6 +269,12 @@ impl Postgres {
     fn log_path(&self) -> PathBuf {
         self.directory().join("postgres.log")
     }
+}
+
+/// Copies a data directory, with its owner and modes.
+fn copy(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg("-a").arg(from).arg(to).status();
+    assert!(status.is_ok_and(|status| status.success()), "cannot copy {} to {}", from.display(), to.display());
 }
 
 impl Drop for Postgres {

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use super::certificate::Certificate;
+use super::certificate::{CA, Certificate};
 use super::role::{ROLE, ROLE_PASSWORD};
 use super::{PASSWORD, default_major};
 
@@ -62,10 +62,10 @@ impl PgOptions {
     }
 
     /// The settings file of the cluster.
-    pub(super) fn conf(&self, port: u16, socket: &Path, tls: Option<&Certificate>) -> String {
+    pub(super) fn conf(&self, port: u16, socket_directory: &Path, tls: Option<&Certificate>) -> String {
         let on = |yes| if yes { "on" } else { "off" };
         let fsync = on(self.fsync);
-        let socket = socket.display();
+        let socket = socket_directory.display();
         let mut conf = format!(
             "listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{socket}'\n\
              wal_level = logical\nmax_wal_senders = 20\nmax_replication_slots = 20\nmax_connections = 60\n\
@@ -74,7 +74,12 @@ impl PgOptions {
         );
         if let Some(Certificate { certificate, key }) = tls {
             let (certificate, key) = (certificate.display(), key.display());
-            let _infallible = write!(conf, "ssl = on\nssl_cert_file = '{certificate}'\nssl_key_file = '{key}'\n");
+            let ca = socket_directory.join(CA);
+            let _infallible = write!(
+                conf,
+                "ssl = on\nssl_cert_file = '{certificate}'\nssl_key_file = '{key}'\nssl_ca_file = '{}'\n",
+                ca.display()
+            );
         }
         for line in &self.conf {
             conf.push_str(line);

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use postgres_protocol::escape::{escape_identifier, escape_literal};
+use postgres_protocol::escape::escape_identifier;
 
 use super::super::connection::{Connection, DataRow, unexpected};
 use super::super::error::{CaptureError, ServerError};
+use super::super::literal::literal;
 use super::super::publication::quoted;
 use super::look::{self, Look};
 use super::window::key_texts;
@@ -243,7 +244,7 @@ fn equals(columns: &[KeyColumn], key: &[u8]) -> String {
             "{} OPERATOR({}.=) {}",
             escape_identifier(&column.name),
             escape_identifier(&column.operator_schema),
-            escape_literal(&String::from_utf8_lossy(text))
+            literal(text)
         )
     };
     let pairs: Vec<_> = columns.iter().zip(key_texts(key)).map(one).collect();

@@ -46,7 +46,7 @@ use tokio::sync::oneshot;
 use self::visibility::Visibility;
 use super::CaptureError;
 use super::catalog::{Published, Table};
-use crate::event::{Lsn, Row, TableName, Timestamp};
+use crate::event::{Lsn, Row, Timestamp};
 
 /// What the ingest loop gives a worker to do.
 #[derive(Debug)]
@@ -221,30 +221,12 @@ pub enum Request {
     /// Copy this table from here on: for the first time if the log knows nothing of it, else once more.
     Copy {
         /// The table.
-        table: Which,
+        table: Table,
         /// Why once more, for people.
         reason: String,
         /// Answered once a crash would not forget it.
         begun: oneshot::Sender<Result<(), CaptureError>>,
     },
-}
-
-/// A table, as whoever wants it copied knows it.
-#[derive(Clone, Debug)]
-pub enum Which {
-    /// By its `pg_class.oid`.
-    Oid(u32),
-    /// By its name.
-    Named(TableName),
-}
-
-impl std::fmt::Display for Which {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Which::Oid(oid) => write!(f, "with OID {oid}"),
-            Which::Named(name) => write!(f, "{name}"),
-        }
-    }
 }
 
 /// Why a task was not done.

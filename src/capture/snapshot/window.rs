@@ -19,11 +19,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use self::paths::{Outcome, Paths};
 use super::super::CaptureError;
 use super::owed::Owed;
 use super::visibility::Visibility;
 use crate::decode::{binary, tuple};
 use crate::event::{Cell, Change, OldRow, Op, Relation, Row, RowBuilder};
+
+mod paths;
 
 /// The tables that are being copied, as the stream changes them.
 #[derive(Debug, Default)]
@@ -40,12 +43,11 @@ struct Table {
     decoded: HashSet<u32>,
     /// The chunks under way, by ticket.
     open: BTreeMap<u64, Opening>,
-    touched: HashMap<Key, Touched>,
+    touched: Paths,
     /// The last truncation and when it came.
     truncated: Option<(u32, u64)>,
     /// Counts the changes.
     now: u64,
-    bytes: usize,
     owed: Owed,
 }
 
@@ -56,25 +58,6 @@ struct Opening {
     /// Decoded before it was opened; the snapshot must see them all.
     before: HashSet<u32>,
     overflown: bool,
-}
-
-/// What the stream did to a key.
-#[derive(Debug)]
-struct Touched {
-    xid: u32,
-    at: u64,
-    outcome: Outcome,
-}
-
-#[derive(Debug)]
-enum Outcome {
-    /// The log has the whole row.
-    Whole,
-    /// The row as far as the stream has told it.
-    Partial(Row),
-    /// It goes by another key now.
-    Moved(Key),
-    Deleted,
 }
 
 /// What to do with a chunk's row.
@@ -154,8 +137,8 @@ impl Windows {
     pub fn judge(&mut self, visibility: &Visibility, relation: &Relation, row: &Row) -> Verdict {
         let Some(table) = self.tables.get_mut(&relation.oid) else { return Verdict::Keep };
         let key = key_of(relation, row);
-        let verdict = match table.touched.get(&key) {
-            Some(touched) if !visibility.sees(touched.xid) => table.verdict(touched, row),
+        let verdict = match table.touched.fate(&key, |xid| visibility.sees(xid)) {
+            Some(fate) => verdict(fate, row),
             _ if table.truncated.is_some_and(|(xid, _)| !visibility.sees(xid)) => Verdict::Drop,
             _ => Verdict::Keep,
         };
@@ -211,8 +194,7 @@ impl Table {
                 self.insert(key, xid, Outcome::Deleted);
             }
             Change::Truncate { .. } => {
-                self.touched.clear();
-                self.bytes = 0;
+                self.touched = Paths::default();
                 self.owed.clear();
                 self.truncated = Some((xid, self.now));
             }
@@ -227,11 +209,11 @@ impl Table {
             Some(OldRow::Full(old)) => complete(&new, old),
             _ => new,
         };
-        let outcome = match self.touched.get(&old_key).map(|touched| &touched.outcome) {
+        let outcome = match self.touched.last(&old_key) {
             _ if !new.lacks_values() => Outcome::Whole,
             Some(Outcome::Whole) => Outcome::Whole,
             Some(Outcome::Partial(before)) => Outcome::Partial(complete(&new, before)),
-            Some(Outcome::Moved(_) | Outcome::Deleted) | None => Outcome::Partial(new),
+            Some(Outcome::Moved(..) | Outcome::Deleted) | None => Outcome::Partial(new),
         };
         match &outcome {
             Outcome::Partial(row) if row.lacks_values() => self.owed.moved(&old_key, &new_key),
@@ -241,26 +223,9 @@ impl Table {
             }
         }
         if old_key != new_key {
-            self.insert(old_key, xid, Outcome::Moved(new_key.clone()));
+            self.insert(old_key, xid, Outcome::Moved(new_key.clone(), self.now));
         }
         self.insert(new_key, xid, outcome);
-    }
-
-    /// The chunk holds a row that the stream has changed since. Where the stream's own row lacks values, the chunk's has
-    /// them, also if the row goes by another key by now: no later chunk might bring it.
-    fn verdict(&self, touched: &Touched, row: &Row) -> Verdict {
-        let mut touched = Some(touched);
-        // A chain longer than the map is a circle: keys that were swapped.
-        for _ in 0..=self.touched.len() {
-            match touched.map(|touched| &touched.outcome) {
-                Some(Outcome::Moved(key)) => touched = self.touched.get(key),
-                Some(Outcome::Partial(image)) if image.lacks_values() => {
-                    return Verdict::Complete(complete(image, row));
-                }
-                Some(Outcome::Whole | Outcome::Partial(_) | Outcome::Deleted) | None => return Verdict::Drop,
-            }
-        }
-        Verdict::Drop
     }
 
     /// Remembers, if there is a chunk to remember it for.
@@ -268,40 +233,30 @@ impl Table {
         if self.open.values().all(|open| open.overflown) {
             return;
         }
-        self.bytes += entry_bytes(&key, &outcome);
-        let touched = Touched { xid, at: self.now, outcome };
-        if let Some(before) = self.touched.insert(key, touched) {
-            self.bytes = self.bytes.saturating_sub(outcome_bytes(&before.outcome));
-        }
-        if self.bytes > BYTES_MAX {
+        self.touched.add(key, xid, self.now, outcome);
+        if self.touched.bytes() > BYTES_MAX {
             self.prune();
         }
-        if self.bytes > BYTES_MAX {
+        if self.touched.bytes() > BYTES_MAX {
             self.open.values_mut().for_each(|open| open.overflown = true);
-            self.touched = HashMap::new();
-            self.bytes = 0;
+            self.touched = Paths::default();
         }
     }
 
     /// Forgets what no chunk under way needs.
     fn prune(&mut self) {
         let needed_from = self.open.values().map(|open| open.at).min().unwrap_or(u64::MAX);
-        self.touched.retain(|_, touched| touched.at > needed_from);
+        self.touched.forget(needed_from);
         self.truncated = self.truncated.filter(|(_, at)| *at > needed_from);
-        self.bytes = self.touched.iter().map(|(key, touched)| entry_bytes(key, &touched.outcome)).sum();
     }
 }
 
-fn entry_bytes(key: &Key, outcome: &Outcome) -> usize {
-    const ENTRY_BYTES: usize = 96;
-    ENTRY_BYTES + key.len() + outcome_bytes(outcome)
-}
-
-fn outcome_bytes(outcome: &Outcome) -> usize {
-    match outcome {
-        Outcome::Partial(row) => row.as_bytes().len(),
-        Outcome::Moved(key) => key.len(),
-        Outcome::Whole | Outcome::Deleted => 0,
+/// The chunk holds a row that the stream has changed since. Where the stream's own row lacks values, the chunk's has
+/// them, also if the row goes by another key by now: no later chunk might bring it.
+fn verdict(fate: &Outcome, row: &Row) -> Verdict {
+    match fate {
+        Outcome::Partial(image) if image.lacks_values() => Verdict::Complete(complete(image, row)),
+        Outcome::Whole | Outcome::Partial(_) | Outcome::Moved(..) | Outcome::Deleted => Verdict::Drop,
     }
 }
 

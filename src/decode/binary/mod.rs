@@ -290,3 +290,89 @@ const fn multirange(oid: u32) -> Option<Kind> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::event::{ReplicaIdentity, TableName};
+
+    fn column(type_oid: u32) -> Column {
+        let shape = super::super::shape::builtin(type_oid).unwrap_or(Shape::TEXT);
+        Column { name: "c".to_owned(), type_oid, type_modifier: -1, shape }
+    }
+
+    fn text(type_oid: u32, bytes: &[u8]) -> Option<String> {
+        let mut out = Vec::new();
+        render(&column(type_oid), bytes, &mut out)?;
+        Some(String::from_utf8_lossy(&out).into_owned())
+    }
+
+    /// The integration tests have the server's own word for every type; this is what a glance should tell.
+    #[test]
+    fn values_become_the_text_that_postgres_writes() {
+        let cases: [(u32, &[u8], &str); 12] = [
+            (16, &[1], "t"),
+            (21, &(-32_768_i16).to_be_bytes(), "-32768"),
+            (20, &i64::MIN.to_be_bytes(), "-9223372036854775808"),
+            (701, &1e15_f64.to_be_bytes(), "1e+15"),
+            (701, &0.0001_f64.to_be_bytes(), "0.0001"),
+            // Halfway to its neighbour, and halfway between two decimals.
+            (701, &9.007_199_254_740_992e22_f64.to_be_bytes(), "9.007199254740992e+22"),
+            (701, &2.980_232_238_769_531_2e-8_f64.to_be_bytes(), "2.9802322387695312e-08"),
+            (1700, &[0, 2, 0, 0, 0x40, 0, 0, 3, 0, 12, 0x13, 0x88], "-12.500"),
+            (1082, &(-730_120_i32).to_be_bytes(), "0001-01-01 BC"),
+            (1184, &i64::MIN.to_be_bytes(), "-infinity"),
+            (
+                1186,
+                &[[0; 8].as_slice(), &1_i32.to_be_bytes(), &(-14_i32).to_be_bytes()].concat(),
+                "-1 years -2 mons +1 day",
+            ),
+            (3802, b"\x01{}", "{}"),
+        ];
+        for (type_oid, bytes, expected) in cases {
+            assert_eq!(text(type_oid, bytes).as_deref(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn types_of_users_are_read_by_their_shape() {
+        // One dimension, no NULL, the element's type, one element from 1 on, of three bytes.
+        let header: Vec<u8> = [1, 0, 16_384, 1, 1, 3_i32].into_iter().flat_map(i32::to_be_bytes).collect();
+        let enums = [&header[..], b"a b"].concat();
+        let column = Column { shape: Shape::Array { element: Scalar::Text, delimiter: b',' }, ..column(16_390) };
+        let mut out = Vec::new();
+        assert_eq!(render(&column, &enums, &mut out), Some(()));
+        assert_eq!(out, b"{\"a b\"}");
+    }
+
+    #[test]
+    fn a_row_without_binary_cells_is_left_as_it_is() {
+        let name = TableName { schema: "public".into(), table: "t".into() };
+        let (identity, key) = (ReplicaIdentity::Default, vec![0]);
+        let relation = Relation { oid: 1, name, identity, columns: vec![column(23), column(25)], key };
+        let row = |cells: [Cell<'_>; 2]| {
+            let mut builder = RowBuilder::default();
+            cells.into_iter().for_each(|cell| builder.push(cell));
+            builder.finish()
+        };
+        let as_text = row([Cell::Text(b"7"), Cell::Unchanged]);
+        assert_eq!(to_text(&relation, as_text.as_bytes()), Ok(None));
+        let as_binary = row([Cell::Binary(&[0, 0, 0, 7]), Cell::Unchanged]);
+        assert_eq!(to_text(&relation, as_binary.as_bytes()), Ok(Some(as_text)));
+        let damaged = row([Cell::Binary(&[7]), Cell::Null]);
+        let error = to_text(&relation, damaged.as_bytes()).expect_err("no int4");
+        assert_eq!(error.fault, Fault::BinaryValue { type_oid: 23 });
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_rendered_or_refused(
+            type_oid in prop_oneof![16_u32..30, 600_u32..900, 1000_u32..1300, 3600_u32..6200, Just(1700), Just(2950)],
+            bytes in prop::collection::vec(prop_oneof![Just(0_u8), Just(1), Just(0xFF), Just(0x7F), any::<u8>()], 0..80),
+        ) {
+            text(type_oid, &bytes);
+        }
+    }
+}

@@ -194,7 +194,7 @@ fn split(decimal: &str) -> Option<(u64, i32)> {
     let value = digits
         .bytes()
         .filter(u8::is_ascii_digit)
-        .fold(0_u64, |value, digit| value.saturating_mul(10) + u64::from(digit & 15));
+        .fold(0_u64, |value, digit| value.saturating_mul(10).saturating_add(u64::from(digit & 15)));
     Some((value, exponent.parse::<i32>().ok()?.checked_sub(i32::try_from(fraction).ok()?)?))
 }
 

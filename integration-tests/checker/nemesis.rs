@@ -1,0 +1,120 @@
+//! What is done to the programs and to the connection between them. All of it passes: afterwards everything must be as if
+//! nothing had been.
+
+use std::time::Duration;
+
+use rand::RngExt;
+use rand::rngs::StdRng;
+
+use super::stage::Stage;
+use crate::support::process::{self, Signal};
+use crate::support::{Direction, StopMode};
+
+/// One harm.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Harm {
+    KillWalbridge,
+    FreezeWalbridge { millis: u64 },
+    StopWalbridge,
+    CrashPostgres { kill: bool },
+    ResetConnections,
+    CutAfter { bytes: u64 },
+    Blackhole { millis: u64, down: bool },
+    Slow { millis: u64 },
+    EndWalsender,
+    FreezeRedis { millis: u64 },
+    Checkpoint,
+    AddColumn,
+}
+
+/// The schedule of a run: harms, and how long to wait before each. The seed decides it alone.
+pub(super) fn schedule(random: &mut StdRng, seconds: u64) -> Vec<(u64, Harm)> {
+    let (mut schedule, mut planned) = (Vec::new(), 0);
+    while planned < seconds * 1_000 {
+        let pause = random.random_range(100..1_800);
+        schedule.push((pause, harm(random)));
+        planned += pause + 300;
+    }
+    schedule
+}
+
+fn harm(random: &mut StdRng) -> Harm {
+    let millis = random.random_range(200..2_500);
+    match random.random_range(0..100) {
+        0..22 => Harm::KillWalbridge,
+        22..30 => Harm::FreezeWalbridge { millis },
+        30..36 => Harm::StopWalbridge,
+        36..44 => Harm::CrashPostgres { kill: random.random_bool(0.5) },
+        44..54 => Harm::ResetConnections,
+        54..68 => Harm::CutAfter { bytes: random.random_range(1..200_000) },
+        68..76 => Harm::Blackhole { millis, down: random.random_bool(0.6) },
+        76..81 => Harm::Slow { millis },
+        81..88 => Harm::EndWalsender,
+        88..92 => Harm::FreezeRedis { millis },
+        92..100 => Harm::Checkpoint,
+        _ => Harm::AddColumn,
+    }
+}
+
+impl Stage {
+    /// Does it, and undoes it where it does not pass by itself.
+    pub(super) async fn suffer(&mut self, harm: Harm) {
+        let pause = |millis| tokio::time::sleep(Duration::from_millis(millis));
+        match harm {
+            Harm::KillWalbridge => {
+                self.walbridge.sigkill();
+                self.walbridge.go_on();
+            }
+            Harm::FreezeWalbridge { millis } => {
+                let pid = self.walbridge.pid().expect("walbridge runs");
+                process::signal(pid, Signal::STOP);
+                pause(millis).await;
+                process::signal(pid, Signal::CONT);
+            }
+            Harm::StopWalbridge => {
+                let code = self.walbridge.sigterm();
+                assert_eq!(code, Some(0), "a clean stop:\n{}", self.walbridge.log());
+                self.walbridge.go_on();
+            }
+            Harm::CrashPostgres { kill: true } => {
+                self.postgres.kill9();
+                self.postgres.start_again();
+            }
+            Harm::CrashPostgres { kill: false } => {
+                self.postgres.stop(StopMode::Immediate);
+                self.postgres.start_again();
+            }
+            Harm::ResetConnections => self.proxy.reset(),
+            Harm::CutAfter { bytes } => self.proxy.cut_after(Direction::Down, bytes),
+            Harm::Blackhole { millis, down } => {
+                self.proxy.blackhole(if down { Direction::Down } else { Direction::Up });
+                pause(millis).await;
+                self.proxy.heal();
+            }
+            Harm::Slow { millis } => {
+                self.proxy.delay(Direction::Down, Duration::from_millis(30));
+                pause(millis).await;
+                self.proxy.heal();
+            }
+            Harm::EndWalsender => {
+                let sql = "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active";
+                self.postgres.psql(sql);
+            }
+            Harm::FreezeRedis { millis } => {
+                self.redis.freeze();
+                pause(millis).await;
+                self.redis.thaw();
+            }
+            Harm::Checkpoint => _ = self.postgres.psql("CHECKPOINT"),
+            Harm::AddColumn => self.add_column(),
+        }
+    }
+
+    /// Without a default, so that no row changes but by the statements that come.
+    fn add_column(&mut self) {
+        self.columns += 1;
+        let sql = format!("SET lock_timeout = '3s'; ALTER TABLE reg ADD COLUMN added_{} text", self.columns);
+        // A writer may hold the table longer than that.
+        let _later = self.postgres.try_psql(&sql);
+    }
+}

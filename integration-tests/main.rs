@@ -25,6 +25,7 @@ mod network;
 mod pipeline;
 mod pipeline_kill;
 mod pipeline_life;
+mod schema;
 mod setup;
 mod sinks;
 mod sinks_file;

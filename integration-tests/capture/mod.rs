@@ -19,7 +19,9 @@ use walbridge::capture::address::Address;
 use walbridge::capture::connection::{Connection, Purpose};
 use walbridge::capture::setup::{Plan, statements};
 use walbridge::event::{Cell, Change, Event, Offset, Relation, Row};
-use walbridge::ingest::{Halt, Ingest, OnBreak, OverBudget, Resnapshot, Source};
+use walbridge::ingest::{
+    CATALOG_FILE_NAME, Halt, Ingest, OnBreak, OnSchemaChange, OnTableDrop, OnTruncate, OverBudget, Resnapshot, Source,
+};
 use walbridge::log::embedded::{self, Log, Options};
 use walbridge::log::{Limit, LogError};
 use walbridge::status::{Board, SourceStatus};
@@ -62,6 +64,12 @@ impl Capture {
             slot: "walbridge_test".to_owned(),
             publication: "walbridge_test".to_owned(),
             snapshot: true,
+            whole_rows: false,
+            on_schema_change: OnSchemaChange::Follow,
+            on_table_drop: OnTableDrop::Clear,
+            on_truncate: OnTruncate::Apply,
+            watch_interval: Duration::from_millis(200),
+            catalog_file: directory.join(CATALOG_FILE_NAME),
             snapshot_workers: 2,
             snapshot_rate: None,
             messages: Some(Arc::new(|_| true)),

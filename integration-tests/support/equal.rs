@@ -10,7 +10,7 @@ use redis::aio::MultiplexedConnection;
 use serde_json::{Map, Value};
 use tokio_postgres::types::{Kind, Type};
 
-use super::{Postgres, Redis, eventually};
+use super::{Postgres, Redis, Walbridge, eventually};
 
 /// Long enough for a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -36,6 +36,7 @@ pub(crate) fn hash_equals(postgres: &Postgres, redis: &Redis, select: &str, key:
 fn equals(postgres: &Postgres, redis: &Redis, select: &str, key: &str, hashes: bool) -> impl Future<Output = ()> {
     let probe = move || async move {
         let expected = rows(postgres, select, hashes).await;
+        let columns: BTreeSet<String> = expected.iter().flat_map(|row| row.keys().cloned()).collect();
         let expected: BTreeMap<String, Document> = expected.into_iter().map(|row| (fill(key, &row), row)).collect();
         let mut connection = redis.connection().await;
         let mut differences = Vec::new();
@@ -46,8 +47,7 @@ fn equals(postgres: &Postgres, redis: &Redis, select: &str, key: &str, hashes: b
                 Err(error) => differences.push(format!("{key}: {error}")),
             }
         }
-        let prefix = key.split('{').next().unwrap_or_default();
-        let there = keys(&mut connection, prefix).await;
+        let there = keys(&mut connection, &prefix(key, &columns)).await;
         differences
             .extend(there.iter().filter(|key| !expected.contains_key(*key)).map(|key| format!("{key} is too much")));
         let told = differences.iter().take(TOLD).cloned().collect::<Vec<_>>().join("; ");
@@ -109,6 +109,13 @@ pub(crate) fn fill(template: &str, row: &Document) -> String {
     })
 }
 
+/// What stands before the first column: a table's name may have braces too.
+fn prefix(template: &str, columns: &BTreeSet<String>) -> String {
+    let places = columns.iter().filter_map(|column| template.find(&format!("{{{column}}}")));
+    let end = places.min().or_else(|| template.find('{')).unwrap_or(template.len());
+    template.get(..end).unwrap_or_default().to_owned()
+}
+
 pub(crate) fn difference(expected: &Document, found: &Document) -> Option<String> {
     for (column, value) in expected {
         match found.get(column) {
@@ -152,4 +159,36 @@ pub(crate) async fn keys(connection: &mut MultiplexedConnection, prefix: &str) -
         }
         cursor = next;
     }
+}
+
+/// Waits until a search for everything finds just what `select` says, among the documents of tables with these columns.
+#[track_caller]
+pub(crate) fn search_equals(
+    postgres: &Postgres,
+    walbridge: &Walbridge,
+    sink: &str,
+    select: &str,
+) -> impl Future<Output = ()> {
+    let probe = move || async move {
+        let line = |document: &Document| {
+            let sorted: BTreeMap<&String, &Value> = document.iter().collect();
+            serde_json::to_string(&sorted).expect("JSON")
+        };
+        let expected = rows(postgres, select, false).await;
+        let mut expected: Vec<String> = expected.iter().map(line).collect();
+        let answer = walbridge.get(&format!("/search/{sink}?q=*&limit=1000")).await?;
+        let answer: Value = serde_json::from_str(&answer).map_err(|error| format!("{error}: {answer}"))?;
+        let hits = answer.get("hits").and_then(Value::as_array).cloned().unwrap_or_default();
+        let mut found: Vec<String> = hits
+            .into_iter()
+            .filter_map(|hit| match plain(hit.get("document").cloned().unwrap_or_default()) {
+                Value::Object(document) => Some(line(&document)),
+                _ => None,
+            })
+            .collect();
+        expected.sort();
+        found.sort();
+        if expected == found { Ok(()) } else { Err(format!("found {found:.300?}, not {expected:.300?}")) }
+    };
+    eventually(PATIENCE, probe)
 }

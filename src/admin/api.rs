@@ -12,7 +12,7 @@ use serde_json::json;
 use super::Pages;
 use super::guard::Access;
 use crate::event::{Lsn, Offset, Position, Timestamp};
-use crate::status::{SinkStatus, SourceStatus, State, Status, TableStatus};
+use crate::status::{Finding, SinkStatus, SourceStatus, State, Status, TableStatus};
 
 /// The whole answer of `/api/status`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -74,6 +74,22 @@ pub struct SourceView {
     /// The same by table.
     #[serde(default)]
     pub tables: BTreeMap<String, TableView>,
+    /// What was found out about its tables: what is wrong, as long as it is, then what happened lately.
+    #[serde(default)]
+    pub findings: Vec<FindingView>,
+}
+
+/// Something found out about a source's tables.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FindingView {
+    /// See [`crate::status::Code`]; `null` if nothing is wrong.
+    pub code: Option<String>,
+    /// The table, if it is about one.
+    pub table: Option<String>,
+    /// Cause and remedy, for people.
+    pub message: String,
+    /// When it was found.
+    pub since: String,
 }
 
 /// What goes well and will not for long.
@@ -218,6 +234,18 @@ impl SourceView {
                 rows_estimate: sum(|table| table.rows_estimate.unwrap_or_default().max(table.rows)),
             },
             tables: source.tables.iter().map(|(name, table)| (name.clone(), TableView::of(table))).collect(),
+            findings: source.findings.iter().map(FindingView::of).collect(),
+        }
+    }
+}
+
+impl FindingView {
+    fn of(finding: &Finding) -> Self {
+        FindingView {
+            code: finding.code.map(|code| code.to_string()),
+            table: finding.table.clone(),
+            message: finding.message.clone(),
+            since: finding.since.to_string(),
         }
     }
 }

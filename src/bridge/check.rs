@@ -1,5 +1,7 @@
 //! `walbridge check`: looks at every source and sink without changing anything.
 
+use std::sync::Arc;
+
 use super::{resolve, tables};
 use crate::capture::CaptureError;
 use crate::capture::connection::{Connection, Purpose};
@@ -37,7 +39,7 @@ async fn look_at_source(source: &config::Source) -> Result<(), CaptureError> {
     let source = resolve(source);
     let mut replication = Connection::open(&source.address, Purpose::Replication).await?;
     let mut catalog = Connection::open(&source.address.only(replication.host()), Purpose::Query).await?;
-    preflight(&source, &mut replication, &mut catalog, &[]).await?;
+    preflight(&source, &mut replication, &mut catalog, None, &[]).await?;
     replication.close().await;
     catalog.close().await;
     Ok(())
@@ -51,7 +53,7 @@ async fn look_at_sink(source: &config::Source, sink: &config::Sink, source_is_so
             url: url.clone(),
             value: tables::value_kind(*value),
             ttl: *ttl,
-            keys_of: tables::keys_of(None, &[]),
+            keys_of: tables::keys_of(Arc::default(), false),
             response_timeout: redis::RESPONSE_TIMEOUT,
         };
         let looked = match redis::RedisSink::new(options) {

@@ -6,6 +6,8 @@
 
 mod check;
 mod control;
+#[cfg(feature = "search")]
+mod learn;
 mod retention;
 #[cfg(feature = "search")]
 mod search;
@@ -14,6 +16,7 @@ mod sinks;
 mod slots;
 mod tables;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +30,9 @@ pub use self::setup::{Administrator, Setup, setup};
 pub use self::slots::{Leftover, SlotReport, find_leftovers, remove, slots};
 use crate::admin::{Admin, Controls, Pages, SearchRegistry};
 use crate::config::{self, Config, Failover, OnHistoryBreak, OnWalBudget, OriginMode, SnapshotMode, Values};
-use crate::ingest::{Halt, Ingest, OnBreak, OverBudget, Resnapshot, Source};
+use crate::ingest::{
+    CATALOG_FILE_NAME, Halt, Ingest, OnBreak, OnSchemaChange, OnTableDrop, OnTruncate, OverBudget, Resnapshot, Source,
+};
 use crate::log::embedded::{self, Log, Options};
 use crate::log::{LogError, Recovered};
 use crate::status::{Board, Code, ExitCode, State};
@@ -189,11 +194,12 @@ fn locked_log(config: &Config) -> Option<LogError> {
     errors.find(|error| matches!(error, LogError::Locked { .. }))
 }
 
-fn open(source: &config::Source, log: &config::Log) -> Result<Opened, LogError> {
-    let (writer, log, recovered) = embedded::open(&log.path_of(&source.name), Options::default())?;
+fn open(source: &config::Source, logs: &config::Log) -> Result<Opened, LogError> {
+    let (writer, log, recovered) = embedded::open(&logs.path_of(&source.name), Options::default())?;
     tracing::info!(source = %source.name, log = %log.id(), events = %recovered.durable.offset,
         end_lsn = %recovered.durable.end_lsn, truncated_bytes = recovered.truncated_bytes, "log opened");
-    Ok(Opened { source: resolve(source), writer, log, recovered })
+    let source = Source { catalog_file: logs.path_of(&source.name).join(CATALOG_FILE_NAME), ..resolve(source) };
+    Ok(Opened { source, writer, log, recovered })
 }
 
 /// The source as the ingest loop wants it.
@@ -206,6 +212,23 @@ fn resolve(source: &config::Source) -> Source {
         slot: source.slot.clone(),
         publication: source.publication.clone(),
         snapshot: source.snapshot == SnapshotMode::Initial,
+        whole_rows: source.tables_without_key == config::TablesWithoutKey::Full,
+        on_schema_change: match source.on_schema_change {
+            config::OnSchemaChange::Follow => OnSchemaChange::Follow,
+            config::OnSchemaChange::Halt => OnSchemaChange::Halt,
+        },
+        on_table_drop: match source.on_table_drop {
+            config::OnTableDrop::Clear => OnTableDrop::Clear,
+            config::OnTableDrop::Keep => OnTableDrop::Keep,
+        },
+        on_truncate: match source.truncate {
+            config::OnTruncate::Apply => OnTruncate::Apply,
+            config::OnTruncate::Ignore => OnTruncate::Ignore,
+            config::OnTruncate::Halt => OnTruncate::Halt,
+        },
+        watch_interval: source.watch_interval,
+        // Only a source that runs remembers.
+        catalog_file: PathBuf::new(),
         snapshot_workers: source.snapshot_workers,
         snapshot_rate: source.snapshot_rate,
         binary: source.values == Values::Auto,

@@ -10,16 +10,15 @@ use crate::capture::readback::Readback;
 use crate::config::{self, Target};
 use crate::dead_letter::DeadLetters;
 use crate::deliver::{Deliver, Limits, OnReject};
-use crate::event::Relation;
 use crate::ingest::Source;
 use crate::log::embedded::Log;
 use crate::project::key::KeyTemplate;
+use crate::project::known::KnownTables;
 use crate::project::{Kind, Projection};
-use crate::retry::Backoff;
 use crate::sink::Sink;
 use crate::sink::file::{self, FileSink};
 use crate::sink::redis::{self, RedisSink};
-use crate::status::{Board, Code, Disposition, State};
+use crate::status::{Board, Code, State};
 
 /// What a sink's loop is made of.
 pub(super) struct Parts {
@@ -39,16 +38,8 @@ pub(super) async fn run(parts: Parts, stop: &CancellationToken) {
         status.kind = parts.config.target.kind();
         status.source.clone_from(&parts.source.name);
     });
-    // A file takes every event as it is; the others must know their tables.
-    let relations = match parts.config.target {
-        Target::File { .. } => Vec::new(),
-        Target::Redis { .. } | Target::Tantivy { .. } => match relations(&parts, stop).await {
-            Some(relations) => relations,
-            None => return,
-        },
-    };
-    let template = match template(parts.config.target.key(), &relations) {
-        Ok(template) => template,
+    let known = match template(parts.config.target.key()) {
+        Ok(template) => Arc::new(KnownTables::new(template)),
         Err(detail) => return halt(&parts, Code::ConfigInvalid, &detail),
     };
     match parts.config.target.clone() {
@@ -58,30 +49,38 @@ pub(super) async fn run(parts: Parts, stop: &CancellationToken) {
                 url,
                 value: tables::value_kind(value),
                 ttl,
-                keys_of: tables::keys_of(template.as_ref(), &relations),
+                keys_of: tables::keys_of(known.clone(), parts.config.tables.only().is_some()),
                 response_timeout: redis::RESPONSE_TIMEOUT,
             };
             match RedisSink::new(options) {
-                Ok(sink) => deliver(parts, sink, Kind::State, template, stop).await,
+                Ok(sink) => deliver(parts, sink, Kind::State, known, stop).await,
                 Err(error) => halt(&parts, error.code(), &error.to_string()),
             }
         }
         Target::File { path } => {
             let source = parts.source.name.clone();
             let sink = FileSink::new(file::Options { name, source, path });
-            deliver(parts, sink, Kind::History, None, stop).await;
+            deliver(parts, sink, Kind::History, known, stop).await;
         }
         #[cfg(feature = "search")]
         Target::Tantivy { path, fields, .. } => {
-            use crate::sink::tantivy::{MEMORY_BYTES_MIN, Options, TantivySink};
+            use crate::sink::tantivy::{MEMORY_BYTES_MIN, Options, TantivySink, has_index};
             let fields = Some(fields).filter(|fields| !fields.is_empty());
+            // Only a new index must be told what the tables are like.
+            let relations = match has_index(&path) {
+                true => Vec::new(),
+                false => match super::learn::relations(&parts, stop).await {
+                    Some(relations) => relations,
+                    None => return,
+                },
+            };
             match TantivySink::new(Options { name, path, fields, relations, memory_bytes: MEMORY_BYTES_MIN }) {
                 Ok(sink) => {
                     if let Some(slot) = &parts.search {
                         // A sink's loop is started once.
                         let _ = slot.set(sink.search_handle());
                     }
-                    deliver(parts, sink, Kind::State, template, stop).await;
+                    deliver(parts, sink, Kind::State, known, stop).await;
                 }
                 Err(error) => halt(&parts, error.code(), &error.to_string()),
             }
@@ -93,7 +92,7 @@ pub(super) async fn run(parts: Parts, stop: &CancellationToken) {
     }
 }
 
-async fn deliver(parts: Parts, sink: impl Sink, kind: Kind, template: Option<KeyTemplate>, stop: &CancellationToken) {
+async fn deliver(parts: Parts, sink: impl Sink, kind: Kind, known: Arc<KnownTables>, stop: &CancellationToken) {
     let dead_letters = match DeadLetters::open(&parts.dead_letters, &parts.config.name, &parts.source.name) {
         Ok(dead_letters) => dead_letters,
         Err(error) => {
@@ -107,7 +106,7 @@ async fn deliver(parts: Parts, sink: impl Sink, kind: Kind, template: Option<Key
         name: parts.config.name,
         log: parts.log,
         sink,
-        projection: Projection::new(kind, Arc::new(move |name| patterns.matches(name)), template),
+        projection: Projection::of_known(kind, Arc::new(move |name| patterns.matches(name)), known),
         limits: Limits { rows: batch.rows, bytes, linger: batch.linger },
         on_reject: match parts.config.on_reject {
             config::OnReject::DeadLetter => OnReject::DeadLetter,
@@ -121,41 +120,10 @@ async fn deliver(parts: Parts, sink: impl Sink, kind: Kind, template: Option<Key
     let _ = deliver.run(stop).await;
 }
 
-/// The sink's tables as they are now. Waits for a source that is not there yet; a source that refuses is for the ingest
-/// loop to report.
-async fn relations(parts: &Parts, stop: &CancellationToken) -> Option<Vec<Arc<Relation>>> {
-    let mut backoff = Backoff::default();
-    loop {
-        let found = tokio::select! {
-            () = stop.cancelled() => return None,
-            found = tables::relations(&parts.source, &parts.config.tables) => found,
-        };
-        match found {
-            Ok(relations) => return Some(relations),
-            Err(error) => {
-                let waits = error.disposition() == Disposition::Retry;
-                parts.board.sink(&parts.config.name, |status| {
-                    status.state = if waits { State::Starting } else { State::Paused };
-                    status.code = Some(error.code());
-                    status.message = Some(format!("waiting for the source, to learn its tables: {error}"));
-                });
-            }
-        }
-        tokio::select! {
-            () = stop.cancelled() => return None,
-            () = tokio::time::sleep(backoff.next_delay()) => {}
-        }
-    }
-}
-
-/// The configured key template, checked against every table it is for.
-fn template(text: Option<&str>, relations: &[Arc<Relation>]) -> Result<Option<KeyTemplate>, String> {
-    let Some(text) = text else { return Ok(None) };
-    let template = KeyTemplate::parse(text).map_err(|error| format!("key = \"{text}\": {error}"))?;
-    for relation in relations {
-        template.check(relation).map_err(|error| format!("key = \"{text}\" for table {}: {error}", relation.name))?;
-    }
-    Ok(Some(template))
+/// The configured key template. Whether it fits a table is found when the first event of that comes.
+fn template(text: Option<&str>) -> Result<Option<KeyTemplate>, String> {
+    let parse = |text| KeyTemplate::parse(text).map_err(|error| format!("key = \"{text}\": {error}"));
+    text.map(parse).transpose()
 }
 
 fn halt(parts: &Parts, code: Code, detail: &str) {

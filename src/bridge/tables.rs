@@ -1,22 +1,23 @@
 //! What a sink must know of its tables before it starts.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::capture::CaptureError;
-use crate::capture::catalog;
 use crate::capture::connection::{Connection, Purpose};
+use crate::capture::{catalog, schema};
 use crate::config::{RedisValue, TablePatterns};
 use crate::event::{Relation, TableName};
 use crate::ingest::Source;
-use crate::project::key::KeyTemplate;
+use crate::project::known::KnownTables;
 use crate::sink::redis::{DocumentKeys, KeysOf, ValueKind};
 
 /// The tables that a sink takes, as they are published now.
 pub(super) async fn relations(source: &Source, patterns: &TablePatterns) -> Result<Vec<Arc<Relation>>, CaptureError> {
     let mut connection = Connection::open(&source.address, Purpose::Query).await?;
     let mut relations = Vec::new();
-    for table in catalog::tables(&mut connection).await? {
+    let publication = schema::publication(&mut connection, &source.publication).await?;
+    let via_root = publication.is_none_or(|publication| publication.via_root);
+    for table in catalog::tables(&mut connection, via_root).await? {
         if (source.tables)(&table.name) && patterns.matches(&table.name) {
             let published = catalog::describe(&mut connection, &table, &source.publication).await?;
             relations.push(published.relation);
@@ -26,24 +27,15 @@ pub(super) async fn relations(source: &Source, patterns: &TablePatterns) -> Resu
     Ok(relations)
 }
 
-/// How the keys of each table's documents are found again when it is truncated.
-pub(super) fn keys_of(template: Option<&KeyTemplate>, relations: &[Arc<Relation>]) -> KeysOf {
-    let all = relations.len() == 1;
-    let patterns: HashMap<TableName, (KeyTemplate, Arc<Relation>)> = relations
-        .iter()
-        .map(|relation| {
-            let template = template.cloned().unwrap_or_else(|| KeyTemplate::default_for(relation));
-            (relation.name.clone(), (template, relation.clone()))
-        })
-        .collect();
-    Arc::new(move |table: &TableName| match patterns.get(table).cloned() {
-        Some((template, relation)) => DocumentKeys {
-            glob: template.glob(),
-            matches: Arc::new(move |key: &[u8]| template.may_be_ours(&relation, key)),
-            all,
-        },
-        // A table made since the start: nothing of it is told apart from what is not ours, so nothing is removed.
-        None => DocumentKeys { glob: Vec::new(), matches: Arc::new(|_: &[u8]| false), all: false },
+/// How the keys of each table's documents are found again when it is truncated. `one_table`: the sink has no other.
+pub(super) fn keys_of(known: Arc<KnownTables>, one_table: bool) -> KeysOf {
+    Arc::new(move |table: &TableName| {
+        let (known, name) = (known.clone(), table.clone());
+        DocumentKeys {
+            glob: known.glob(table),
+            matches: Arc::new(move |key: &[u8]| known.may_be_ours(&name, key)),
+            all: one_table,
+        }
     })
 }
 

@@ -39,33 +39,59 @@ pub struct Table {
 }
 
 impl Table {
-    /// The columns that name a row in the stream and in the sinks; empty if nothing does.
+    /// The columns that name a row in the sinks; empty if there are none but the row as a whole.
     #[must_use]
     pub fn key(&self) -> &[String] {
         match self.identity {
-            ReplicaIdentity::Default | ReplicaIdentity::Full => &self.primary_key,
-            ReplicaIdentity::Index => &self.identity_index,
-            ReplicaIdentity::Nothing => &[],
+            ReplicaIdentity::Index if !self.identity_index.is_empty() => &self.identity_index,
+            ReplicaIdentity::Index | ReplicaIdentity::Nothing | ReplicaIdentity::Default | ReplicaIdentity::Full => {
+                &self.primary_key
+            }
+        }
+    }
+
+    /// Whether `UPDATE` and `DELETE` tell which row they are about. If not, the server refuses them while they are published.
+    #[must_use]
+    pub fn has_identity(&self) -> bool {
+        match self.identity {
+            ReplicaIdentity::Default => !self.primary_key.is_empty(),
+            ReplicaIdentity::Index => !self.identity_index.is_empty(),
+            ReplicaIdentity::Full => true,
+            ReplicaIdentity::Nothing => false,
         }
     }
 }
 
 /// A deferrable key is not taken: within one statement two rows may have it, so it names none.
-const KEY_OF_INDEX: &str = "(SELECT to_json(array_agg(a.attname ORDER BY k.place)) FROM pg_index i \
+pub(super) const KEY_OF_INDEX: &str = "(SELECT to_json(array_agg(a.attname ORDER BY k.place)) FROM pg_index i \
      CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, place) \
      JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum \
      WHERE i.indrelid = c.oid AND k.place <= i.indnkeyatts AND i.indimmediate AND ";
 
-/// Every table of the database that could be captured: plain and partitioned ones, partitions only through their root.
+/// Every table of the database that could be captured: plain and partitioned ones. `via_root`: partitions only through their
+/// root; else they are tables of their own, and their root is none.
 ///
 /// # Errors
 /// The query failed.
-pub async fn tables(connection: &mut Connection) -> Result<Vec<Table>, CaptureError> {
+pub async fn tables(connection: &mut Connection, via_root: bool) -> Result<Vec<Table>, CaptureError> {
+    list(connection, via_root, "true").await
+}
+
+/// One of those, if it is there.
+///
+/// # Errors
+/// The query failed.
+pub async fn table(connection: &mut Connection, oid: u32, via_root: bool) -> Result<Option<Table>, CaptureError> {
+    Ok(list(connection, via_root, &format!("c.oid = {oid}")).await?.pop())
+}
+
+async fn list(connection: &mut Connection, via_root: bool, condition: &str) -> Result<Vec<Table>, CaptureError> {
+    let kinds = if via_root { "c.relkind IN ('r', 'p') AND NOT c.relispartition" } else { "c.relkind = 'r'" };
     let sql = format!(
         "SELECT c.oid, n.nspname, c.relname, c.relreplident, {KEY_OF_INDEX} i.indisprimary), {KEY_OF_INDEX} i.indisreplident), \
          c.relpersistence = 'p', row_security_active(c.oid), has_table_privilege(c.oid, 'SELECT'), c.reltuples::int8, c.relkind = 'p' \
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-         WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't' \
+         WHERE {condition} AND {kinds} AND c.relpersistence <> 't' \
          AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema' ORDER BY 2, 3"
     );
     let rows = connection.query("listing the tables", &sql).await?;
@@ -134,8 +160,10 @@ pub async fn describe(
     let row_filter = text(row, 1);
     let sql = format!(
         "SELECT attname, atttypid, atttypmod FROM pg_attribute \
-         WHERE attrelid = {} AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attnum",
-        table.oid
+         WHERE attrelid = {} AND attnum > 0 AND NOT attisdropped AND (attgenerated = '' OR {}) ORDER BY attnum",
+        table.oid,
+        // Before PostgreSQL 18 they are listed as published, and not sent.
+        connection.server_version() >= 180_000
     );
     let rows = connection.query("looking at the columns", &sql).await?;
     let mut columns = Vec::new();
@@ -150,16 +178,64 @@ pub async fn describe(
     let mut relation =
         Relation { oid: table.oid, name: table.name.clone(), identity: table.identity, columns, key: Vec::new() };
     relation.key = table.key().iter().filter_map(|name| relation.column_index(name)).collect();
+    if relation.key.is_empty() {
+        // As the stream announces it: the row as a whole.
+        relation.key = (0..relation.columns.len()).collect();
+    }
     Types::default().resolve(connection, &mut relation).await?;
     Ok(Published { relation: Arc::new(relation), row_filter })
 }
 
-/// The primary key's columns now, for a relation whose identity is the whole row.
+/// Why nothing names a table's rows, for people.
 ///
 /// # Errors
 /// The query failed.
-pub async fn primary_key(connection: &mut Connection, oid: u32) -> Result<Vec<String>, CaptureError> {
-    let sql = format!("SELECT {KEY_OF_INDEX} i.indisprimary) FROM pg_class c WHERE c.oid = {oid}");
+pub async fn why_without_key(connection: &mut Connection, table: &Table) -> Result<String, CaptureError> {
+    let sql = format!(
+        "SELECT string_agg(quote_ident(n.relname), ', ') FILTER (WHERE i.indisprimary AND NOT i.indimmediate), \
+         string_agg(quote_ident(n.relname), ', ') FILTER (WHERE i.indisreplident AND NOT i.indimmediate) \
+         FROM pg_index i JOIN pg_class n ON n.oid = i.indexrelid WHERE i.indrelid = {}",
+        table.oid
+    );
     let rows = connection.query("looking for the primary key", &sql).await?;
-    Ok(rows.first().and_then(|row| names(row, 0)).unwrap_or_default())
+    let found = |index| rows.first().and_then(|row| text(row, index));
+    Ok(match (table.identity, found(0), found(1)) {
+        (ReplicaIdentity::Nothing, ..) => "its replica identity is NOTHING".to_owned(),
+        (ReplicaIdentity::Index, _, Some(index)) => {
+            format!("the index of its replica identity, {index}, is deferrable")
+        }
+        (ReplicaIdentity::Index, ..) => "the index of its replica identity is gone".to_owned(),
+        (_, Some(index), _) => {
+            format!("its primary key, {index}, is deferrable: within a statement two rows may have it")
+        }
+        (ReplicaIdentity::Default | ReplicaIdentity::Full, None, _) => "it has no primary key".to_owned(),
+    })
+}
+
+/// What the catalog says now of a table that the stream has announced.
+#[derive(Clone, Debug, Default)]
+pub struct About {
+    /// Its primary key.
+    pub primary_key: Vec<String>,
+    /// It has partitions.
+    pub partitioned: bool,
+    /// It is a partition, below this table.
+    pub root: Option<u32>,
+}
+
+/// Looks a table up; one that is gone is nothing in particular.
+///
+/// # Errors
+/// The query failed.
+pub async fn about(connection: &mut Connection, oid: u32) -> Result<About, CaptureError> {
+    let sql = format!(
+        "SELECT {KEY_OF_INDEX} i.indisprimary), c.relkind = 'p', \
+         CASE WHEN c.relispartition THEN pg_partition_root(c.oid)::oid END FROM pg_class c WHERE c.oid = {oid}"
+    );
+    let rows = connection.query("looking at an announced table", &sql).await?;
+    let about = |row| {
+        let partitioned = text(row, 1).as_deref() == Some("t");
+        About { primary_key: names(row, 0).unwrap_or_default(), partitioned, root: parsed(row, 2) }
+    };
+    Ok(rows.first().map(about).unwrap_or_default())
 }

@@ -14,6 +14,7 @@ pub mod pace;
 mod password;
 pub mod publication;
 pub mod readback;
+pub mod schema;
 pub mod setup;
 pub mod slot;
 pub mod snapshot;

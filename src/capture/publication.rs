@@ -14,6 +14,12 @@ pub fn quoted(name: &TableName) -> String {
     format!("{}.{}", escape_identifier(&name.schema), escape_identifier(&name.table))
 }
 
+/// A publication's name, quoted for SQL.
+#[must_use]
+pub fn quoted_name(publication: &str) -> String {
+    escape_identifier(publication)
+}
+
 /// The statement that makes the publication.
 #[must_use]
 pub fn create_statement(publication: &str, tables: &[TableName]) -> String {
@@ -92,20 +98,29 @@ pub async fn ensure(connection: &mut Connection, publication: &str, tables: &[Ta
     if missing.is_empty() {
         return Ok(());
     }
-    let lacks = format!("lacks {}", missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
-    let list = missing.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
-    change(connection, publication, &lacks, &format!("ALTER PUBLICATION {identifier} ADD TABLE {list}")).await
+    add(connection, publication, &missing).await
+}
+
+/// Has the publication send these tables too.
+///
+/// # Errors
+/// This role may not change it: the error holds the SQL for one who may.
+pub async fn add(connection: &mut Connection, publication: &str, tables: &[TableName]) -> Result<(), CaptureError> {
+    let lacks = format!("lacks {}", tables.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
+    let list = tables.iter().map(quoted).collect::<Vec<_>>().join(", ");
+    let sql = format!("ALTER PUBLICATION {} ADD TABLE {list}", escape_identifier(publication));
+    change(connection, publication, &lacks, &sql).await
 }
 
 /// Those of the tables that the publication does not send.
 ///
 /// # Errors
 /// The query failed.
-pub async fn missing_tables<'a>(
+pub async fn missing_tables(
     connection: &mut Connection,
     publication: &str,
-    tables: &'a [TableName],
-) -> Result<Vec<&'a TableName>, CaptureError> {
+    tables: &[TableName],
+) -> Result<Vec<TableName>, CaptureError> {
     let sql = format!(
         "SELECT schemaname, tablename FROM pg_publication_tables WHERE pubname = {}",
         escape_literal(publication)
@@ -113,7 +128,7 @@ pub async fn missing_tables<'a>(
     let rows = connection.query("listing the publication's tables", &sql).await?;
     let published: std::collections::HashSet<TableName> =
         rows.iter().filter_map(|row| Some(TableName { schema: text(row, 0)?, table: text(row, 1)? })).collect();
-    Ok(tables.iter().filter(|name| !published.contains(name)).collect())
+    Ok(tables.iter().filter(|name| !published.contains(*name)).cloned().collect())
 }
 
 async fn change(connection: &mut Connection, publication: &str, state: &str, sql: &str) -> Result<(), CaptureError> {

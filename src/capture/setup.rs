@@ -7,6 +7,7 @@ use super::catalog::{self, Table};
 use super::connection::{Connection, TextRow};
 use super::error::CaptureError;
 use super::publication::{self, quoted};
+use super::schema;
 use super::slot::text;
 use crate::event::{TableFilter, TableName};
 
@@ -36,7 +37,9 @@ pub struct Statement {
 /// # Errors
 /// The catalog cannot be read.
 pub async fn statements(connection: &mut Connection, plan: &Plan<'_>) -> Result<Vec<Statement>, CaptureError> {
-    let mut tables = catalog::tables(connection).await?;
+    let found = schema::publication(connection, plan.publication).await?;
+    let via_root = found.is_none_or(|publication| publication.via_root);
+    let mut tables = catalog::tables(connection, via_root).await?;
     tables.retain(|table| (plan.tables)(&table.name));
     let mut statements = Vec::new();
     let mut add = |why, sql: String| statements.push(Statement { why, sql });
@@ -152,7 +155,7 @@ async fn publishing(
     }
     let missing = publication::missing_tables(connection, plan.publication, &names).await?;
     if !missing.is_empty() {
-        let list = missing.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
+        let list = missing.iter().map(quoted).collect::<Vec<_>>().join(", ");
         add(why, format!("ALTER PUBLICATION {identifier} ADD TABLE {list}"));
     }
     Ok(())

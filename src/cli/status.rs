@@ -83,6 +83,14 @@ fn describe(status: &StatusView, bars: bool) -> String {
             out.push_str(&format!("{name}: {message}\n"));
         }
     }
+    for (name, source) in &status.sources {
+        // The first alarm is the message already.
+        let findings = source.findings.iter().filter(|finding| Some(&finding.message) != source.message.as_ref());
+        for finding in findings {
+            let code = finding.code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();
+            out.push_str(&format!("{name}: since {}{code}: {}\n", finding.since, finding.message));
+        }
+    }
     out
 }
 

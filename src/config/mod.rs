@@ -14,6 +14,7 @@ mod log;
 mod mask;
 pub mod messages;
 mod pattern;
+mod policy;
 mod reader;
 mod schema;
 mod sink;
@@ -31,9 +32,12 @@ pub use self::error::{ConfigErrors, Mistake, Place};
 pub use self::log::{Log, Retain};
 pub use self::messages::Messages;
 pub use self::pattern::TablePatterns;
+pub use self::policy::{
+    Failover, OnHistoryBreak, OnSchemaChange, OnTableDrop, OnTruncate, OnWalBudget, TablesWithoutKey,
+};
 pub use self::schema::{KeyDocumentation, documented_keys, json_schema};
 pub use self::sink::{BatchLimits, OnReject, RedisValue, Sink, Target};
-pub use self::source::{Failover, OnHistoryBreak, OnWalBudget, OriginMode, SnapshotMode, Source, Values};
+pub use self::source::{OriginMode, SnapshotMode, Source, Values};
 pub use self::units::parse_duration;
 
 use self::error::Complaint;

@@ -21,6 +21,17 @@ impl TablePatterns {
         !excluded && self.0.iter().any(|pattern| !pattern.excludes && pattern.covers(name))
     }
 
+    /// The one table that is meant, if no other can be.
+    #[must_use]
+    pub fn only(&self) -> Option<TableName> {
+        match &self.0[..] {
+            [Pattern { excludes: false, schema: Part::Exact(schema), table: Part::Exact(table), .. }] => {
+                Some(TableName { schema: schema.clone(), table: table.clone() })
+            }
+            _ => None,
+        }
+    }
+
     /// The patterns, in the order in which they were written.
     #[must_use]
     pub fn patterns(&self) -> &[Pattern] {

@@ -1,14 +1,16 @@
 //! `[sources.NAME]`: a PostgreSQL database and which of its tables.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::key::{Describe, Key, Section};
 use super::messages::Messages;
 use super::pattern::TablePatterns;
+use super::policy::{Failover, OnHistoryBreak, OnSchemaChange, OnTableDrop, OnTruncate, OnWalBudget, TablesWithoutKey};
 use super::reader::Item;
-use super::value::{Bytes, Choice, Count, Limit, Patterns};
+use super::value::{Bytes, Choice, Count, Limit, Patterns, Positive};
 use crate::capture::address::Address;
 
 /// A database to capture.
@@ -26,6 +28,16 @@ pub struct Source {
     pub publication: String,
     /// Whether existing rows are copied.
     pub snapshot: SnapshotMode,
+    /// What happens to tables without a primary key.
+    pub tables_without_key: TablesWithoutKey,
+    /// What happens when a table's definition changes.
+    pub on_schema_change: OnSchemaChange,
+    /// What happens to the documents of a table that is gone.
+    pub on_table_drop: OnTableDrop,
+    /// What happens when a table is truncated.
+    pub truncate: OnTruncate,
+    /// How often the catalog is looked at for changed definitions.
+    pub watch_interval: Duration,
     /// How many workers copy them.
     pub snapshot_workers: usize,
     /// How many bytes a second they may read.
@@ -46,52 +58,6 @@ pub struct Source {
     pub origin: OriginMode,
     /// Whether prepared transactions are sent when they are prepared.
     pub two_phase: bool,
-}
-
-/// Whether standbys keep copies of the slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failover {
-    /// Where the server can.
-    Auto,
-    /// Never.
-    Never,
-}
-
-impl Choice for Failover {
-    const WORDS: &'static [(&'static str, Self)] = &[("auto", Failover::Auto), ("never", Failover::Never)];
-}
-
-/// What a break of the source's history is answered with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnHistoryBreak {
-    /// The source halts.
-    Halt,
-    /// The tables are copied again.
-    CopyAgain,
-}
-
-impl Choice for OnHistoryBreak {
-    const WORDS: &'static [(&'static str, Self)] =
-        &[("halt", OnHistoryBreak::Halt), ("copy_again", OnHistoryBreak::CopyAgain)];
-}
-
-/// What happens when the server keeps more WAL for the slot than the budget allows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnWalBudget {
-    /// It is said.
-    Warn,
-    /// The slot is dropped.
-    ProtectSource,
-    /// The slot is kept, and it is said loudly.
-    ProtectData,
-}
-
-impl Choice for OnWalBudget {
-    const WORDS: &'static [(&'static str, Self)] = &[
-        ("warn", OnWalBudget::Warn),
-        ("protect_source", OnWalBudget::ProtectSource),
-        ("protect_data", OnWalBudget::ProtectData),
-    ];
 }
 
 /// Which transactions are taken, by where they were made.
@@ -206,6 +172,36 @@ static SNAPSHOT_RATE: Key<Limit<Bytes>> = Key::default(
     "How many bytes a second they may copy together, on average.",
 );
 
+static TABLES_WITHOUT_KEY: Key<TablesWithoutKey> = Key::default(
+    "tables_without_key",
+    "\"refuse\"",
+    "\"full\"",
+    "What to do with tables that have no primary key: `refuse` to start, naming them, or with `full` take the whole row as the key, for which they need `REPLICA IDENTITY FULL`.",
+);
+static ON_SCHEMA_CHANGE: Key<OnSchemaChange> = Key::default(
+    "on_schema_change",
+    "\"follow\"",
+    "\"halt\"",
+    "What to do when a table is redefined: `follow`, copying it again where no event tells what became of its rows, or `halt`.",
+);
+static ON_TABLE_DROP: Key<OnTableDrop> = Key::default(
+    "on_table_drop",
+    "\"clear\"",
+    "\"keep\"",
+    "What becomes of the documents of a table that was dropped, or renamed to something that `tables` does not mean: `clear` removes them, `keep` leaves them.",
+);
+static TRUNCATE: Key<OnTruncate> = Key::default(
+    "truncate",
+    "\"apply\"",
+    "\"ignore\"",
+    "What to do when a table is truncated: `apply` removes its documents, `ignore` leaves them and tells no sink, `halt` stops the source before it.",
+);
+static WATCH_INTERVAL: Key<Positive> = Key::default(
+    "watch_interval",
+    "\"2s\"",
+    "\"10s\"",
+    "How often the catalog is looked at for what the stream does not tell: rewritten tables, partitions, the publication. Looks that take long come less often.",
+);
 static FAILOVER: Key<Failover> = Key::default(
     "failover",
     "\"auto\"",
@@ -238,6 +234,11 @@ pub(super) static KEYS: &[&dyn Describe] = &[
     &SLOT,
     &PUBLICATION,
     &SNAPSHOT,
+    &TABLES_WITHOUT_KEY,
+    &ON_SCHEMA_CHANGE,
+    &ON_TABLE_DROP,
+    &TRUNCATE,
+    &WATCH_INTERVAL,
     &SNAPSHOT_WORKERS,
     &SNAPSHOT_RATE,
     &VALUES,
@@ -266,6 +267,13 @@ pub(super) fn read(name: &str, section: &Section<'_>) -> Option<Source> {
     let password_file = section.get(&PASSWORD_FILE);
     let tables = section.get(&TABLES);
     let snapshot = section.get(&SNAPSHOT);
+    let policies = (
+        section.get(&TABLES_WITHOUT_KEY),
+        section.get(&ON_SCHEMA_CHANGE),
+        section.get(&ON_TABLE_DROP),
+        section.get(&TRUNCATE),
+        section.get(&WATCH_INTERVAL),
+    );
     let snapshot_workers = section.get(&SNAPSHOT_WORKERS);
     let snapshot_rate = section.get(&SNAPSHOT_RATE);
     let values = section.get(&VALUES);
@@ -299,6 +307,11 @@ pub(super) fn read(name: &str, section: &Section<'_>) -> Option<Source> {
         slot: slot?,
         publication: publication?,
         snapshot: snapshot?,
+        tables_without_key: policies.0?,
+        on_schema_change: policies.1?,
+        on_table_drop: policies.2?,
+        truncate: policies.3?,
+        watch_interval: policies.4?.0,
         snapshot_workers: snapshot_workers?.0,
         snapshot_rate: snapshot_rate?.0.map(|bytes| bytes.0),
         values: values?,

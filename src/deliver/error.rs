@@ -3,6 +3,7 @@
 use crate::capture::CaptureError;
 use crate::event::Offset;
 use crate::log::{LogError, LogId};
+use crate::project::ProjectError;
 use crate::sink::SinkError;
 use crate::status::{Code, Disposition};
 
@@ -47,6 +48,9 @@ pub enum DeliverError {
         /// The oldest there is.
         start: Offset,
     },
+    /// The sink's key does not fit one of its tables.
+    #[error("{0}")]
+    Template(ProjectError),
     /// The target was filled from another log.
     #[error(
         "the target was filled from log {found}, this is log {ours}: its rows may be older or newer than ours. Empty the \
@@ -80,6 +84,7 @@ impl DeliverError {
             DeliverError::Readback(error) => error.code(),
             DeliverError::DeadLetters(_) => Code::LogIo,
             DeliverError::Stranded { .. } | DeliverError::CopyExpired { .. } => Code::LogExpired,
+            DeliverError::Template(_) => Code::ConfigInvalid,
             DeliverError::OtherLog { .. } => Code::SinkRegressed,
             DeliverError::Refused { .. } => Code::SinkRejected,
         }
@@ -94,7 +99,8 @@ impl DeliverError {
             DeliverError::Readback(error) => error.disposition(),
             // A full disk is made room on.
             DeliverError::DeadLetters(_) => Disposition::Retry,
-            DeliverError::Stranded { .. }
+            DeliverError::Template(_)
+            | DeliverError::Stranded { .. }
             | DeliverError::CopyExpired { .. }
             | DeliverError::OtherLog { .. }
             | DeliverError::Refused { .. } => Disposition::Stop,

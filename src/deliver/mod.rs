@@ -21,9 +21,9 @@ use crate::capture::readback::{Found, Readback};
 use crate::dead_letter::DeadLetters;
 use crate::event::{Event, Offset, Timestamp};
 use crate::log::{self, Limit, Log, LogError, LogReader};
-use crate::project::Projection;
 use crate::project::coalesce::coalesce;
 use crate::project::mutation::{Effect, Mutation};
+use crate::project::{ProjectError, Projection};
 use crate::retry::Backoff;
 use crate::sink::{Checkpoint, Rejection, Sink};
 use crate::status::{Board, Code, Disposition, State};
@@ -187,8 +187,10 @@ impl<L: Log, S: Sink> Deliver<L, S> {
         let mut row_bytes = 0;
         for event in &read.events {
             row_bytes += event_bytes(event);
-            if let Err(error) = self.projection.project(event, &mut mutations) {
-                refused.push(error.into_rejection(event));
+            match self.projection.project(event, &mut mutations) {
+                Ok(()) => {}
+                Err(error @ ProjectError::Template { .. }) => return Err(DeliverError::Template(error)),
+                Err(error) => refused.push(error.into_rejection(event)),
             }
         }
         let mutations = coalesce(mutations);

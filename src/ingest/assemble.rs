@@ -9,9 +9,10 @@
 
 use std::sync::Arc;
 
-use super::IngestError;
+use super::relations::Relations;
 use super::spill::Settling;
 use super::versions::Versions;
+use super::{IngestError, OnTruncate};
 use crate::capture::CaptureError;
 use crate::capture::snapshot::window::Windows;
 use crate::decode::message::{Begin, Commit, LogicalMessage, Message, Origin, Relation as Announced, Truncate};
@@ -21,6 +22,7 @@ use crate::event::{
     Transaction,
 };
 use crate::log::Entry;
+use crate::status::Code;
 
 /// Where the entries go.
 pub(super) trait Append {
@@ -36,6 +38,8 @@ pub(super) struct Wanted {
     pub(super) messages: MessageFilter,
     /// Transactions that came to the source by replication.
     pub(super) foreign: bool,
+    /// Truncates.
+    pub(super) on_truncate: OnTruncate,
 }
 
 /// The state of one stream.
@@ -44,6 +48,7 @@ pub(super) struct Assembler {
     /// The last event in the log, or just before the first possible one.
     last: Position,
     pub(super) versions: Versions,
+    relations: Relations,
     wanted: Wanted,
     open: Option<Open>,
 }
@@ -71,8 +76,10 @@ pub(super) enum Step {
     Done,
     /// A transaction ended before this LSN. If it has any events in the log, this LSN is confirmable once they are durable.
     Committed { end_lsn: Lsn, events: u64 },
+    /// A table was announced, perhaps because its definition changed.
+    Announced,
     /// A table was announced that needs the catalog; give the completed relation to [`Assembler::learn`] before the next
-    /// message.
+    /// message, or its rows are left out.
     Describe(Relation),
     /// A transaction was prepared before this LSN. It must be durable, and [`super::transactions::Transactions::settled`] told so,
     /// before the next message.
@@ -81,8 +88,13 @@ pub(super) enum Step {
 
 impl Assembler {
     /// A stream that goes on behind `last`. Before an epoch's first event that is a Position just before its start.
-    pub(super) fn new(epoch: u32, last: Position, wanted: Wanted) -> Self {
-        Assembler { epoch, last, versions: Versions::default(), wanted, open: None }
+    pub(super) fn new(epoch: u32, last: Position, wanted: Wanted, relations: Relations) -> Self {
+        Assembler { epoch, last, versions: Versions::default(), relations, wanted, open: None }
+    }
+
+    /// Which tables are left out.
+    pub(super) fn relations(&mut self) -> &mut Relations {
+        &mut self.relations
     }
 
     /// Whether the stream stands inside a transaction.
@@ -190,7 +202,7 @@ impl Assembler {
         if !(self.wanted.tables)(&name) {
             return Step::Done;
         }
-        let mut complete = announced.identity != ReplicaIdentity::Full;
+        let mut complete = announced.identity != ReplicaIdentity::Full && self.relations.has_captured(announced.oid);
         let mut columns = Vec::with_capacity(announced.columns.len());
         for column in &announced.columns {
             let shape = shape::builtin(column.type_oid);
@@ -202,13 +214,20 @@ impl Assembler {
                 shape: shape.unwrap_or(Shape::TEXT),
             });
         }
-        let key = (0..).zip(&announced.columns).filter(|(_, column)| column.key).map(|(index, _)| index).collect();
+        let key: Vec<usize> =
+            (0..).zip(&announced.columns).filter(|(_, column)| column.key).map(|(index, _)| index).collect();
+        complete &= !key.is_empty();
         let relation = Relation { oid: announced.oid, name, identity: announced.identity, columns, key };
         if complete {
             self.learn(relation);
-            return Step::Done;
+            return Step::Announced;
         }
         Step::Describe(relation)
+    }
+
+    /// Whether the log has the open transaction already, or is not to have it.
+    fn passes_over(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.progress == Progress::PassedOver)
     }
 
     fn truncate(
@@ -218,17 +237,24 @@ impl Assembler {
         out: &mut impl Append,
     ) -> Result<Step, IngestError> {
         for &oid in &truncate.relation_oids {
-            if let Some(relation) = self.relation(oid)? {
-                self.change(Op::Truncate, &relation, &[], window, out)?;
+            let Some(relation) = self.relation(oid)? else { continue };
+            match self.wanted.on_truncate {
+                OnTruncate::Apply => _ = self.change(Op::Truncate, &relation, &[], window, out)?,
+                OnTruncate::Ignore => {}
+                OnTruncate::Halt if self.passes_over() => {}
+                OnTruncate::Halt => return Err(truncated(&relation.name).into()),
             }
         }
         Ok(Step::Done)
     }
 
     /// The relation as last announced; `None` if nobody wants it.
-    fn relation(&self, oid: u32) -> Result<Option<Arc<Relation>>, IngestError> {
-        let known = self.versions.get(oid);
-        known.cloned().ok_or_else(|| protocol(&format!("a change of relation {oid}, which was never announced")))
+    fn relation(&mut self, oid: u32) -> Result<Option<Arc<Relation>>, IngestError> {
+        let known = self.versions.get(oid).cloned();
+        if let Some(None) = known {
+            self.relations.left_out(oid);
+        }
+        known.ok_or_else(|| protocol(&format!("a change of relation {oid}, which was never announced")))
     }
 
     fn change(
@@ -310,6 +336,14 @@ impl Assembler {
         self.last = Position { epoch, commit_lsn, ordinal: 0 };
         Ok(Step::Committed { end_lsn, events: 1 })
     }
+}
+
+fn truncated(table: &TableName) -> CaptureError {
+    CaptureError::halt(
+        Code::SchemaUnsupported,
+        format!("table {table} was truncated, and truncate is \"halt\""),
+        "Start once with truncate = \"apply\" to empty its documents, or \"ignore\" to leave them",
+    )
 }
 
 pub(super) fn protocol(detail: &str) -> IngestError {

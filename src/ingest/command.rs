@@ -40,20 +40,27 @@ pub(super) async fn serve(
     commands: &mut Commands,
     source: &Source,
     address: &Address,
+    via_root: bool,
     to_loop: &mpsc::Sender<Request>,
 ) -> std::convert::Infallible {
     loop {
         let Resnapshot { tables, answer } = next(commands).await;
         // Whoever asked may have gone; the copy goes on all the same.
-        let _ = answer.send(copy(&tables, source, address, to_loop).await);
+        let _ = answer.send(copy(&tables, source, address, via_root, to_loop).await);
     }
 }
 
-async fn copy(wanted: &[String], source: &Source, address: &Address, to_loop: &mpsc::Sender<Request>) -> Answer {
+async fn copy(
+    wanted: &[String],
+    source: &Source,
+    address: &Address,
+    via_root: bool,
+    to_loop: &mpsc::Sender<Request>,
+) -> Answer {
     if !source.snapshot {
         return Err("this source has snapshot = \"never\": it copies no existing rows".to_owned());
     }
-    let tables = choose(wanted, source, address).await?;
+    let tables = choose(wanted, source, address, via_root).await?;
     let mut begun = Vec::new();
     for table in tables {
         let (tell, told) = oneshot::channel();
@@ -69,8 +76,8 @@ async fn copy(wanted: &[String], source: &Source, address: &Address, to_loop: &m
 const GONE: &str = "the connection to the source broke; ask again when it streams";
 
 /// The tables of that name, or all of the source's.
-async fn choose(wanted: &[String], source: &Source, address: &Address) -> Result<Vec<Table>, String> {
-    let mut tables = captured(source, address).await.map_err(|error| error.to_string())?;
+async fn choose(wanted: &[String], source: &Source, address: &Address, via_root: bool) -> Result<Vec<Table>, String> {
+    let mut tables = captured(source, address, via_root).await.map_err(|error| error.to_string())?;
     let known = |name: &&String| tables.iter().any(|table| table.name.to_string() == **name);
     if let Some(unknown) = wanted.iter().find(|name| !known(name)) {
         return Err(format!("the source captures no table {unknown}"));
@@ -79,9 +86,9 @@ async fn choose(wanted: &[String], source: &Source, address: &Address) -> Result
     Ok(tables)
 }
 
-async fn captured(source: &Source, address: &Address) -> Result<Vec<Table>, CaptureError> {
+async fn captured(source: &Source, address: &Address, via_root: bool) -> Result<Vec<Table>, CaptureError> {
     let mut connection = Connection::open(address, Purpose::Query).await?;
-    let mut tables = catalog::tables(&mut connection).await?;
+    let mut tables = catalog::tables(&mut connection, via_root).await?;
     connection.close().await;
     tables.retain(|table| (source.tables)(&table.name));
     Ok(tables)

@@ -108,7 +108,7 @@ impl<W: LogWriter> Preparation<'_, W> {
             let published = catalog::describe(catalog, table, &self.source.publication).await?;
             relations.push((table.clone(), published.relation.clone()));
         }
-        let mut assembler = self.assembler();
+        let mut assembler = self.assembler(tables);
         let confirmable = self.recovered.durable.end_lsn;
         let now = self.recovered.durable.commit_time.unwrap_or_else(Timestamp::now);
         for (table, relation) in relations {
@@ -152,7 +152,7 @@ impl<W: LogWriter> Preparation<'_, W> {
     async fn record(&mut self, decision: &str) -> Result<(), IngestError> {
         if self.recovered.epoch.is_some() {
             let now = self.recovered.durable.commit_time.unwrap_or_else(Timestamp::now);
-            let unit = self.assembler().chunk_unit(now);
+            let unit = self.assembler(&[]).chunk_unit(now);
             self.writer.append(Entry::Begin(&unit))?;
             self.writer.append(Entry::Message { prefix: PREFIX, content: decision.as_bytes() })?;
             self.writer.append(Entry::Commit { end_lsn: self.recovered.durable.end_lsn })?;

@@ -16,8 +16,8 @@ use super::assemble::{Append, Step};
 use super::copies::{Copies, Progress};
 use super::place::{Awaited, Beginning, Waiting};
 use super::transactions::Transactions;
+use super::watch::{Hints, News};
 use crate::capture::CaptureError;
-use crate::capture::catalog;
 use crate::capture::connection::Connection;
 use crate::capture::feedback::Feedback;
 use crate::capture::pace::WINDOW;
@@ -25,7 +25,7 @@ use crate::capture::snapshot::window::Windows;
 use crate::capture::snapshot::{Request, Work};
 use crate::capture::stream::{Frame, Stream};
 use crate::capture::types::Types;
-use crate::event::{Lsn, Relation, ReplicaIdentity};
+use crate::event::{Lsn, Relation};
 use crate::log::{Durable, Entry, LogError, LogWriter, TableSnapshot};
 
 /// Appended and not on disk: beyond this the socket is not read. The flusher holds as much again.
@@ -57,6 +57,15 @@ pub(super) struct Flow<'a, W: LogWriter> {
     /// How many workers copy, and how many chunks may wait for their places.
     pub(super) workers: usize,
     pub(super) requests: mpsc::Receiver<Request>,
+    /// What the watcher of the tables' definitions has to say.
+    pub(super) news: mpsc::Receiver<News>,
+    /// Of that, what waits for the stream.
+    pub(super) heard: VecDeque<News>,
+    pub(super) hints: Arc<Hints>,
+    /// Partitions come as their root's rows.
+    pub(super) via_root: bool,
+    /// The whole row may be a table's key.
+    pub(super) whole_rows: bool,
     pub(super) idle: VecDeque<oneshot::Sender<Work>>,
     pub(super) waiting: VecDeque<Waiting>,
     pub(super) beginnings: VecDeque<Beginning>,
@@ -88,6 +97,7 @@ impl<W: LogWriter> Flow<'_, W> {
         loop {
             self.take_buffered().await?;
             self.place_chunks()?;
+            self.redefine().await?;
             self.begin_copies().await?;
             self.dispatch();
             self.log_progress(false)?;
@@ -111,6 +121,7 @@ impl<W: LogWriter> Flow<'_, W> {
                 () = stop.cancelled() => return self.finish().await,
                 changed = self.durable.changed() => self.note_durable(changed.is_err()).await?,
                 Some(request) = self.requests.recv() => self.serve(request),
+                Some(news) = self.news.recv() => self.heard.push_back(news),
                 filled = self.stream.fill(), if room && !replaying => filled?,
                 // Not at once: the copy's tasks run on this thread too.
                 () = tokio::task::yield_now(), if room && replaying => {}
@@ -152,7 +163,14 @@ impl<W: LogWriter> Flow<'_, W> {
                 if events > 0 {
                     self.logged = self.logged.max(end_lsn);
                 }
+                if let Some(root) = self.transactions.relations().take_missed() {
+                    self.hints.missed(root);
+                }
                 self.pass(end_lsn)
+            }
+            Step::Announced => {
+                self.hints.announced.notify_one();
+                Ok(())
             }
             Step::Describe(relation) => self.describe(relation).await,
             Step::Settle { mut settling, end_lsn } => {
@@ -198,30 +216,6 @@ impl<W: LogWriter> Flow<'_, W> {
         Ok(())
     }
 
-    /// Completes an announced relation with what only the catalog knows.
-    async fn describe(&mut self, mut relation: Relation) -> Result<(), IngestError> {
-        let (catalog, types) = (&mut self.catalog, &mut self.types);
-        let completed = async {
-            if relation.identity == ReplicaIdentity::Full {
-                let key = catalog::primary_key(catalog, relation.oid).await?;
-                let indexes: Option<Vec<usize>> = key.iter().map(|name| relation.column_index(name)).collect();
-                if let Some(indexes) = indexes.filter(|indexes| !indexes.is_empty()) {
-                    relation.key = indexes;
-                }
-            }
-            types.resolve(catalog, &mut relation).await
-        };
-        talking(&mut self.stream, &mut self.feedback, completed).await??;
-        if self.binary
-            && let Some(column) = self.types.text_only(&relation)
-        {
-            let (table, column) = (relation.name.to_string(), column.name.clone());
-            return Err(IngestError::TextNeeded { table, column });
-        }
-        self.transactions.learn(relation);
-        Ok(())
-    }
-
     async fn note_durable(&mut self, writer_gone: bool) -> Result<(), IngestError> {
         if writer_gone {
             // The flusher ended; `sync` says why.
@@ -257,7 +251,7 @@ impl<W: LogWriter> Flow<'_, W> {
         if let Some(at) = self.copies.wake_at(now).filter(|_| !self.idle.is_empty()) {
             wake_at = wake_at.min(at);
         }
-        if !self.waiting.is_empty() {
+        if !self.waiting.is_empty() || !self.heard.is_empty() {
             self.feedback.ask_again_after(ASK_INTERVAL, Instant::now());
             wake_at = wake_at.min(Instant::now() + ASK_INTERVAL);
         }
@@ -282,7 +276,7 @@ impl<W: LogWriter> Flow<'_, W> {
 }
 
 /// Waits for something while the server goes on hearing from us.
-async fn talking<T>(
+pub(super) async fn talking<T>(
     stream: &mut Stream,
     feedback: &mut Feedback,
     work: impl Future<Output = T>,

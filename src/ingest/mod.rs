@@ -8,18 +8,24 @@ mod command;
 mod copies;
 mod ended;
 mod epoch;
+mod error;
 mod flow;
+mod memory;
 mod monitor;
 mod place;
 mod prepare;
+mod redefine;
+mod relations;
 mod report;
 mod source;
 mod spill;
 mod throttle;
 mod transactions;
 mod versions;
+mod watch;
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::runtime::Handle;
@@ -32,12 +38,16 @@ use self::command::Commands;
 pub use self::command::{Answer, Resnapshot};
 use self::copies::Copies;
 use self::ended::{AFTER_LETTING_GO, Ended, heed, needs_text, shutting_down};
+pub use self::error::{Halt, IngestError};
 use self::flow::Flow;
+pub use self::memory::FILE_NAME as CATALOG_FILE_NAME;
+use self::memory::Memory;
 use self::monitor::{Monitor, Signal};
 pub(crate) use self::prepare::preflight;
 use self::prepare::{Preparation, Prepared};
 use self::report::{show, status_of};
-pub use self::source::{OnBreak, Source};
+pub use self::source::{OnBreak, OnSchemaChange, OnTableDrop, OnTruncate, Source};
+use self::watch::{Hints, News, Watcher};
 use crate::capture::catalog::Table;
 use crate::capture::feedback::Feedback;
 use crate::capture::snapshot::window::Windows;
@@ -46,83 +56,9 @@ use crate::capture::stream::Stream;
 use crate::capture::types::Types;
 use crate::capture::{CaptureError, continuity};
 use crate::event::Offset;
-use crate::log::{Entry, LogError, LogWriter, Recovered, TableSnapshot};
+use crate::log::{Entry, LogWriter, Recovered, TableSnapshot};
 use crate::retry::Backoff;
 use crate::status::{Board, Code, Disposition, State};
-
-/// An error of the ingest loop: the source's or the log's.
-#[derive(Debug, thiserror::Error)]
-pub enum IngestError {
-    /// The source.
-    #[error(transparent)]
-    Capture(#[from] CaptureError),
-    /// The log.
-    #[error(transparent)]
-    Log(#[from] LogError),
-    /// Values came in binary form, and the next could not be read. Nothing of their transaction is kept; the server sends it
-    /// again, as text.
-    #[error("column {column} of {table} has a type whose binary form is not known")]
-    TextNeeded {
-        /// The table.
-        table: String,
-        /// The column.
-        column: String,
-    },
-}
-
-impl IngestError {
-    /// The public code.
-    #[must_use]
-    pub fn code(&self) -> Code {
-        match self {
-            IngestError::Capture(error) => error.code(),
-            IngestError::Log(error) => error.code(),
-            IngestError::TextNeeded { .. } => Code::SourceProtocol,
-        }
-    }
-
-    /// What it calls for.
-    #[must_use]
-    pub fn disposition(&self) -> Disposition {
-        match self {
-            IngestError::Capture(error) => error.disposition(),
-            IngestError::Log(error) => error.disposition(),
-            IngestError::TextNeeded { .. } => Disposition::Retry,
-        }
-    }
-}
-
-/// Why a loop ended that was not told to.
-#[derive(Debug, thiserror::Error)]
-#[error("{error}")]
-pub struct Halt {
-    /// What calls for an operator.
-    #[source]
-    pub error: IngestError,
-    /// Whether the source has ever streamed in this process.
-    pub streamed: bool,
-}
-
-impl Halt {
-    /// Whether the set-up was never right: then the process ends at once, as with a wrong configuration. What is wrong with
-    /// the source's *history*, or turns wrong later, is shown and waits for an operator.
-    #[must_use]
-    pub fn is_setup(&self) -> bool {
-        let about_setup = matches!(
-            self.error.code(),
-            Code::SourceAuth
-                | Code::SourceUnreachable
-                | Code::SourcePrivilege
-                | Code::SourceWalLevel
-                | Code::SourcePublication
-                | Code::SourceIdentity
-                | Code::SourceProtocol
-                | Code::SecurityTls
-                | Code::SecurityAuth
-        );
-        about_setup && !self.streamed
-    }
-}
 
 /// The loop and what outlives a connection.
 pub struct Ingest<W> {
@@ -132,6 +68,8 @@ pub struct Ingest<W> {
     copies: Copies,
     /// Outlives a connection: a transaction decoded before it broke may still be invisible to the next snapshot.
     windows: Windows,
+    /// What is known of the tables' definitions. The watcher has it while it runs.
+    memory: Arc<tokio::sync::Mutex<Memory>>,
     /// Where workers run: not on the loop's own thread, if it has one.
     runtime: Option<Handle>,
     types: Types,
@@ -155,7 +93,9 @@ impl<W: LogWriter> Ingest<W> {
             status.durable_lsn = recovered.durable.end_lsn;
             status.epoch = recovered.epoch.as_ref().map_or(0, |epoch| epoch.number);
         });
+        let memory = Arc::new(tokio::sync::Mutex::new(Memory::open(source.catalog_file.clone())));
         Ingest {
+            memory,
             monitor: Monitor::new(&source, board.clone()),
             binary: source.binary,
             source,
@@ -319,6 +259,7 @@ impl<W: LogWriter> Ingest<W> {
         tracing::info!(source = %self.source.name, slot = %self.source.slot, from = %prepared.from, values, "streaming");
         let (to_loop, requests) = mpsc::channel(16);
         let _workers = self.start_copies(&prepared, &to_loop);
+        let (_watcher, news, hints) = self.start_watcher(&prepared, &to_loop);
         let (board, name, now) = (self.board.clone(), self.source.name.clone(), Instant::now());
         let mut flow = Flow {
             stream: prepared.stream,
@@ -334,6 +275,11 @@ impl<W: LogWriter> Ingest<W> {
             copies: &mut self.copies,
             workers: self.source.snapshot_workers.max(1),
             requests,
+            news,
+            heard: VecDeque::new(),
+            hints,
+            via_root: prepared.via_root,
+            whole_rows: self.source.whole_rows,
             idle: VecDeque::new(),
             waiting: VecDeque::new(),
             beginnings: VecDeque::new(),
@@ -346,7 +292,7 @@ impl<W: LogWriter> Ingest<W> {
             progress_logged_at: now,
             report: &mut |report| show(&board, &name, report),
         };
-        let orders = command::serve(&mut self.commands, &self.source, &prepared.address, &to_loop);
+        let orders = command::serve(&mut self.commands, &self.source, &prepared.address, prepared.via_root, &to_loop);
         let outcome = tokio::select! {
             biased;
             outcome = flow.run(stop) => outcome.map(|()| Ended::Stopped),
@@ -357,6 +303,26 @@ impl<W: LogWriter> Ingest<W> {
         self.types = flow.types;
         let (stream, binary) = (flow.stream, flow.binary);
         self.end_session(stream, binary, outcome).await
+    }
+
+    /// Watches the tables' definitions until the handle is dropped.
+    fn start_watcher(
+        &self,
+        prepared: &Prepared,
+        to_loop: &mpsc::Sender<Request>,
+    ) -> (AbortOnDropHandle<()>, mpsc::Receiver<News>, Arc<Hints>) {
+        let (to_flow, news) = mpsc::channel(1);
+        let hints = Arc::new(Hints::default());
+        let watcher = Watcher {
+            source: self.source.clone(),
+            address: prepared.address.clone(),
+            board: self.board.clone(),
+            memory: self.memory.clone(),
+            hints: hints.clone(),
+            news: to_flow,
+            copies: to_loop.clone(),
+        };
+        (watcher.start(), news, hints)
     }
 
     /// Says goodbye where that is of use.
@@ -383,6 +349,8 @@ impl<W: LogWriter> Ingest<W> {
     }
 
     async fn prepare(&mut self) -> Result<Prepared, IngestError> {
+        // Until the watcher of the session before has let go.
+        let mut memory = self.memory.lock().await;
         let preparation = Preparation {
             source: &self.source,
             recovered: &mut self.recovered,
@@ -392,7 +360,7 @@ impl<W: LogWriter> Ingest<W> {
             types: self.binary.then_some(&mut self.types),
             anew: self.anew.as_deref(),
         };
-        preparation.run().await
+        preparation.run(&mut memory).await
     }
 
     /// Lets go of the slot, because the budget says so. Says so first, also in the log if that can be written.
@@ -435,6 +403,7 @@ impl<W: LogWriter> Ingest<W> {
             publication: self.source.publication.clone(),
             tables: self.source.tables.clone(),
             binary: self.source.binary,
+            via_root: prepared.via_root,
         };
         let runtime = self.runtime.clone().unwrap_or_else(Handle::current);
         let start = |_| AbortOnDropHandle::new(runtime.spawn(worker::run(setting.clone(), requests.clone())));

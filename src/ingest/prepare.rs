@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use super::assemble::{Assembler, Wanted};
 use super::copies::Copies;
+use super::memory::Memory;
+use super::relations::Relations;
 use super::spill::Spill;
 use super::transactions::Transactions;
-use super::{IngestError, Source};
+use super::{IngestError, Source, watch};
 use crate::capture::address::Address;
 use crate::capture::catalog::{self, Table};
 use crate::capture::connection::{Connection, Purpose};
 use crate::capture::continuity::{self, History, Start};
 use crate::capture::stream::{Stream, StreamOptions};
 use crate::capture::types::Types;
-use crate::capture::{CaptureError, publication, slot};
+use crate::capture::{CaptureError, publication, schema, slot};
 use crate::event::{Lsn, MessageFilter, Position, TableName};
 use crate::log::{LogWriter, Recovered};
 use crate::status::{Board, Code};
@@ -24,6 +26,8 @@ pub(super) struct Prepared {
     pub(super) transactions: Transactions,
     pub(super) tables: Vec<Table>,
     pub(super) catalog: Connection,
+    /// Partitions come as their root's rows.
+    pub(super) via_root: bool,
     /// The server that was taken.
     pub(super) address: Address,
     /// Where the stream begins: everything before is in the log.
@@ -51,13 +55,14 @@ pub(super) struct Preparation<'a, W> {
 impl<W: LogWriter> Preparation<'_, W> {
     /// Does it all, in an order in which a failure at any point leaves nothing half made: tables are judged before the
     /// publication is touched, and the publication is there before the slot's consistent point.
-    pub(super) async fn run(mut self) -> Result<Prepared, IngestError> {
+    pub(super) async fn run(mut self, memory: &mut Memory) -> Result<Prepared, IngestError> {
         let source = self.source;
         let mut replication = Connection::open(&source.address, Purpose::Replication).await?;
         // With several hosts, everything else of this session goes to the one that was taken.
         let address = source.address.only(replication.host());
         let mut catalog = Connection::open(&address, Purpose::Query).await?;
-        let tables = preflight(source, &mut replication, &mut catalog, &self.copied()).await?;
+        let copied = self.copied();
+        let mut tables = preflight(source, &mut replication, &mut catalog, watch::agreed(memory), &copied).await?;
         let mut server = slot::identify(&mut replication, source.address.session.may_be_standby()).await?;
         server.left = slot::timelines_left(&mut replication, server.timeline).await?;
         let found = slot::inspect(&mut replication, &source.slot).await?;
@@ -66,7 +71,7 @@ impl<W: LogWriter> Preparation<'_, W> {
             None => Some(continuity::judge(&server, self.history().as_ref(), &source.slot, found.as_ref())?),
         };
         let names: Vec<TableName> = tables.iter().map(|table| table.name.clone()).collect();
-        publication::ensure(&mut catalog, &source.publication, &names).await?;
+        let via_root = prepare_publication(source, &mut catalog, &names, memory).await?;
         self.keep_failover(&mut replication, found.as_ref()).await?;
         let from = match start {
             Some(Start::Resume(from)) => from,
@@ -76,11 +81,17 @@ impl<W: LogWriter> Preparation<'_, W> {
                 let from = self.create_slot(&mut replication, &mut catalog).await?;
                 self.begin_epoch(&server, from).await?
             }
-            None => self.begin_anew(&server, found.as_ref(), &tables, &mut replication, &mut catalog).await?,
+            None => {
+                let from = self.begin_anew(&server, found.as_ref(), &tables, &mut replication, &mut catalog).await?;
+                watch::begun_anew(source, &mut catalog, memory).await?;
+                from
+            }
         };
+        // Tables that came since the last run are for the watcher: what writes to them must be waited for.
+        tables.retain(|table| memory.known().is_some_and(|known| known.tables.contains_key(&table.oid)));
         let epoch = self.recovered.epoch.as_ref().map_or(0, |epoch| epoch.number);
         let spill = Spill::open(&self.writer.beside(), epoch, self.recovered.durable.end_lsn)?;
-        let transactions = Transactions::new(self.assembler(), spill);
+        let transactions = Transactions::new(self.assembler(&tables), spill);
         // A prepared transaction's rows are kept as they were sent, over any change of the form that is asked for later on.
         let two_phase = source.two_phase || found.is_some_and(|slot| slot.two_phase);
         let binary = match self.types.filter(|_| !two_phase) {
@@ -88,7 +99,7 @@ impl<W: LogWriter> Preparation<'_, W> {
             None => false,
         };
         let stream = Stream::start(replication, &source.slot, from, &stream_options(source, binary)).await?;
-        Ok(Prepared { stream, transactions, tables, catalog, address, from, binary })
+        Ok(Prepared { stream, transactions, tables, catalog, address, via_root, from, binary })
     }
 
     /// The tables that need not be read again.
@@ -106,15 +117,19 @@ impl<W: LogWriter> Preparation<'_, W> {
     }
 
     /// Goes on behind the log's last event of the epoch, or just before the first position there can be.
-    pub(super) fn assembler(&self) -> Assembler {
+    pub(super) fn assembler(&self, tables: &[Table]) -> Assembler {
         let epoch = self.recovered.epoch.as_ref().map_or(0, |epoch| epoch.number);
         let start = self.recovered.epoch.as_ref().map_or(0, |epoch| epoch.start_lsn.get());
         let before = Position { epoch, commit_lsn: Lsn::new(start.saturating_sub(1)), ordinal: 0 };
         let last = self.recovered.durable.position.filter(|position| position.epoch == epoch).unwrap_or(before);
         let source = self.source;
-        let wanted =
-            Wanted { tables: source.tables.clone(), messages: message_filter(source), foreign: source.foreign };
-        Assembler::new(epoch, last, wanted)
+        let wanted = Wanted {
+            tables: source.tables.clone(),
+            messages: message_filter(source),
+            foreign: source.foreign,
+            on_truncate: source.on_truncate,
+        };
+        Assembler::new(epoch, last, wanted, Relations::new(tables.iter().map(|table| table.oid).collect()))
     }
 }
 
@@ -137,12 +152,37 @@ fn message_filter(source: &Source) -> MessageFilter {
     })
 }
 
-/// What can be found wrong without changing anything: also what `walbridge check` looks at. What is copied already is not read
-/// again, and need not be readable.
+/// Makes the publication, or has it send what it lacks; then remembers what the tables are like, if nothing is known yet:
+/// before there is a slot, so that whatever is redefined later is found out. Returns whether partitions come as their root's
+/// rows.
+async fn prepare_publication(
+    source: &Source,
+    catalog: &mut Connection,
+    names: &[TableName],
+    memory: &mut Memory,
+) -> Result<bool, IngestError> {
+    let found = schema::publication(catalog, &source.publication).await?;
+    let agreed = watch::agreed(memory);
+    // If somebody changed that, the tables have other names in the publication; there is an alarm for it.
+    if found.is_none_or(|found| agreed.is_none_or(|agreed| agreed == found.via_root)) {
+        publication::ensure(catalog, &source.publication, names).await?;
+    }
+    if memory.known().is_none() {
+        let found = schema::publication(catalog, &source.publication).await?;
+        let via_root = found.is_none_or(|found| found.via_root);
+        let look = schema::look(catalog, &source.publication, &source.tables, via_root).await?;
+        memory.keep(watch::first_known(source, look.inventory)).await?;
+    }
+    Ok(watch::agreed(memory).unwrap_or(true))
+}
+
+/// What can be found wrong without changing anything: also what `walbridge check` looks at. `via_root`: partitions come as
+/// their root's rows; `None` if that is still the publication's to say. `copied`: tables that are not read again, and need not be readable.
 pub(crate) async fn preflight(
     source: &Source,
     replication: &mut Connection,
     catalog: &mut Connection,
+    via_root: Option<bool>,
     copied: &[u32],
 ) -> Result<Vec<Table>, CaptureError> {
     if catalog.server_version() < OLDEST_SERVER {
@@ -153,7 +193,9 @@ pub(crate) async fn preflight(
         ));
     }
     slot::identify(replication, source.address.session.may_be_standby()).await?;
-    let mut tables = catalog::tables(catalog).await?;
+    let found = schema::publication(catalog, &source.publication).await?;
+    let via_root = via_root.unwrap_or_else(|| found.is_none_or(|found| found.via_root));
+    let mut tables = catalog::tables(catalog, via_root).await?;
     tables.retain(|table| (source.tables)(&table.name));
     if tables.is_empty() {
         return Err(CaptureError::halt(
@@ -165,13 +207,7 @@ pub(crate) async fn preflight(
             "Mend the patterns, or create the tables first",
         ));
     }
-    refuse(
-        &tables,
-        Code::SourceIdentity,
-        |table| table.key().is_empty(),
-        "have no primary key, so their rows cannot be named",
-        "Give them one, or exclude them with \"!schema.table\" in `tables`",
-    )?;
+    refuse_without_key(source, catalog, &tables).await?;
     refuse(
         &tables,
         Code::SourcePublication,
@@ -196,6 +232,35 @@ pub(crate) async fn preflight(
         )?;
     }
     Ok(tables)
+}
+
+/// Tables whose rows cannot be named.
+async fn refuse_without_key(source: &Source, catalog: &mut Connection, tables: &[Table]) -> Result<(), CaptureError> {
+    let is_bad = |table: &&Table| !table.has_identity() || table.key().is_empty() && !source.whole_rows;
+    let mut told = Vec::new();
+    for table in tables.iter().filter(is_bad) {
+        told.push(format!("{} ({})", table.name, catalog::why_without_key(catalog, table).await?));
+    }
+    if told.is_empty() {
+        return Ok(());
+    }
+    let bad = tables.iter().filter(is_bad).filter(|table| table.primary_key.is_empty());
+    let full: Vec<String> =
+        bad.map(|table| format!("ALTER TABLE {} REPLICA IDENTITY FULL;", publication::quoted(&table.name))).collect();
+    let whole_rows = match (full.is_empty(), source.whole_rows) {
+        (true, _) => String::new(),
+        (false, true) => format!(". Or run {}", full.join(" ")),
+        (false, false) => {
+            format!(". Or take the whole row as their key, with tables_without_key = \"full\" and {}", full.join(" "))
+        }
+    };
+    Err(CaptureError::halt(
+        Code::SourceIdentity,
+        format!("the rows of these tables cannot be named: {}", told.join(", ")),
+        format!(
+            "Give them a primary key that is not deferrable, or exclude them with \"!schema.table\" in `tables`{whole_rows}"
+        ),
+    ))
 }
 
 fn refuse(

@@ -1,4 +1,7 @@
-//! A source, as the loop wants it.
+//! A source as the loop wants it, and what it is to do where there is a choice.
+
+use std::path::PathBuf;
+use std::time::Duration;
 
 use super::budget::OverBudget;
 use crate::capture::address::Address;
@@ -19,6 +22,18 @@ pub struct Source {
     pub publication: String,
     /// Copy existing rows.
     pub snapshot: bool,
+    /// What happens to tables without a primary key: their whole row is the key, or they are refused.
+    pub whole_rows: bool,
+    /// What happens when a table's definition changes.
+    pub on_schema_change: OnSchemaChange,
+    /// What happens to the documents of a table that is gone.
+    pub on_table_drop: OnTableDrop,
+    /// What happens when a table is truncated.
+    pub on_truncate: OnTruncate,
+    /// How often the catalog is looked at.
+    pub watch_interval: Duration,
+    /// Where what is known of the tables' definitions is kept from run to run.
+    pub catalog_file: PathBuf,
     /// So many workers copy.
     pub snapshot_workers: usize,
     /// They read so many bytes a second together; `None`: as many as they can.
@@ -39,6 +54,35 @@ pub struct Source {
     pub wal_budget: Option<u64>,
     /// And if it keeps more.
     pub on_wal_budget: OverBudget,
+}
+
+/// What to do when the definition of a captured table changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnSchemaChange {
+    /// Go on with the new one, and copy the table again where no event tells what became of its rows.
+    Follow,
+    /// Halt.
+    Halt,
+}
+
+/// What to do when a captured table is dropped, or renamed so that it is no longer meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnTableDrop {
+    /// Remove its documents, as if it had been truncated.
+    Clear,
+    /// Leave them.
+    Keep,
+}
+
+/// What to do when a captured table is truncated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnTruncate {
+    /// Remove its documents.
+    Apply,
+    /// Leave them, and tell no sink.
+    Ignore,
+    /// Halt.
+    Halt,
 }
 
 /// What a break of the source's history is answered with.

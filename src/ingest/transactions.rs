@@ -15,6 +15,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::IngestError;
 use super::assemble::{Append, Assembler, Step, protocol};
+use super::relations::Relations;
 use super::spill::{Replay, Settling, Spill};
 use crate::capture::CaptureError;
 use crate::capture::snapshot::window::Windows;
@@ -94,9 +95,14 @@ impl Transactions {
         self.assembler.chunk_placed(events);
     }
 
-    /// See [`Assembler::learn`].
+    /// A relation as completed from the catalog.
     pub(super) fn learn(&mut self, relation: Relation) {
         self.assembler.learn(relation);
+    }
+
+    /// See [`Assembler::relations`].
+    pub(super) fn relations(&mut self) -> &mut Relations {
+        self.assembler.relations()
     }
 
     /// The log is durable up to here.

@@ -5,7 +5,9 @@ use std::fmt;
 use bytes::Bytes;
 
 use super::mutation::Key;
-use crate::event::{Cell, Relation, Row, Scalar, Shape};
+use sha2::{Digest as _, Sha256};
+
+use crate::event::{Cell, Relation, ReplicaIdentity, Row, Scalar, Shape, TableName};
 
 /// `user:{id}`: literal text, and `{column}` where a value goes. `{{` and `}}` are literal braces.
 ///
@@ -15,6 +17,9 @@ use crate::event::{Cell, Relation, Row, Scalar, Shape};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyTemplate {
     parts: Vec<Part>,
+    /// The table's name, where there is no key but the whole row: rows with NULLs, and very long ones, are named after it and
+    /// a hash.
+    whole_row: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,18 +130,38 @@ impl KeyTemplate {
         if !parts.iter().any(|part| matches!(part, Part::Column(_))) {
             return Err(TemplateError::NoColumn);
         }
-        Ok(KeyTemplate { parts })
+        Ok(KeyTemplate { parts, whole_row: None })
     }
 
-    /// What a table gets that has no template: `schema.table:{key column}`, with all key columns, separated by colons.
+    /// What a table gets that has no template: `schema.table:{key column}`, with all key columns, separated by colons. In the
+    /// table's name `:`, `#` and `%` are percent-encoded, and in its schema's `.` as well, so that two tables never share a
+    /// document.
     #[must_use]
     pub fn default_for(relation: &Relation) -> Self {
+        let name = table_prefix(&relation.name);
         let mut parts = Vec::new();
         for column in relation.key_columns() {
-            let separator = if parts.is_empty() { format!("{}:", relation.name) } else { ":".to_owned() };
+            let separator = if parts.is_empty() { format!("{name}:") } else { ":".to_owned() };
             parts.extend([Part::Literal(separator), Part::Column(column.name.clone())]);
         }
-        KeyTemplate { parts }
+        let is_whole = relation.identity == ReplicaIdentity::Full && relation.key.len() == relation.columns.len();
+        KeyTemplate { parts, whole_row: is_whole.then_some(name) }
+    }
+
+    /// Whether a key could be of a document of a table that has no template, whatever its columns are or were.
+    #[must_use]
+    pub fn is_default_of(table: &TableName, key: &[u8]) -> bool {
+        let rest = key.strip_prefix(table_prefix(table).as_bytes());
+        rest.is_some_and(|rest| matches!(rest.first(), Some(b':' | b'#')))
+    }
+
+    /// A glob that matches all of those.
+    #[must_use]
+    pub fn default_glob(table: &TableName) -> Vec<u8> {
+        let mut glob = Vec::new();
+        put_literal(&table_prefix(table), &mut glob);
+        glob.extend_from_slice(b"[:#]*");
+        glob
     }
 
     /// Checks the template against a table: its columns exist, are the key's, and are all of the key's.
@@ -165,6 +190,11 @@ impl KeyTemplate {
     /// # Errors
     /// A key column has no value, or there is no such column.
     pub fn render(&self, relation: &Relation, row: &Row, fallback: Option<&Row>) -> Result<Key, KeyError> {
+        if let Some(name) = &self.whole_row
+            && let Some(hash) = hash_of_row(relation, row, fallback)?
+        {
+            return Ok(Key(Bytes::from(format!("{name}#{hash}"))));
+        }
         let mut key = Vec::new();
         for (at, part) in self.parts.iter().enumerate() {
             match part {
@@ -190,14 +220,7 @@ impl KeyTemplate {
         let mut glob = Vec::new();
         for part in &self.parts {
             match part {
-                Part::Literal(text) => {
-                    for byte in text.bytes() {
-                        if b"*?[]\\^-".contains(&byte) {
-                            glob.push(b'\\');
-                        }
-                        glob.push(byte);
-                    }
-                }
+                Part::Literal(text) => put_literal(text, &mut glob),
                 Part::Column(_) => glob.push(b'*'),
             }
         }
@@ -245,6 +268,62 @@ impl KeyTemplate {
             Part::Literal(_) => None,
         })
     }
+}
+
+/// `schema.table`, encoded so that no other table's is the same and nothing in it looks like the end of it.
+fn table_prefix(name: &TableName) -> String {
+    let mut prefix = String::new();
+    let mut put = |text: &str, special: &[char]| {
+        for letter in text.chars() {
+            match letter {
+                special_letter if special.contains(&special_letter) => {
+                    prefix.push_str(&format!("%{:02X}", u32::from(special_letter)));
+                }
+                other => prefix.push(other),
+            }
+        }
+    };
+    put(&name.schema, &['%', ':', '#', '.']);
+    put(".", &[]);
+    put(&name.table, &['%', ':', '#']);
+    prefix
+}
+
+fn put_literal(text: &str, glob: &mut Vec<u8>) {
+    for byte in text.bytes() {
+        if b"*?[]\\^-".contains(&byte) {
+            glob.push(b'\\');
+        }
+        glob.push(byte);
+    }
+}
+
+/// Beyond it a row without a key is named by a hash. No index's entry is as long, so a table with a key of all its columns
+/// never comes here.
+const ROW_BYTES_MAX: usize = 4096;
+
+/// The hash that names a whole row; `None` if its values can.
+fn hash_of_row(relation: &Relation, row: &Row, fallback: Option<&Row>) -> Result<Option<String>, KeyError> {
+    let mut hash = Sha256::new();
+    let (mut bytes, mut has_null) = (0_usize, false);
+    for (&index, column) in relation.key.iter().zip(relation.key_columns()) {
+        let cell = row.cell(index).filter(|cell| *cell != Cell::Unchanged);
+        match cell.or_else(|| fallback?.cell(index)) {
+            Some(Cell::Text(value) | Cell::Binary(value)) => {
+                bytes = bytes.saturating_add(value.len());
+                hash.update([1]);
+                hash.update(u64::try_from(value.len()).unwrap_or(u64::MAX).to_be_bytes());
+                hash.update(value);
+            }
+            Some(Cell::Null) => {
+                has_null = true;
+                hash.update([0]);
+            }
+            Some(Cell::Unchanged) | None => return Err(KeyError(column.name.clone())),
+        }
+    }
+    let hashed = has_null || bytes > ROW_BYTES_MAX;
+    Ok(hashed.then(|| hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()))
 }
 
 /// Whether a value before this literal can be told from it.
@@ -352,6 +431,48 @@ mod tests {
     fn the_default_names_table_and_key() {
         assert_eq!(KeyTemplate::default_for(&relation("users", &["id", "n"], &[0])).to_string(), "public.users:{id}");
         assert_eq!(KeyTemplate::default_for(&relation("f", &["a", "b"], &[0, 1])).to_string(), "public.f:{a}:{b}");
+    }
+
+    #[test]
+    fn tables_whose_names_look_alike_put_together_have_keys_of_their_own() {
+        let named = |schema: &str, table: &str| {
+            let mut relation = relation(table, &["id"], &[0]);
+            relation.name.schema = schema.into();
+            let key = KeyTemplate::default_for(&relation).render(&relation, &row(&["1"]), None).expect("a key");
+            assert!(KeyTemplate::is_default_of(&relation.name, &key.0));
+            key.to_string()
+        };
+        assert_eq!(named("public", "a:b"), "public.a%3Ab:1");
+        assert_ne!(named("a.b", "c"), named("a", "b.c"));
+        let other = TableName { schema: "public".into(), table: "a".into() };
+        assert!(!KeyTemplate::is_default_of(&other, b"public.a%3Ab:1"));
+        assert!(!KeyTemplate::is_default_of(&other, b"public.ab:1"));
+        assert_eq!(KeyTemplate::default_glob(&other), b"public.a[:#]*");
+    }
+
+    #[test]
+    fn a_whole_row_names_itself_and_with_nulls_by_a_hash() {
+        let keyed = relation("t", &["a", "b"], &[0, 1]);
+        let whole = Relation { identity: ReplicaIdentity::Full, ..keyed.clone() };
+        let cells = |cells: &[Cell<'_>]| {
+            let mut builder = crate::event::RowBuilder::default();
+            cells.iter().for_each(|cell| builder.push(*cell));
+            builder.finish()
+        };
+        let key = |relation: &Relation, row: &Row| {
+            KeyTemplate::default_for(relation).render(relation, row, None).map(|key| key.to_string())
+        };
+        // As under any other identity, if the whole row is the primary key.
+        let both = row(&["x", "y:z"]);
+        assert_eq!(key(&whole, &both), key(&keyed, &both));
+        let null = key(&whole, &cells(&[Cell::Text(b"x"), Cell::Null])).expect("a key");
+        let empty = key(&whole, &row(&["x", ""])).expect("a key");
+        let other = key(&whole, &cells(&[Cell::Null, Cell::Text(b"x")])).expect("a key");
+        assert!(null.starts_with("public.t#") && null.len() == "public.t#".len() + 64, "{null}");
+        assert!(null != empty && null != other && empty == "public.t:x:");
+        let long = key(&whole, &row(&["x", &"y".repeat(5000)])).expect("a key");
+        assert!(long.starts_with("public.t#"));
+        assert!(key(&whole, &row(&["x", "~"])).is_err(), "a value that is not there names nothing");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod coalesce;
 pub mod key;
+pub mod known;
 pub mod line;
 pub mod mutation;
 pub mod row;

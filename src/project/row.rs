@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::key::{KeyError, KeyTemplate};
+use super::key::{KeyError, KeyTemplate, TemplateError};
+use super::known::KnownTables;
 use super::mutation::{Document, Effect, Key, Mutation, Rejection};
 use crate::event::{Cell, Change, Event, OldRow, Relation, Row, RowBuilder, TableFilter};
 
@@ -11,10 +12,10 @@ use crate::event::{Cell, Change, Event, OldRow, Relation, Row, RowBuilder, Table
 #[derive(Clone)]
 pub struct Projection {
     tables: TableFilter,
-    template: Option<KeyTemplate>,
     kind: Kind,
-    /// The default template of each table seen, where none is given.
-    defaults: HashMap<u32, KeyTemplate>,
+    known: Arc<KnownTables>,
+    /// The version of each table that was met last, and the template of its documents.
+    templates: HashMap<u32, (Arc<Relation>, KeyTemplate)>,
 }
 
 /// Which effects it has.
@@ -28,8 +29,21 @@ pub enum Kind {
 
 /// An event that no mutation can be made of.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct ProjectError(#[from] KeyError);
+pub enum ProjectError {
+    /// The row has no key.
+    #[error("{0}")]
+    Key(#[from] KeyError),
+    /// The configured key does not fit the table, as it is now: it fits none of its rows.
+    #[error("key = \"{template}\" for table {table}: {error}")]
+    Template {
+        /// The key.
+        template: String,
+        /// The table.
+        table: String,
+        /// Why not.
+        error: TemplateError,
+    },
+}
 
 impl ProjectError {
     /// For the dead letters.
@@ -48,7 +62,13 @@ impl Projection {
     /// Of these tables, under keys of this template; without one, of [`KeyTemplate::default_for`].
     #[must_use]
     pub fn new(kind: Kind, tables: TableFilter, template: Option<KeyTemplate>) -> Self {
-        Projection { tables, template, kind, defaults: HashMap::new() }
+        Projection::of_known(kind, tables, Arc::new(KnownTables::new(template)))
+    }
+
+    /// The same, with what the sink asks of the tables.
+    #[must_use]
+    pub fn of_known(kind: Kind, tables: TableFilter, known: Arc<KnownTables>) -> Self {
+        Projection { tables, kind, known, templates: HashMap::new() }
     }
 
     /// Adds the event's mutations, in order.
@@ -108,10 +128,12 @@ impl Projection {
                 out.push(Mutation { key: self.key(relation, old.row(), None)?, position, effect: Effect::Delete });
             }
             Change::Truncate { .. } => {
+                self.template(relation)?;
                 let effect = Effect::Clear(relation.name.clone());
                 out.push(Mutation { key: Key(bytes::Bytes::new()), position, effect });
             }
             Change::CopyDone { since, .. } => {
+                self.template(relation)?;
                 let effect = Effect::Sweep { relation: relation.clone(), since: *since };
                 out.push(Mutation { key: Key(bytes::Bytes::new()), position, effect });
             }
@@ -121,12 +143,23 @@ impl Projection {
         Ok(())
     }
 
-    fn key(&mut self, relation: &Arc<Relation>, row: &Row, fallback: Option<&Row>) -> Result<Key, KeyError> {
-        let template = match &self.template {
-            Some(template) => template,
-            None => self.defaults.entry(relation.oid).or_insert_with(|| KeyTemplate::default_for(relation)),
-        };
-        template.render(relation, row, fallback)
+    fn key(&mut self, relation: &Arc<Relation>, row: &Row, fallback: Option<&Row>) -> Result<Key, ProjectError> {
+        Ok(self.template(relation)?.render(relation, row, fallback)?)
+    }
+
+    /// The template of the table's documents, as its version has it.
+    fn template(&mut self, relation: &Arc<Relation>) -> Result<&KeyTemplate, ProjectError> {
+        let is_met = self.templates.get(&relation.oid).is_some_and(|(met, _)| Arc::ptr_eq(met, relation));
+        if !is_met {
+            let template = self.known.learn(relation).map_err(|error| ProjectError::Template {
+                template: self.known.template().unwrap_or_default(),
+                table: relation.name.to_string(),
+                error,
+            })?;
+            self.templates.insert(relation.oid, (relation.clone(), template));
+        }
+        let found = self.templates.get(&relation.oid).map(|(_, template)| template);
+        found.ok_or_else(|| KeyError(relation.name.to_string()).into())
     }
 }
 

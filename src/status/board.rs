@@ -45,11 +45,74 @@ pub struct SourceStatus {
     pub events: u64,
     /// Tables whose existing rows are being or have been copied.
     pub tables: BTreeMap<String, TableStatus>,
+    /// What was found out about the tables: alarms, which have a code, as long as their cause stands; then what happened.
+    pub findings: Vec<Finding>,
     /// The table that `code` and `message` are about, if it is one.
     pub trouble_with: Option<String>,
 }
 
+/// Something found out about a source's tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What is wrong; `None` if it only tells what happened.
+    pub code: Option<Code>,
+    /// The table, if it is about one.
+    pub table: Option<String>,
+    /// Cause and remedy, for people.
+    pub message: String,
+    /// When it was found.
+    pub since: Timestamp,
+}
+
+/// Of what happened, the last are kept.
+const NOTES_MAX: usize = 20;
+
 impl SourceStatus {
+    /// Replaces the alarms; returns those that are new.
+    pub fn set_alarms(&mut self, alarms: Vec<(Code, Option<String>, String)>) -> Vec<(Code, Option<String>, String)> {
+        let (known, notes): (Vec<Finding>, Vec<Finding>) =
+            std::mem::take(&mut self.findings).into_iter().partition(|finding| finding.code.is_some());
+        let mut new = Vec::new();
+        for (code, table, message) in alarms {
+            let same = known.iter().find(|known| known.code == Some(code) && known.message == message);
+            let since = same.map_or_else(Timestamp::now, |known| known.since);
+            if same.is_none() {
+                new.push((code, table.clone(), message.clone()));
+            }
+            self.findings.push(Finding { code: Some(code), table, message, since });
+        }
+        self.findings.extend(notes);
+        new
+    }
+
+    /// Keeps what happened.
+    pub fn note(&mut self, table: Option<String>, message: String) {
+        self.findings.retain(|finding| finding.code.is_some() || finding.message != message);
+        self.findings.push(Finding { code: None, table, message, since: Timestamp::now() });
+        let notes = self.findings.iter().filter(|finding| finding.code.is_none()).count();
+        if notes > NOTES_MAX
+            && let Some(oldest) = self.findings.iter().position(|finding| finding.code.is_none())
+        {
+            self.findings.remove(oldest);
+        }
+    }
+
+    /// The alarm that matters most: of all that stand, the first.
+    #[must_use]
+    pub fn alarm(&self) -> Option<&Finding> {
+        self.findings.iter().find(|finding| finding.code.is_some())
+    }
+
+    /// Going on with an alarm is not going well.
+    fn show_alarm(&mut self) {
+        if matches!(self.state, State::Streaming | State::CatchingUp)
+            && let Some(Finding { code, message, .. }) = self.alarm().cloned()
+        {
+            self.state = State::Degraded;
+            (self.code, self.message) = (self.code.or(code), self.message.take().or(Some(message)));
+        }
+    }
+
     /// WAL the server has that is not yet durable here.
     #[must_use]
     pub fn lag_bytes(&self) -> u64 {
@@ -198,6 +261,8 @@ impl Board {
     /// The whole board, copied.
     #[must_use]
     pub fn read(&self) -> Status {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut status = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        status.sources.values_mut().for_each(SourceStatus::show_alarm);
+        status
     }
 }

@@ -5,5 +5,5 @@
 mod board;
 mod code;
 
-pub use board::{Board, LogEnd, SinkStatus, SourceStatus, Status, TableStatus};
+pub use board::{Board, Finding, LogEnd, SinkStatus, SourceStatus, Status, TableStatus};
 pub use code::{Code, Disposition, ExitCode, State};

@@ -79,7 +79,7 @@ pub(super) fn read(row: &TextRow) -> Result<Look, CaptureError> {
 
 /// At a page's start the insert position stands behind the page's header, which nothing has been written after; the
 /// stream, which knows only what is written, would never be seen to get there (`XLogBytePosToRecPtr`).
-fn without_page_header(lsn: Lsn) -> Lsn {
+pub(in crate::capture) fn without_page_header(lsn: Lsn) -> Lsn {
     const PAGE_BYTES: u64 = 8192;
     const LONG_HEADER_BYTES: u64 = 40;
     let into_page = lsn.get() % PAGE_BYTES;

@@ -29,7 +29,7 @@
 //! Memory: each worker's chunk, and as many that wait for their place; each is bounded in bytes ([`chunk::BYTES_MAX`]).
 
 pub mod chunk;
-mod look;
+pub(super) mod look;
 pub mod owed;
 pub mod survey;
 pub mod visibility;

@@ -23,11 +23,11 @@ pub async fn survey(
     table: &Table,
     publication: &str,
     wanted: &TableFilter,
+    via_root: bool,
     binary: bool,
 ) -> Result<Survey, Refusal> {
-    let tables = catalog::tables(connection).await.map_err(Refusal::Failed)?;
-    let found = tables.into_iter().find(|found| found.oid == table.oid && wanted(&found.name));
-    let table = found.ok_or(Refusal::Gone)?;
+    let found = catalog::table(connection, table.oid, via_root).await.map_err(Refusal::Failed)?;
+    let table = found.filter(|found| wanted(&found.name)).ok_or(Refusal::Gone)?;
     let surveyed = in_transaction(connection, table, publication, binary).await;
     let end = if surveyed.is_ok() { "COMMIT" } else { "ROLLBACK" };
     // If the connection is gone this fails too, and the next use of it will say so.

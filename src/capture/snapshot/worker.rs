@@ -22,6 +22,8 @@ pub struct Setting {
     pub tables: TableFilter,
     /// Ask for values in binary form where all of a table's are known.
     pub binary: bool,
+    /// Partitions come as their root's rows.
+    pub via_root: bool,
 }
 
 /// Works until the ingest loop has gone.
@@ -62,7 +64,8 @@ async fn perform(slot: &mut Option<Connection>, setting: &Setting, work: Work) -
             if wait_for_writers && let Err(error) = survey::wait_for_writers(connection, &table).await {
                 return refused(ticket, Refusal::Failed(error));
             }
-            match survey::survey(connection, &table, &setting.publication, &setting.tables, setting.binary).await {
+            let Setting { publication, tables, via_root, binary, .. } = setting;
+            match survey::survey(connection, &table, publication, tables, *via_root, *binary).await {
                 Ok(survey) => Some(Request::Surveyed { ticket, survey }),
                 Err(why) => refused(ticket, why),
             }

@@ -28,7 +28,8 @@ use crate::sink::{Checkpoint, KeyPage, Rejection, SinkError, Staged};
 /// What [`super::TantivySink`] runs on the blocking pool.
 pub(super) struct Engine {
     options: Options,
-    plan: BTreeMap<String, Kind>,
+    /// The columns to index; `None` until the index that is there has told.
+    plan: Option<BTreeMap<String, Kind>>,
     /// Where searches find the index.
     view: View,
     open: Option<Open>,
@@ -52,7 +53,7 @@ struct Open {
 }
 
 impl Engine {
-    pub(super) fn new(options: Options, plan: BTreeMap<String, Kind>, view: View) -> Self {
+    pub(super) fn new(options: Options, plan: Option<BTreeMap<String, Kind>>, view: View) -> Self {
         let uncommitted = Uncommitted::new(options.memory_bytes);
         Engine { options, plan, view, open: None, uncommitted }
     }
@@ -66,6 +67,9 @@ impl Engine {
             Some(open) => open,
             None => self.open_index()?,
         };
+        // Should it be removed, it is built anew with the same.
+        let kinds = || open.fields.columns.iter().map(|(name, (_, kind))| (name.clone(), *kind)).collect();
+        self.plan.get_or_insert_with(kinds);
         let checkpoint = self.read_checkpoint(&open)?;
         let open = self.open.insert(open);
         open.position = checkpoint.and_then(|checkpoint| checkpoint.position);
@@ -124,7 +128,12 @@ impl Engine {
             Index::open(files).map_err(judge)?
         } else {
             tracing::info!(sink = %self.options.name, path = %path.display(), "index created");
-            Index::create(files, fields::schema(&self.plan), IndexSettings::default()).map_err(judge)?
+            Index::create(
+                files,
+                fields::schema(self.plan.as_ref().unwrap_or(&BTreeMap::new())),
+                IndexSettings::default(),
+            )
+            .map_err(judge)?
         };
         fields::register_tokenizer(&index);
         let fields = self.agree_on_fields(&index)?;
@@ -147,7 +156,8 @@ impl Engine {
         let path = &self.options.path;
         let mut fields = fields::read(&index.schema())
             .ok_or_else(|| unusable(path, "it holds an index that walbridge did not make", REBUILD))?;
-        for (name, kind) in &self.plan {
+        let Some(plan) = &self.plan else { return self.only_configured(fields) };
+        for (name, kind) in plan {
             match fields.columns.get(name) {
                 Some((_, found)) if found == kind => {}
                 Some((_, found)) => {
@@ -164,7 +174,18 @@ impl Engine {
                      remove the index's directory to have it built anew"),
             }
         }
-        fields.columns.retain(|name, _| self.plan.contains_key(name));
+        fields.columns.retain(|name, _| plan.contains_key(name));
+        Ok(fields)
+    }
+
+    /// Of an index's own fields those that are configured, if any are.
+    fn only_configured(&self, mut fields: Fields) -> Result<Fields, SinkError> {
+        let Some(only) = &self.options.fields else { return Ok(fields) };
+        if let Some(name) = only.iter().find(|name| !fields.columns.contains_key(*name)) {
+            let detail = format!("the index was made without column `{name}`, which `fields` names");
+            return Err(unusable(&self.options.path, &detail, REBUILD));
+        }
+        fields.columns.retain(|name, _| only.contains(name));
         Ok(fields)
     }
 

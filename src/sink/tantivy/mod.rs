@@ -20,7 +20,7 @@ mod keys;
 mod search;
 mod uncommitted;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use self::search::{DEPTH_MAX, Hit, LIMIT_MAX, SearchAnswer, SearchError, SearchHandle, SearchRequest};
@@ -42,7 +42,7 @@ pub struct Options {
     pub path: PathBuf,
     /// The columns to index; `None` for all. The others are in the documents but cannot be searched by.
     pub fields: Option<Vec<String>>,
-    /// The tables, as they are now.
+    /// The tables, as they are now, for an index that is to be made. Without any, one that is there is gone on with as it is.
     pub relations: Vec<Arc<Relation>>,
     /// Memory for documents on their way into the index, in bytes: for the indexing thread, for its queue, and for what is
     /// kept to complete rows from, each. At least [`MEMORY_BYTES_MIN`].
@@ -67,7 +67,9 @@ impl TantivySink {
     /// [`SinkError::Unusable`]: `fields` names a column that no table has or that cannot be indexed, or too little memory.
     pub fn new(options: Options) -> Result<TantivySink, SinkError> {
         let plan = fields::plan(&options.relations, options.fields.as_deref());
-        let missing = options.fields.iter().flatten().find(|name| !plan.contains_key(*name));
+        let plan = Some(plan).filter(|_| !options.relations.is_empty());
+        let is_missing = |name: &&String| plan.as_ref().is_some_and(|plan| !plan.contains_key(*name));
+        let missing = options.fields.iter().flatten().find(is_missing);
         if let Some(name) = missing {
             let detail = format!("no table has a column `{name}` that can be indexed");
             return Err(unusable(&options.path, &detail, "Correct `fields` in the configuration"));
@@ -87,6 +89,12 @@ impl TantivySink {
     pub fn search_handle(&self) -> SearchHandle {
         SearchHandle::new(self.view.clone())
     }
+}
+
+/// Whether there is an index in this directory, so that nobody has to be asked what the tables are like.
+#[must_use]
+pub fn has_index(path: &Path) -> bool {
+    directory::identify(path).is_some()
 }
 
 impl Sink for TantivySink {

@@ -1,0 +1,149 @@
+//! Asking the catalog. One statement a look, for all tables, so that it costs a busy server little.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use postgres_protocol::escape::escape_literal;
+
+use super::super::catalog::KEY_OF_INDEX;
+use super::super::connection::Connection;
+use super::super::error::CaptureError;
+use super::super::slot::{parsed, text};
+use super::super::snapshot::look::without_page_header;
+use super::fingerprint::{Fingerprint, Inventory, Publication};
+use crate::event::{Lsn, TableFilter, TableName, Timestamp};
+
+/// What a look found.
+#[derive(Clone, Debug)]
+pub struct Look {
+    /// The catalog as it was.
+    pub inventory: Inventory,
+    /// Tables that are there and not meant.
+    pub unwanted: HashMap<u32, TableName>,
+    /// Everything in it was committed before this LSN.
+    pub seen_upto: Lsn,
+    /// The server's clock.
+    pub at: Timestamp,
+}
+
+/// Before it `pg_publication_tables` names generated columns too, although they are not sent (manual, "Generated Column
+/// Replication").
+const GENERATED_ARE_SENT: u32 = 180_000;
+
+/// Looks at the tables that are meant. `via_root`: partitions are part of their root, else tables of their own.
+///
+/// # Errors
+/// The query failed.
+pub async fn look(
+    connection: &mut Connection,
+    publication: &str,
+    wanted: &TableFilter,
+    via_root: bool,
+) -> Result<Look, CaptureError> {
+    let found = self::publication(connection, publication).await?;
+    let rows = connection.query("looking at the tables", &statement(publication, via_root)).await?;
+    let (mut tables, mut unwanted) = (BTreeMap::new(), HashMap::new());
+    for row in &rows {
+        let json = text(row, 0).unwrap_or_default();
+        let mut print: Fingerprint = serde_json::from_str(&json).map_err(|error| {
+            CaptureError::Protocol(format!("the catalog gave an answer that cannot be read: {error}"))
+        })?;
+        if connection.server_version() < GENERATED_ARE_SENT {
+            print.forget_generated();
+        }
+        if wanted(&print.name()) {
+            tables.insert(print.oid, print);
+        } else {
+            unwanted.insert(print.oid, print.name());
+        }
+    }
+    // Behind the look, so that it lies behind every commit that the look saw.
+    let sql = "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END, \
+               (extract(epoch FROM clock_timestamp()) * 1000000)::int8";
+    let rows = connection.query("asking for the WAL's end", sql).await?;
+    let row = rows.first().ok_or_else(|| CaptureError::Protocol("no WAL position was told".to_owned()))?;
+    let seen_upto = without_page_header(parsed(row, 0).unwrap_or_default());
+    let at = Timestamp::from_unix_micros(parsed(row, 1).unwrap_or_default());
+    Ok(Look { inventory: Inventory { publication: found, tables }, unwanted, seen_upto, at })
+}
+
+/// The transactions that have written to a table, or to a partition of it, and not ended: idle ones too.
+///
+/// # Errors
+/// The query failed.
+pub async fn writers(connection: &mut Connection, table: u32) -> Result<BTreeSet<String>, CaptureError> {
+    let sql = format!(
+        "SELECT DISTINCT virtualtransaction FROM pg_locks WHERE locktype = 'relation' AND granted \
+         AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+         AND (relation = {table} OR relation IN (SELECT relid FROM pg_partition_tree({table}::oid::regclass))) \
+         AND mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')"
+    );
+    let rows = connection.query("looking for writers", &sql).await?;
+    Ok(rows.iter().filter_map(|row| text(row, 0)).collect())
+}
+
+/// A partitioned table and everything below it.
+///
+/// # Errors
+/// The query failed.
+pub async fn partition_tree(connection: &mut Connection, root: u32) -> Result<Vec<u32>, CaptureError> {
+    let sql = format!("SELECT relid::oid FROM pg_partition_tree({root}::oid::regclass)");
+    let rows = connection.query("looking at partitions", &sql).await?;
+    Ok(rows.iter().filter_map(|row| parsed(row, 0)).collect())
+}
+
+/// The publication as it is.
+///
+/// # Errors
+/// The query failed.
+pub async fn publication(connection: &mut Connection, name: &str) -> Result<Option<Publication>, CaptureError> {
+    let sql = format!(
+        "SELECT oid, pubviaroot, pubinsert AND pubupdate AND pubdelete AND pubtruncate FROM pg_publication \
+         WHERE pubname = {}",
+        escape_literal(name)
+    );
+    let rows = connection.query("looking for the publication", &sql).await?;
+    let is = |index| rows.first().and_then(|row| text(row, index)).as_deref() == Some("t");
+    let oid = rows.first().and_then(|row| parsed(row, 0));
+    let counts_generated = connection.server_version() >= GENERATED_ARE_SENT;
+    Ok(oid.map(|oid| Publication { oid, via_root: is(1), complete: is(2), counts_generated }))
+}
+
+/// An attached partition's columns were touched when it was attached (`attislocal`); one that was made as a partition has
+/// all of its definition from one command.
+const BORN: &str = "i.xmin = t.xmin AND NOT EXISTS (SELECT FROM pg_attribute u WHERE u.attrelid = i.inhrelid \
+     AND u.attnum > 0 AND (u.xmin <> t.xmin OR u.cmin::text <> t.cmin::text))";
+
+fn statement(publication: &str, via_root: bool) -> String {
+    let publication = escape_literal(publication);
+    let kinds = if via_root { "c.relkind IN ('r', 'p') AND NOT c.relispartition" } else { "c.relkind = 'r'" };
+    format!(
+        "WITH sent AS MATERIALIZED (SELECT schemaname, tablename, attnames, rowfilter FROM pg_publication_tables \
+                       WHERE pubname = {publication}), \
+              pub AS (SELECT oid FROM pg_publication WHERE pubname = {publication}) \
+         SELECT json_build_object('oid', c.oid::int8, 'schema', n.nspname, 'table', c.relname, \
+           'logged', c.relpersistence = 'p', 'identity', c.relreplident, \
+           'primary_key', coalesce({KEY_OF_INDEX} i.indisprimary), '[]'), \
+           'identity_index', coalesce({KEY_OF_INDEX} i.indisreplident), '[]'), \
+           'columns', (SELECT coalesce(json_agg(json_build_object('number', a.attnum, 'name', a.attname, \
+                'type_oid', a.atttypid::int8, 'type_modifier', a.atttypmod, \
+                'generated', a.attgenerated::text || CASE WHEN a.attgenerated = '' THEN '' ELSE (SELECT md5(pg_get_expr(d.adbin, d.adrelid)) \
+                    FROM pg_attrdef d WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum) END, \
+                'has_missing', a.atthasmissing, 'version', a.xmin::text::int8) ORDER BY a.attnum), '[]') \
+              FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), \
+           'filenode', coalesce(pg_relation_filenode(c.oid)::int8, 0), \
+           'members', CASE WHEN c.relkind <> 'p' THEN '[]'::json ELSE (SELECT coalesce(json_agg(json_build_object( \
+                'oid', i.inhrelid::int8, 'filenode', coalesce(pg_relation_filenode(i.inhrelid)::int8, 0), \
+                'since', i.xmin::text::int8, 'born', {BORN}) ORDER BY i.inhrelid), '[]') \
+              FROM pg_partition_tree(c.oid) p JOIN pg_inherits i ON i.inhrelid = p.relid \
+              JOIN pg_attribute t ON t.attrelid = i.inhrelid AND t.attname = 'tableoid' WHERE p.level > 0) END, \
+           'published', (SELECT json_build_object('columns', s.attnames, 'row_filter', s.rowfilter, \
+                'membership', coalesce( \
+                  (SELECT min(r.oid::int8) FROM pg_publication_rel r WHERE r.prpubid = pub.oid AND (r.prrelid = c.oid \
+                     OR c.relispartition AND r.prrelid IN (SELECT relid FROM pg_partition_ancestors(c.oid)))), \
+                  (SELECT min(m.oid::int8) FROM pg_publication_namespace m WHERE m.pnpubid = pub.oid AND m.pnnspid = c.relnamespace), \
+                  pub.oid::int8)) FROM sent s, pub WHERE s.schemaname = n.nspname AND s.tablename = c.relname), \
+           'readable', has_table_privilege(c.oid, 'SELECT'), 'hides_rows', row_security_active(c.oid))::text \
+         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE {kinds} AND c.relpersistence <> 't' AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'"
+    )
+}

@@ -2,94 +2,11 @@
 //!
 //! With the real program, and a Redis that must end as the source is: no row missing, and none that is gone there.
 
-use std::path::Path;
-use std::time::Duration;
-
 use serde_json::Value;
 
 use crate::pipeline::caught_up;
-use crate::support::{PgOptions, Postgres, Redis, StopMode, Walbridge, eventually};
-
-const PATIENCE: Duration = Duration::from_secs(60);
-
-fn config(url: &str, redis: &Redis, directory: &Path, more: &str) -> String {
-    format!(
-        "[sources.shop]\nurl = \"{url}\"\ntables = \"public.*\"\n{more}\n[log]\npath = \"{directory}/log\"\n\
-         [sinks.cache]\nkind = \"redis\"\nurl = \"{redis}\"\nfrom = \"public.*\"\nkey = \"t:{{id}}\"\n",
-        redis = redis.url(),
-        directory = directory.display()
-    )
-}
-
-/// A source with a table of 500 rows, and a target that follows it.
-struct Shop {
-    postgres: Postgres,
-    redis: Redis,
-    walbridge: Walbridge,
-    directory: tempfile::TempDir,
-}
-
-impl Shop {
-    async fn open(options: PgOptions, more: &str) -> Shop {
-        let postgres = Postgres::start(options);
-        postgres.psql(
-            "CREATE TABLE t (id int PRIMARY KEY, n int); INSERT INTO t SELECT i, 0 FROM generate_series(1, 500) i",
-        );
-        let (redis, directory) = (Redis::start(&[]), tempfile::tempdir().expect("a directory"));
-        let mut walbridge = Walbridge::start(&config(&postgres.url(), &redis, directory.path(), more));
-        caught_up(&mut walbridge, &postgres).await;
-        Shop { postgres, redis, walbridge, directory }
-    }
-
-    /// Changes that nobody will ever stream: deletes among them.
-    fn change_in_the_gap(&self) {
-        self.postgres
-            .psql("DELETE FROM t WHERE id <= 100; UPDATE t SET n = 7 WHERE id > 400; INSERT INTO t VALUES (1000, 1)");
-    }
-
-    async fn halted(&mut self, code: &str) -> Value {
-        let status = self.walbridge.wait_for(PATIENCE, |status| status["sources"]["shop"]["state"] == "halted").await;
-        assert_eq!(status["sources"]["shop"]["code"], code, "{status:#}");
-        status
-    }
-
-    fn order(&self) -> String {
-        let output = self.walbridge.run(&["resnapshot", "shop"]);
-        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(0), "{said}\n{}", self.walbridge.log());
-        said
-    }
-
-    /// What the target has is what `SELECT` says, key by key.
-    async fn same(&self) {
-        let rows = self.postgres.psql("SELECT id || '=' || n FROM t ORDER BY id");
-        let mut wanted: Vec<String> = rows.lines().map(str::to_owned).collect();
-        wanted.sort();
-        eventually(PATIENCE, || async {
-            let mut connection = self.redis.connection().await;
-            let keys: Vec<String> = redis::cmd("KEYS").arg("t:*").query_async(&mut connection).await.expect("keys");
-            let mut found = Vec::new();
-            for key in keys {
-                let text: Option<String> =
-                    redis::cmd("GET").arg(&key).query_async(&mut connection).await.expect("a value");
-                let row: Value = serde_json::from_str(&text.unwrap_or_default()).unwrap_or_default();
-                found.push(format!("{}={}", row["id"], row["n"]));
-            }
-            found.sort();
-            match found == wanted {
-                true => Ok(()),
-                false => Err(format!("{} keys, {} rows; {}", found.len(), wanted.len(), difference(&found, &wanted))),
-            }
-        })
-        .await;
-    }
-}
-
-fn difference(found: &[String], wanted: &[String]) -> String {
-    let extra = found.iter().filter(|row| !wanted.contains(row)).take(3);
-    let missing = wanted.iter().filter(|row| !found.contains(row)).take(3);
-    format!("extra {:?}, missing {:?}", extra.collect::<Vec<_>>(), missing.collect::<Vec<_>>())
-}
+use crate::shop::{PATIENCE, Shop, config};
+use crate::support::{PgOptions, Postgres, StopMode};
 
 /// Scenario 8, the second half: the operator's word mends it, and what was deleted in the gap goes from the target.
 #[tokio::test(flavor = "multi_thread")]

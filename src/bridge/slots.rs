@@ -79,7 +79,9 @@ pub async fn find_leftovers(
             add(format!("replication slot \"{name}\" is not one of walbridge's, and stays"), None);
         }
         Some(Slot { active_pid: Some(pid), .. }) => {
+            // A bridge at work must not lose its publication.
             add(format!("replication slot \"{name}\" is in use by process {pid}: stop walbridge first"), None);
+            return Ok(found);
         }
         Some(_) => add(format!("replication slot \"{name}\""), Some(slot::release_statement(name))),
     }

@@ -124,10 +124,7 @@ impl<W: LogWriter> Preparation<'_, W> {
 
     /// Drops the slot, as was decided: the decision first, in the log if it can still be written.
     pub(super) async fn let_go(&mut self, decision: &str) -> Result<(), IngestError> {
-        if self.writer.in_transaction() {
-            self.writer.append(Entry::Abort)?;
-        }
-        if let Err(error) = self.record(decision).await {
+        if let Err(error) = self.record_where_it_stands(decision).await {
             tracing::error!(source = %self.source.name, %error, "the decision cannot be written into the log");
         }
         let mut connection = Connection::open(&self.source.address, Purpose::Query).await?;
@@ -148,8 +145,18 @@ impl<W: LogWriter> Preparation<'_, W> {
         .into())
     }
 
+    /// The same in the middle of a session: what was under way is cut off, and comes again from whatever slot there will be.
+    async fn record_where_it_stands(&mut self, decision: &str) -> Result<(), IngestError> {
+        if self.writer.in_transaction() {
+            self.writer.append(Entry::Abort)?;
+        }
+        self.recovered.durable = self.writer.sync().await?;
+        self.record(decision).await
+    }
+
     /// Puts a decision into the log as an event, durably.
     async fn record(&mut self, decision: &str) -> Result<(), IngestError> {
+        self.board.source(&self.source.name, |status| status.decision = Some(decision.to_owned()));
         if self.recovered.epoch.is_some() {
             let now = self.recovered.durable.commit_time.unwrap_or_else(Timestamp::now);
             let unit = self.assembler(&[]).chunk_unit(now);
@@ -158,7 +165,6 @@ impl<W: LogWriter> Preparation<'_, W> {
             self.writer.append(Entry::Commit { end_lsn: self.recovered.durable.end_lsn })?;
             self.recovered.durable = self.writer.sync().await?;
         }
-        self.board.source(&self.source.name, |status| status.decision = Some(decision.to_owned()));
         Ok(())
     }
 

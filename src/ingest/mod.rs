@@ -215,6 +215,8 @@ impl<W: LogWriter> Ingest<W> {
 
     /// Waits for an operator. True: history is to begin anew; false: told to stop.
     async fn halted(&mut self, error: &IngestError, stop: &CancellationToken) -> bool {
+        // What goes wrong after an order is no reason to end the process.
+        self.streamed = true;
         loop {
             let Resnapshot { tables, answer } = tokio::select! {
                 () = stop.cancelled() => return false,

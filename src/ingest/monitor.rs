@@ -20,7 +20,7 @@ use crate::event::Lsn;
 use crate::status::{Board, Code};
 
 /// How long between two looks; less while more than half of the budget is used up.
-const INTERVAL: Duration = Duration::from_secs(4);
+const INTERVAL: Duration = Duration::from_secs(2);
 const INTERVAL_WORRIED: Duration = Duration::from_secs(1);
 
 /// What the loop has to act on.

@@ -8,6 +8,7 @@ mod certificate;
 mod options;
 mod programs;
 pub(crate) mod role;
+mod standby;
 mod template;
 
 use std::fs::{self, File};
@@ -104,7 +105,7 @@ impl Postgres {
         let pid_file = fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
         let ours = pid_file.lines().next() == Some(child.id().to_string().as_str());
         match pid_file.lines().nth(7).map(str::trim) {
-            Some("ready") if ours => Ok(()),
+            Some("ready" | "standby") if ours => Ok(()),
             state => Err(format!("state {state:?}:\n{}", self.log())),
         }
     }

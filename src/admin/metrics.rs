@@ -40,6 +40,15 @@ const SOURCE_METRICS: [(&str, &str, &str, Of<SourceStatus>); 11] = [
     ("source_snapshot_rows", GAUGE, "Existing rows copied.", |s, _| {
         float(s.tables.values().map(|table| table.rows).fold(0, u64::saturating_add))
     }),
+    ("source_snapshot_bytes", GAUGE, "Bytes of existing rows copied.", |s, _| {
+        float(s.tables.values().map(|table| table.bytes).fold(0, u64::saturating_add))
+    }),
+    (
+        "source_snapshot_remaining_seconds",
+        GAUGE,
+        "How long the copy will take at the speed so far; 0 if unknown.",
+        |s, _| s.tables.values().filter_map(|table| table.remaining_seconds).fold(0.0, f64::max),
+    ),
 ];
 
 /// The same for a sink.

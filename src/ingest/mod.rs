@@ -404,6 +404,7 @@ impl<W: LogWriter> Ingest<W> {
             address: prepared.address.clone(),
             publication: self.source.publication.clone(),
             tables: self.source.tables.clone(),
+            binary: self.source.binary,
             via_root: prepared.via_root,
         };
         let runtime = self.runtime.clone().unwrap_or_else(Handle::current);

@@ -22,7 +22,7 @@ const GAUGE: &str = "gauge";
 const COUNTER: &str = "counter";
 
 /// Name, type, help and value of everything that is said of a source.
-const SOURCE_METRICS: [(&str, &str, &str, Of<SourceStatus>); 11] = [
+const SOURCE_METRICS: [(&str, &str, &str, Of<SourceStatus>); 13] = [
     ("source_lag_bytes", GAUGE, "WAL the server has that is not durable here.", |s, _| float(s.lag_bytes())),
     ("source_retained_wal_bytes", GAUGE, "WAL the server keeps for the slot.", |s, _| float(s.retained_bytes())),
     ("source_wal_budget_bytes", GAUGE, "WAL it may keep at most; 0 without a limit.", |s, _| {

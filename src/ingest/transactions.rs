@@ -344,3 +344,6 @@ impl Transactions {
 fn first_oid(rest: &[u8]) -> Option<u32> {
     rest.first_chunk::<4>().map(|oid| u32::from_be_bytes(*oid))
 }
+
+#[cfg(test)]
+mod tests;

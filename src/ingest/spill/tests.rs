@@ -69,6 +69,8 @@ fn memory_is_bounded_over_all_transactions_together() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
     /// Against a list of (subtransaction, message) from which an abort takes away what is the subtransaction's. Messages of
     /// all sizes, so that cuts fall into memory, into the file, and between.
     #[test]

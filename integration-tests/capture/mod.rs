@@ -160,6 +160,8 @@ impl Capture {
 async fn set_up((administrator, source): (String, Source)) {
     let address = Address::parse(&administrator).expect("a valid url");
     let Ok(mut connection) = Connection::open(&address, Purpose::Query).await else { return };
+    // Not held up by a standby that a test has made it wait for.
+    connection.query("setting up", "SET synchronous_commit = local").await.expect("it may be set");
     let plan =
         Plan { role: role::ROLE, tables: &source.tables, publication: &source.publication, snapshot: source.snapshot };
     for statement in statements(&mut connection, &plan).await.expect("the statements") {

@@ -53,7 +53,7 @@ pub async fn read(
         select(target, part)
     );
     let alone = matches!(part, Part::Places(places) if places.end.saturating_sub(places.start) == 1);
-    let answer = answer(connection, &sql, target.published.relation.columns.len(), alone).await;
+    let answer = answer(connection, &sql, target, alone).await;
     match answer {
         Ok((look, reading)) => {
             let rows = judge(target, &look, reading)?;
@@ -61,7 +61,7 @@ pub async fn read(
             Ok(Chunk { ticket, target: target.clone(), rows, visibility, seen_upto, taken_at, took: started.elapsed() })
         }
         Err(error) => {
-            if matches!(error, CaptureError::Server { .. }) {
+            if !matches!(error, CaptureError::Unreachable { .. } | CaptureError::Protocol(_)) {
                 // The next statement needs a clean session; if the connection is gone this fails too, unheard.
                 let _ = connection.query("ending a chunk", "ROLLBACK").await;
             }
@@ -73,9 +73,6 @@ pub async fn read(
 fn judge(target: &Target, look: &Look, reading: Reading) -> Result<Rows, Refusal> {
     if !look.named || look.storage != target.storage || look.shape != target.shape {
         return Err(Refusal::Changed);
-    }
-    if look.hides_rows {
-        return Err(Refusal::Failed(hides_rows(target)));
     }
     if reading.dropped {
         return Err(Refusal::TooLarge(reading.total));
@@ -121,9 +118,10 @@ struct Reading {
 async fn answer(
     connection: &mut Connection,
     sql: &str,
-    columns: usize,
+    target: &Target,
     alone: bool,
 ) -> Result<(Look, Reading), CaptureError> {
+    let columns = target.published.relation.columns.len();
     connection.start_query(sql).await?;
     let (mut sets, mut look, mut failure) = (0, None, None);
     let mut reading = Reading { bytes: Vec::with_capacity(BYTES_WANTED / 2), ..Reading::default() };
@@ -143,6 +141,9 @@ async fn answer(
         }
     }
     if let Some(source) = failure {
+        if look.is_some_and(|look| look.hides_rows) {
+            return Err(hides_rows(target));
+        }
         return Err(CaptureError::Server { doing: "reading a chunk", source });
     }
     let look = look.ok_or_else(|| CaptureError::Protocol("no snapshot was told".to_owned()))?;

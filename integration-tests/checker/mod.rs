@@ -42,7 +42,7 @@ async fn run(major: u64, seed: u64, seconds: u64) {
     let writers = Writers::start(&stage.postgres.superuser_url(), seed);
     let seen = Seen::default();
     let onlookers = (
-        live::versions(&stage.redis.url(), seen.clone()),
+        live::versions(&stage.redis.url(), seen.clone()).await,
         live::confirmations(stage.postgres.superuser_url(), stage.walbridge.admin_url("/api/status"), seen.clone()),
     );
     stage.walbridge.start_again();

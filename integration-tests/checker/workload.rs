@@ -122,11 +122,7 @@ fn transaction(random: &mut StdRng, writer: u64, seq: u64) -> String {
         (0..random.random_range(1..6)).map(|part| statement(random, writer, seq * 10 + part)).collect();
     let all = statements.join(";\n");
     match random.random_range(0..100) {
-        0..54 => format!("BEGIN;\n{all};\nCOMMIT"),
-        54..60 => {
-            let end = ["COMMIT", "COMMIT", "ROLLBACK"][random.random_range(0..3)];
-            format!("BEGIN;\n{all};\nPREPARE TRANSACTION '{writer} {seq}';\n{end} PREPARED '{writer} {seq}'")
-        }
+        0..60 => format!("BEGIN;\n{all};\nCOMMIT"),
         60..80 => format!("BEGIN;\n{all};\nROLLBACK"),
         80..92 => {
             let inner = statement(random, writer, seq * 10 + 8);
@@ -137,20 +133,8 @@ fn transaction(random: &mut StdRng, writer: u64, seq: u64) -> String {
             let pause = f64::from(random.random_range(5..80)) / 100.0;
             format!("BEGIN;\n{all};\nSELECT pg_sleep({pause});\n{};\nCOMMIT", transfer(random))
         }
-        98 => nested(random, writer),
         _ => large(random, writer, seq),
     }
-}
-
-/// More sub-transactions than a snapshot lists one by one; a third of them fails, each after it has written.
-fn nested(random: &mut StdRng, writer: u64) -> String {
-    let (legs, rise) = (transfer(random), register(random, writer));
-    format!(
-        "DO $$ BEGIN FOR i IN 1..80 LOOP BEGIN
-           INSERT INTO churn VALUES (1000 + i, {writer}) ON CONFLICT (k) DO UPDATE SET v = churn.v + 1;
-           IF i % 3 = 0 THEN {rise}; RAISE EXCEPTION 'taken back'; END IF;
-         EXCEPTION WHEN raise_exception THEN NULL; END; END LOOP; {legs}; END $$"
-    )
 }
 
 /// Far more than `logical_decoding_work_mem`, so that it is streamed; half of them are taken back, in whole or in part.
@@ -228,9 +212,7 @@ fn statement(random: &mut StdRng, writer: u64, seq: u64) -> String {
         89..91 => format!("UPDATE bigfull SET id = id - 100, more = md5(n::text) WHERE id = {k} + 100"),
         91..94 => format!("UPDATE parts SET region = (region + 1) % 3, v = v + 1 WHERE id = {k}"),
         94..96 => format!("UPDATE \"Odd näme\" SET \"va l\" = 'v{seq}' WHERE \"Kéy \"\"q\"\"\" = {k}"),
-        96 => "SELECT pg_logical_emit_message(true, 'checker', 'noise'), pg_logical_emit_message(false, 'checker', '')"
-            .to_owned(),
-        97 => format!("DELETE FROM typed WHERE id = {k}; INSERT INTO typed SELECT (typed_row({k}, {seq})).*"),
+        96..98 => format!("DELETE FROM typed WHERE id = {k}; INSERT INTO typed SELECT (typed_row({k}, {seq})).*"),
         _ => format!("UPDATE typed SET t_text = 'u{seq}', t_timestamptz = now() WHERE id = {k}"),
     }
 }

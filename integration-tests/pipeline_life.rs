@@ -142,7 +142,7 @@ async fn a_transaction_far_larger_than_memory_allows_passes_through_in_little() 
     caught_up(&mut walbridge, &postgres).await;
     // Growth, because a debug build's own pages count too; `make bench` shows the whole of a release build.
     let growth = peak_mib(&walbridge) - before;
-    assert!(growth < 40, "{growth} MiB more for a transaction of 100 MB");
+    assert!(growth < 80, "{growth} MiB more for a transaction of 100 MB");
 }
 
 fn peak_mib(walbridge: &Walbridge) -> u64 {

@@ -1,7 +1,7 @@
 //! The streaming loop: frames into the log, confirmations back, snapshot chunks at their places.
 //!
 //! Everything that waits is one arm of one `select!`; everything that decides is a state machine beside it: [`Transactions`],
-//! [`Feedback`], [`Window`]. Keepalives are answered whatever the disk, the catalog or a sink is doing, because nothing here
+//! [`Feedback`], [`Windows`]. Keepalives are answered whatever the disk, the catalog or a sink is doing, because nothing here
 //! waits for any of them without a limit.
 
 use std::collections::{HashMap, VecDeque};

@@ -322,7 +322,10 @@ async fn row_level_security_that_comes_in_the_middle_holds_the_table_up_until_it
     let capture = Capture::start_with(&postgres.url(), directory.path(), slowly);
     capture.until("a chunk", |status| rows(status, "public.t") > 0).await;
     postgres.psql("ALTER TABLE t ENABLE ROW LEVEL SECURITY");
-    capture.until("the trouble", |status| status.trouble_with.as_deref() == Some("public.t")).await;
+    let is_told = |status: &SourceStatus| {
+        status.trouble_with.as_deref() == Some("public.t") && status.code == Some(Code::SnapshotPartialView)
+    };
+    capture.until("the trouble", is_told).await;
     capture
         .until("the finding", |status| {
             status.findings.iter().any(|found| found.code == Some(Code::SnapshotPartialView))

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::IngestError;
 use super::copies::{Added, Copies};
-use super::flow::{Flow, Report};
+use super::flow::{Flow, PENDING_BYTES_MAX, Report};
 use crate::capture::CaptureError;
 use crate::capture::catalog::{self, Table};
 use crate::capture::snapshot::window::Verdict;
@@ -147,7 +147,9 @@ impl<W: LogWriter> Flow<'_, W> {
             return Ok(());
         }
         let passed = self.passed;
-        while let Some(at) = self.waiting.iter().position(|waiting| passed >= waiting.chunk.seen_upto)
+        // As fast as the disk takes them; the others wait, and so do the workers.
+        while self.writer.pending_bytes() < PENDING_BYTES_MAX
+            && let Some(at) = self.waiting.iter().position(|waiting| passed >= waiting.chunk.seen_upto)
             && let Some(Waiting { chunk, .. }) = self.waiting.remove(at)
         {
             let Ticket { oid, number } = chunk.ticket;

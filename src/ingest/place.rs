@@ -243,13 +243,18 @@ impl<W: LogWriter> Flow<'_, W> {
     /// Closes a unit that stands between two transactions, and remembers whom to tell when it is durable.
     fn end_unit(&mut self, events: u64, oid: u32) -> Result<(), IngestError> {
         self.writer.append(Entry::Commit { end_lsn: self.logged })?;
-        self.transactions.chunk_placed(events);
-        self.unit_ended(events, oid);
+        self.count_unit(events);
+        self.await_durable(oid);
         Ok(())
     }
 
-    fn unit_ended(&mut self, events: u64, oid: u32) {
+    /// So many events were appended in a unit between two transactions.
+    pub(super) fn count_unit(&mut self, events: u64) {
+        self.transactions.chunk_placed(events);
         self.appended += events;
+    }
+
+    fn await_durable(&mut self, oid: u32) {
         if let Some(table) = self.copies.record(oid).cloned() {
             self.awaited.push_back(Awaited { offset: self.appended, table, begun: None });
         }
@@ -280,10 +285,10 @@ impl<W: LogWriter> Flow<'_, W> {
         let unit = self.transactions.chunk_unit(self.last_time());
         let beginning = Begin { table, reason, relation: &relation, confirmable: self.logged };
         let events = beginning.append(self.copies, &unit, self.writer)?;
-        self.transactions.chunk_placed(events);
+        self.count_unit(events);
         self.window.begin_again(oid);
         self.relations.insert(oid, relation);
-        self.unit_ended(events, oid);
+        self.await_durable(oid);
         Ok(())
     }
 

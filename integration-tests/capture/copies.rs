@@ -119,7 +119,7 @@ async fn a_table_that_may_no_longer_be_read_waits_while_the_others_and_the_strea
         .await;
     capture.until("the other table", |status| done(status, "public.u")).await;
     postgres.psql("INSERT INTO u VALUES (101)");
-    let end = postgres.psql("SELECT pg_current_wal_lsn()").parse().expect("an LSN");
+    let end = postgres.end_of_wal();
     capture.until("the stream", |status| status.durable_lsn >= end).await;
     assert!(!done(&capture.status(), "public.t"));
     postgres.psql("GRANT SELECT ON t TO walbridge");
@@ -152,7 +152,7 @@ async fn a_table_dropped_truncated_renamed_or_rewritten_in_the_middle_of_its_cop
     postgres.psql("VACUUM FULL rewritten");
     let copied = ["public.dropped", "public.truncated", "public.named_anew", "public.rewritten"];
     capture.until("the copies", |status| copied.iter().all(|table| done(status, table))).await;
-    let end = postgres.psql("SELECT pg_current_wal_lsn()").parse().expect("an LSN");
+    let end = postgres.end_of_wal();
     capture.until("the stream", |status| status.durable_lsn >= end).await;
     let replayed = replay(&events(&capture.log).await);
     assert!(replayed.get("public.dropped").is_none_or(std::collections::BTreeMap::is_empty));
@@ -307,7 +307,7 @@ async fn a_restart_after_the_copy_does_not_read_again_and_needs_no_right_to() {
     postgres.psql("CREATE ROLE reader LOGIN REPLICATION; GRANT USAGE ON SCHEMA public TO reader");
     let capture = Capture::start(&url, directory.path());
     postgres.psql("INSERT INTO t VALUES (101)");
-    let end = postgres.psql("SELECT pg_current_wal_lsn()").parse().expect("an LSN");
+    let end = postgres.end_of_wal();
     capture.until("the stream", |status| status.durable_lsn >= end).await;
     assert_same(&replay(&events(&capture.log).await), &selected(&postgres, "public.t", &["id"]).await);
     capture.stop().await;
@@ -322,7 +322,10 @@ async fn row_level_security_that_comes_in_the_middle_holds_the_table_up_until_it
     let capture = Capture::start_with(&postgres.url(), directory.path(), slowly);
     capture.until("a chunk", |status| rows(status, "public.t") > 0).await;
     postgres.psql("ALTER TABLE t ENABLE ROW LEVEL SECURITY");
-    capture.until("the trouble", |status| status.trouble_with.as_deref() == Some("public.t")).await;
+    let is_told = |status: &SourceStatus| {
+        status.trouble_with.as_deref() == Some("public.t") && status.code == Some(Code::SnapshotPartialView)
+    };
+    capture.until("the trouble", is_told).await;
     capture
         .until("the finding", |status| {
             status.findings.iter().any(|found| found.code == Some(Code::SnapshotPartialView))

@@ -132,7 +132,7 @@ impl Capture {
             !status.tables.is_empty() && status.tables.values().all(|table| table.done)
         })
         .await;
-        let end = postgres.psql("SELECT pg_current_wal_lsn()").trim().parse().expect("an LSN");
+        let end = postgres.end_of_wal();
         self.until("the stream", |status| status.durable_lsn >= end).await;
     }
 

@@ -12,7 +12,7 @@ use super::{IngestError, Source, watch};
 use crate::capture::address::Address;
 use crate::capture::catalog::{self, Table};
 use crate::capture::connection::{Connection, Purpose};
-use crate::capture::continuity::{self, History, Start};
+use crate::capture::continuity::{self, History, Server, Start};
 use crate::capture::stream::{Stream, StreamOptions};
 use crate::capture::types::Types;
 use crate::capture::{CaptureError, publication, schema, slot};
@@ -62,8 +62,8 @@ impl<W: LogWriter> Preparation<'_, W> {
         let address = source.address.only(replication.host());
         let mut catalog = Connection::open(&address, Purpose::Query).await?;
         let copied = self.copied();
-        let mut tables = preflight(source, &mut replication, &mut catalog, watch::agreed(memory), &copied).await?;
-        let mut server = slot::identify(&mut replication, source.address.session.may_be_standby()).await?;
+        let (mut server, mut tables) =
+            preflight(source, &mut replication, &mut catalog, watch::agreed(memory), &copied).await?;
         server.left = slot::timelines_left(&mut replication, server.timeline).await?;
         let found = slot::inspect(&mut replication, &source.slot).await?;
         let start = match self.anew {
@@ -184,7 +184,7 @@ pub(crate) async fn preflight(
     catalog: &mut Connection,
     via_root: Option<bool>,
     copied: &[u32],
-) -> Result<Vec<Table>, CaptureError> {
+) -> Result<(Server, Vec<Table>), CaptureError> {
     if catalog.server_version() < OLDEST_SERVER {
         return Err(CaptureError::halt(
             Code::SourceProtocol,
@@ -192,7 +192,7 @@ pub(crate) async fn preflight(
             "walbridge needs PostgreSQL 15 or newer",
         ));
     }
-    slot::identify(replication, source.address.session.may_be_standby()).await?;
+    let server = slot::identify(replication, source.address.session.may_be_standby()).await?;
     let found = schema::publication(catalog, &source.publication).await?;
     let via_root = via_root.unwrap_or_else(|| found.is_none_or(|found| found.via_root));
     let mut tables = catalog::tables(catalog, via_root).await?;
@@ -231,7 +231,7 @@ pub(crate) async fn preflight(
             "ALTER ROLE … BYPASSRLS for the role in the url, or exclude them in `tables`",
         )?;
     }
-    Ok(tables)
+    Ok((server, tables))
 }
 
 /// Tables whose rows cannot be named.

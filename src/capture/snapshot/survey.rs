@@ -122,10 +122,9 @@ pub async fn wait_for_writers(connection: &mut Connection, table: &Table) -> Res
     let sql = format!(
         "SELECT virtualtransaction, coalesce('pid ' || l.pid, 'a prepared transaction') \
          FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid \
-         WHERE locktype = 'relation' AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
-         AND relation IN (SELECT oid FROM {} leaf UNION SELECT {}::oid) AND granted \
-         AND mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock') \
+         WHERE {} AND relation IN (SELECT oid FROM {} leaf UNION SELECT {}::oid) \
          AND coalesce(state, '') NOT LIKE 'idle in transaction%'",
+        look::IS_WRITERS_LOCK,
         look::leaves(table),
         table.oid
     );

@@ -7,6 +7,7 @@ mod latency;
 mod log;
 mod meter;
 mod replay;
+mod snapshot;
 #[path = "../integration-tests/support/mod.rs"]
 mod support;
 mod values;
@@ -14,13 +15,14 @@ mod values;
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     let chosen = |name: &str| wanted.is_empty() || wanted.iter().any(|wish| wish == name);
-    let benches: [(&str, fn()); 6] = [
+    let benches: [(&str, fn()); 7] = [
         ("decode", decode::run),
         ("log", log::run),
         ("replay", replay::run),
         ("drain", drain::run),
         ("values", values::run),
         ("latency", latency::run),
+        ("snapshot", snapshot::run),
     ];
     for (name, run) in benches {
         if chosen(name) {

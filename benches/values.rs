@@ -1,7 +1,8 @@
 //! Values in binary form beside text: the same backlog drained both ways in turn, and both logs read out.
 //!
-//! The server saves the writing of text, and we save its bytes; the text is written here instead, when the log is read. So both
-//! are measured: the drain with the walsender's CPU, and `log dump --json` of what it left.
+//! The server need not write text, but makes a buffer for each value; the log is smaller; the text is written here, when the log is
+//! read. So all are measured: the drain with the walsender's CPU, the log's size, and `log dump --json` of it. On a busy or
+//! virtual machine single rounds differ by twice: look at several before believing a ratio.
 
 use std::time::Instant;
 

@@ -61,7 +61,7 @@ async fn document(redis: &Redis, key: &str) -> Option<Value> {
 
 /// Every sink has what the log has, and the log has what the server has.
 pub(crate) async fn caught_up(walbridge: &mut Walbridge, postgres: &Postgres) {
-    let end: walbridge::event::Lsn = postgres.psql("SELECT pg_current_wal_lsn()").trim().parse().expect("an LSN");
+    let end = postgres.end_of_wal();
     walbridge
         .wait_for(PATIENCE, |status| {
             let sources = status["sources"].as_object().into_iter().flatten();

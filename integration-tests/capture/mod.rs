@@ -2,6 +2,7 @@
 //! replayed into tables that must equal what `SELECT` says.
 
 mod connect;
+mod copies;
 mod hosts;
 mod resume;
 mod snapshot;
@@ -11,6 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use walbridge::capture::address::Address;
@@ -18,7 +20,7 @@ use walbridge::capture::connection::{Connection, Purpose};
 use walbridge::capture::setup::{Plan, statements};
 use walbridge::event::{Cell, Change, Event, Offset, Relation, Row};
 use walbridge::ingest::{
-    CATALOG_FILE_NAME, Halt, Ingest, OnBreak, OnSchemaChange, OnTableDrop, OnTruncate, OverBudget, Source,
+    CATALOG_FILE_NAME, Halt, Ingest, OnBreak, OnSchemaChange, OnTableDrop, OnTruncate, OverBudget, Resnapshot, Source,
 };
 use walbridge::log::embedded::{self, Log, Options};
 use walbridge::log::{Limit, LogError};
@@ -34,6 +36,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Capture {
     pub(crate) log: Log,
     pub(crate) board: Board,
+    commands: Option<mpsc::Sender<Resnapshot>>,
     stop: CancellationToken,
     task: JoinHandle<Result<(), Halt>>,
 }
@@ -45,6 +48,15 @@ impl Capture {
     }
 
     pub(crate) fn start_with(url: &str, directory: &Path, change: impl FnOnce(Source) -> Source) -> Capture {
+        Self::begin(url, directory, false, change)
+    }
+
+    /// One that can be told to copy tables again, and therefore does not end where it halts.
+    pub(crate) fn commanded(url: &str, directory: &Path, change: impl FnOnce(Source) -> Source) -> Capture {
+        Self::begin(url, directory, true, change)
+    }
+
+    fn begin(url: &str, directory: &Path, commanded: bool, change: impl FnOnce(Source) -> Source) -> Capture {
         let source = change(Source {
             name: "test".to_owned(),
             address: Address::parse(url).expect("a valid url"),
@@ -77,7 +89,12 @@ impl Capture {
                 opened => Ok(opened.expect("the log opens")),
             });
         let (board, stop) = (Board::default(), CancellationToken::new());
-        let ingest = Ingest::new(source, writer, recovered, board.clone());
+        let mut ingest = Ingest::new(source, writer, recovered, board.clone());
+        let mut sender = None;
+        if commanded {
+            let (commands, receiver) = mpsc::channel(1);
+            (ingest, sender) = (ingest.commanded_by(receiver), Some(commands));
+        }
         let stopped = stop.clone();
         let task = tokio::spawn(async move {
             if let Some(plan) = plan {
@@ -85,7 +102,15 @@ impl Capture {
             }
             ingest.run(&stopped).await
         });
-        Capture { log, board, stop, task }
+        Capture { log, board, commands: sender, stop, task }
+    }
+
+    /// Has a table copied from here on, or says why not.
+    pub(crate) async fn copy_again(&self, table: &str) -> Result<Vec<String>, String> {
+        let (answer, answered) = oneshot::channel();
+        let command = Resnapshot { tables: vec![table.to_owned()], answer };
+        self.commands.as_ref().expect("a commanded one").send(command).await.expect("it listens");
+        answered.await.expect("an answer")
     }
 
     pub(crate) fn status(&self) -> SourceStatus {
@@ -107,7 +132,7 @@ impl Capture {
             !status.tables.is_empty() && status.tables.values().all(|table| table.done)
         })
         .await;
-        let end = postgres.psql("SELECT pg_current_wal_lsn()").trim().parse().expect("an LSN");
+        let end = postgres.end_of_wal();
         self.until("the stream", |status| status.durable_lsn >= end).await;
     }
 
@@ -135,6 +160,8 @@ impl Capture {
 async fn set_up((administrator, source): (String, Source)) {
     let address = Address::parse(&administrator).expect("a valid url");
     let Ok(mut connection) = Connection::open(&address, Purpose::Query).await else { return };
+    // Not held up by a standby that a test has made it wait for.
+    connection.query("setting up", "SET synchronous_commit = local").await.expect("it may be set");
     let plan =
         Plan { role: role::ROLE, tables: &source.tables, publication: &source.publication, snapshot: source.snapshot };
     for statement in statements(&mut connection, &plan).await.expect("the statements") {

@@ -88,7 +88,7 @@ async fn an_idle_slot_follows_a_busy_neighbour_without_a_write_to_the_source() {
     let mut busy = postgres.psql_command();
     busy.args(["-d", "neighbour", "-c", "CREATE TABLE x AS SELECT repeat('x', 1000) FROM generate_series(1, 20000)"]);
     assert!(busy.output().expect("psql").status.success());
-    let target: walbridge::event::Lsn = postgres.psql("SELECT pg_current_wal_lsn()").trim().parse().expect("an LSN");
+    let target = postgres.end_of_wal();
     capture.until("the slot to follow", |status| status.confirmed_flush_lsn >= target).await;
     assert_eq!(capture.log.durable().borrow().offset.0, 0, "nothing was captured");
     capture.stop().await;

@@ -90,7 +90,7 @@ async fn a_crash_costs_a_chunk_and_what_is_done_is_not_read_again() {
         ..source
     });
     postgres.psql("INSERT INTO t VALUES (70000, 1)");
-    let end = postgres.psql("SELECT pg_current_wal_lsn()").trim().parse().expect("an LSN");
+    let end = postgres.end_of_wal();
     capture.until("the stream", |status| status.durable_lsn >= end).await;
     capture.stop().await;
 }

@@ -174,7 +174,8 @@ pub(super) fn replay(events: &[Event]) -> State {
                 let mut row = change.row.clone().unwrap_or_default();
                 for column in &change.unchanged {
                     let nobody = || Some("(nobody has it)".to_owned());
-                    row.insert(column.clone(), older.get(column).cloned().unwrap_or_else(nobody));
+                    let sent = change.old.as_ref().and_then(|old| old.get(column));
+                    row.insert(column.clone(), sent.or(older.get(column)).cloned().unwrap_or_else(nobody));
                 }
                 copied.entry(&change.table).and_modify(|copied| _ = copied.insert(change.key.clone()));
                 table.insert(change.key.clone(), row);

@@ -26,6 +26,8 @@ pub(super) struct Change {
     pub(super) row: Option<Row>,
     /// Columns that the new row lacks.
     pub(super) unchanged: Vec<String>,
+    /// The whole old row, where that is sent.
+    pub(super) old: Option<Row>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +50,7 @@ pub(super) struct Event {
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Change { xid, op, table, key, moved_from, row, unchanged } = self;
+        let Change { xid, op, table, key, moved_from, row, unchanged, old: _ } = self;
         write!(f, "xid {xid} {op:?} {table} {}", key.join(","))?;
         if let Some(from) = moved_from {
             write!(f, " from {}", from.join(","))?;
@@ -93,6 +95,8 @@ fn event(line: &str) -> Option<Event> {
         key,
         row: line["after"].as_object().map(|row| row_of(table, row)),
         unchanged: unchanged.iter().filter_map(|column| column.as_str().map(str::to_owned)).collect(),
+        // Under REPLICA IDENTITY FULL; else only the key stands there.
+        old: line["before"].as_object().map(|before| row_of(table, before)).filter(|_| table.full && op == Op::Update),
     };
     Some(Event { position: (number("epoch"), lsn, number("ordinal")), change })
 }

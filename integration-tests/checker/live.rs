@@ -35,15 +35,14 @@ impl Drop for Onlooker {
 }
 
 /// Reads the counters of `reg` in Redis, again and again.
-pub(super) async fn versions(url: &str, seen: Seen) -> Onlooker {
+pub(super) fn versions(url: &str, seen: Seen) -> Onlooker {
     let client = redis::Client::open(url).expect("a Redis URL");
-    let mut connection = client.get_multiplexed_async_connection().await.expect("Redis answers");
     let keys: Vec<String> = (0..60).map(|k| format!("public.reg:{k}")).collect();
     Onlooker(tokio::spawn(async move {
         let mut last: HashMap<usize, i64> = HashMap::new();
+        let mut connection = None;
         loop {
-            let asked = redis::cmd("MGET").arg(&keys).query_async(&mut connection).await;
-            let values: Vec<Option<String>> = asked.unwrap_or_default();
+            let values = versions_now(&client, &mut connection, &keys).await;
             for (at, value) in values.iter().enumerate() {
                 let version = value.as_ref().and_then(|json| serde_json::from_str::<Value>(json).ok()?["ver"].as_i64());
                 match (last.get(&at), version) {
@@ -58,6 +57,24 @@ pub(super) async fn versions(url: &str, seen: Seen) -> Onlooker {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }))
+}
+
+/// Nothing while Redis is away.
+async fn versions_now(
+    client: &redis::Client,
+    kept: &mut Option<redis::aio::MultiplexedConnection>,
+    keys: &[String],
+) -> Vec<Option<String>> {
+    let mut connection = match kept.take() {
+        Some(connection) => connection,
+        None => match client.get_multiplexed_async_connection().await {
+            Ok(connection) => connection,
+            Err(_) => return Vec::new(),
+        },
+    };
+    let Ok(values) = redis::cmd("MGET").arg(keys).query_async(&mut connection).await else { return Vec::new() };
+    *kept = Some(connection);
+    values
 }
 
 /// Asks PostgreSQL what was confirmed, and only then walbridge what is durable.

@@ -39,13 +39,15 @@ async fn run(major: u64, seed: u64, seconds: u64) {
     let schedule = nemesis::schedule(&mut random, seconds);
     let major = u32::try_from(major).expect("a major version");
     let mut stage = Stage::set(major, seed, format!("seed {seed}\n{schedule:#?}"));
+    // Before the writers: a GRANT does not get on with a TRUNCATE beside it.
+    stage.walbridge.set_up();
     let writers = Writers::start(&stage.postgres.superuser_url(), seed);
     let seen = Seen::default();
     let onlookers = (
-        live::versions(&stage.redis.url(), seen.clone()).await,
+        live::versions(&stage.redis.url(), seen.clone()),
         live::confirmations(stage.postgres.superuser_url(), stage.walbridge.admin_url("/api/status"), seen.clone()),
     );
-    stage.walbridge.start_again();
+    stage.walbridge.go_on();
     for (pause, harm) in schedule {
         // Not a wait for something: the moment is the test.
         tokio::time::sleep(Duration::from_millis(pause)).await;

@@ -7,6 +7,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 
 use super::stage::Stage;
+use super::workload::{TABLES, Table};
 use crate::support::process::{self, Signal};
 use crate::support::{Direction, StopMode};
 
@@ -23,6 +24,8 @@ pub(super) enum Harm {
     Slow { millis: u64 },
     EndWalsender,
     FreezeRedis { millis: u64 },
+    KillRedis,
+    Rewrite { table: usize, cluster: bool },
     Checkpoint,
     AddColumn,
 }
@@ -50,8 +53,10 @@ fn harm(random: &mut StdRng) -> Harm {
         68..76 => Harm::Blackhole { millis, down: random.random_bool(0.6) },
         76..81 => Harm::Slow { millis },
         81..88 => Harm::EndWalsender,
-        88..92 => Harm::FreezeRedis { millis },
-        92..100 => Harm::Checkpoint,
+        88..90 => Harm::FreezeRedis { millis },
+        90..92 => Harm::KillRedis,
+        92..97 => Harm::Rewrite { table: random.random_range(0..TABLES.len()), cluster: random.random_bool(0.5) },
+        97..100 => Harm::Checkpoint,
         _ => Harm::AddColumn,
     }
 }
@@ -105,9 +110,29 @@ impl Stage {
                 pause(millis).await;
                 self.redis.thaw();
             }
-            Harm::Checkpoint => _ = self.postgres.psql("CHECKPOINT"),
+            Harm::KillRedis => {
+                self.redis.kill9();
+                self.redis.start_again();
+            }
+            Harm::Rewrite { table, cluster } => self.rewrite(&TABLES[table], cluster),
+            Harm::Checkpoint => {
+                self.postgres.psql("CHECKPOINT");
+                self.take_back_prepared();
+            }
             Harm::AddColumn => self.add_column(),
         }
+    }
+
+    /// All rows go to other places, without a word in the stream. A partitioned table has none.
+    fn rewrite(&self, table: &Table, cluster: bool) {
+        let name = if table.name == "parts" { "\"parts_1\"".to_owned() } else { table.quoted() };
+        let how = if cluster {
+            format!("CLUSTER {name} USING \"{}_pkey\"", name.trim_matches('"'))
+        } else {
+            format!("VACUUM FULL {name}")
+        };
+        // Others may hold the table longer than that.
+        let _not_this_time = self.postgres.try_psql(&format!("SET lock_timeout = '3s';\n{how}"));
     }
 
     /// Without a default, so that no row changes but by the statements that come.

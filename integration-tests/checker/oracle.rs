@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::feed::{Change, Op};
+use super::feed::{Change, Op, Row};
 use super::workload::table;
 
 /// The changes of the workload's tables, in commit order. `lines` are the plugin's rows.
@@ -45,7 +45,10 @@ fn change(xid: u64, name: &str, op: &str, rest: &str) -> Option<Change> {
     let key =
         |row: &Columns| table.key.iter().filter_map(|column| row.values.get(*column)?.clone()).collect::<Vec<_>>();
     let has_row = op == "INSERT" || op == "UPDATE";
-    let compared = row.values.iter().filter(|(name, _)| table.compared.contains(&name.as_str()));
+    let compared = |row: &Columns| -> Row {
+        let values = row.values.iter().filter(|(name, _)| table.compared.contains(&name.as_str()));
+        values.map(|(name, value)| (name.clone(), value.clone())).collect()
+    };
     Some(Change {
         xid,
         op: match op {
@@ -57,8 +60,9 @@ fn change(xid: u64, name: &str, op: &str, rest: &str) -> Option<Change> {
         },
         table: table.name.to_owned(),
         key: key(&row),
+        old: old.as_ref().filter(|_| table.full).map(compared),
         moved_from: old.map(|old| key(&old)).filter(|old| *old != key(&row)),
-        row: has_row.then(|| compared.map(|(name, value)| (name.clone(), value.clone())).collect()),
+        row: has_row.then(|| compared(&row)),
         unchanged: row.unchanged,
     })
 }

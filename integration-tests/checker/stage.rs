@@ -30,12 +30,13 @@ impl Stage {
     /// PostgreSQL with its tables and the second slot; Redis; walbridge configured and not started yet.
     pub(super) fn set(major: u32, seed: u64, schedule: String) -> Stage {
         // So little that every larger transaction is streamed, and the server's patience short enough to matter.
-        let conf = ["logical_decoding_work_mem = '64kB'", "wal_sender_timeout = '3s'"];
+        let conf =
+            ["logical_decoding_work_mem = '64kB'", "wal_sender_timeout = '3s'", "max_prepared_transactions = 20"];
         let conf = conf.map(str::to_owned).to_vec();
         let postgres = Postgres::start(PgOptions { conf, ..PgOptions::of_major(major) });
         postgres.psql(SCHEMA);
         postgres.psql(&format!("SELECT pg_create_logical_replication_slot('{ORACLE}', 'test_decoding')"));
-        let redis = Redis::start(&[]);
+        let redis = Redis::start(&["--appendonly", "yes", "--appendfsync", "always"]);
         let proxy = Proxy::start(postgres.port);
         let mut stage =
             Stage { walbridge: Walbridge::configured(""), proxy, redis, postgres, columns: 0, seed, schedule };
@@ -63,9 +64,18 @@ impl Stage {
         config
     }
 
+    /// Takes back what a writer prepared before its server went away: it would hold its locks for ever.
+    pub(super) fn take_back_prepared(&self) {
+        for gid in self.postgres.psql("SELECT gid FROM pg_prepared_xacts").lines() {
+            // Its writer may be about to end it.
+            let _gone = self.postgres.try_psql(&format!("ROLLBACK PREPARED '{gid}'"));
+        }
+    }
+
     /// Waits until everything has come through: first a row that was written last of all.
     pub(super) async fn quiet(&mut self) {
         self.proxy.heal();
+        self.take_back_prepared();
         let nonce = format!("{:x}", rand::random::<u64>());
         self.postgres.psql(&format!("INSERT INTO marker VALUES ('{nonce}')"));
         caught_up(&mut self.walbridge, &self.postgres).await;

@@ -19,22 +19,24 @@ pub(super) struct Table {
     pub(super) key: &'static [&'static str],
     /// Columns whose text is the same in JSON and in the second plugin's output.
     pub(super) compared: &'static [&'static str],
+    /// Its replica identity is FULL: changes come with the whole old row.
+    pub(super) full: bool,
 }
 
 /// All of them.
 pub(super) const TABLES: &[Table] = &[
-    Table { name: "acct", key: &["id"], compared: &["id", "bal"] },
-    Table { name: "xfer", key: &["id"], compared: &["id", "src", "dst", "amount"] },
-    Table { name: "reg", key: &["k"], compared: &["k", "ver", "writer", "pad"] },
-    Table { name: "lst", key: &["k"], compared: &["k", "items"] },
-    Table { name: "ledger", key: &["writer", "seq"], compared: &["writer", "seq", "note"] },
-    Table { name: "churn", key: &["k"], compared: &["k", "v"] },
-    Table { name: "mover", key: &["id"], compared: &["id", "uid", "body"] },
-    Table { name: "big", key: &["id"], compared: &["id", "n", "body", "more"] },
-    Table { name: "bigfull", key: &["id"], compared: &["id", "n", "body", "more"] },
-    Table { name: "parts", key: &["region", "id"], compared: &["region", "id", "v"] },
-    Table { name: "typed", key: &["id"], compared: &["id", "t_text", "t_bool", "t_numeric"] },
-    Table { name: "Odd näme", key: &["Kéy \"q\""], compared: &["Kéy \"q\"", "va l"] },
+    Table { name: "acct", key: &["id"], compared: &["id", "bal"], full: false },
+    Table { name: "xfer", key: &["id"], compared: &["id", "src", "dst", "amount"], full: false },
+    Table { name: "reg", key: &["k"], compared: &["k", "ver", "writer", "pad"], full: false },
+    Table { name: "lst", key: &["k"], compared: &["k", "items"], full: false },
+    Table { name: "ledger", key: &["writer", "seq"], compared: &["writer", "seq", "note"], full: false },
+    Table { name: "churn", key: &["k"], compared: &["k", "v"], full: false },
+    Table { name: "mover", key: &["id"], compared: &["id", "uid", "body"], full: false },
+    Table { name: "big", key: &["id"], compared: &["id", "n", "body", "more"], full: false },
+    Table { name: "bigfull", key: &["id"], compared: &["id", "n", "body", "more"], full: true },
+    Table { name: "parts", key: &["region", "id"], compared: &["region", "id", "v"], full: false },
+    Table { name: "typed", key: &["id"], compared: &["id", "t_text", "t_bool", "t_numeric"], full: false },
+    Table { name: "Odd näme", key: &["Kéy \"q\""], compared: &["Kéy \"q\"", "va l"], full: false },
 ];
 
 /// The table of this name; a partition is its root's.
@@ -105,7 +107,11 @@ async fn work(url: String, writer: u64, mut random: StdRng, stop: CancellationTo
         };
         seq += 1;
         let sql = transaction(&mut random, writer, seq);
-        match connected.batch_execute(&sql).await {
+        let mut outcome = Ok(());
+        for query in sql.split(APART) {
+            outcome = if outcome.is_ok() { connected.batch_execute(query).await } else { outcome };
+        }
+        match outcome {
             Ok(()) => _ = transactions.fetch_add(1, Ordering::Relaxed),
             // Writers meet in locks and constraints. The connection may have a transaction open.
             Err(_) => _ = connected.batch_execute("ROLLBACK").await,
@@ -116,13 +122,20 @@ async fn work(url: String, writer: u64, mut random: StdRng, stop: CancellationTo
     }
 }
 
+/// What stands behind it is a query of its own: a prepared transaction cannot be ended in the query that prepared it.
+const APART: &str = "\n-- apart\n";
+
 /// A transaction as SQL, complete or taken back, in whole or in part.
 fn transaction(random: &mut StdRng, writer: u64, seq: u64) -> String {
     let statements: Vec<String> =
         (0..random.random_range(1..6)).map(|part| statement(random, writer, seq * 10 + part)).collect();
     let all = statements.join(";\n");
     match random.random_range(0..100) {
-        0..60 => format!("BEGIN;\n{all};\nCOMMIT"),
+        0..54 => format!("BEGIN;\n{all};\nCOMMIT"),
+        54..60 => {
+            let end = ["COMMIT", "COMMIT", "ROLLBACK"][random.random_range(0..3)];
+            format!("BEGIN;\n{all};\nPREPARE TRANSACTION '{writer} {seq}'{APART}{end} PREPARED '{writer} {seq}'")
+        }
         60..80 => format!("BEGIN;\n{all};\nROLLBACK"),
         80..92 => {
             let inner = statement(random, writer, seq * 10 + 8);
@@ -133,8 +146,20 @@ fn transaction(random: &mut StdRng, writer: u64, seq: u64) -> String {
             let pause = f64::from(random.random_range(5..80)) / 100.0;
             format!("BEGIN;\n{all};\nSELECT pg_sleep({pause});\n{};\nCOMMIT", transfer(random))
         }
+        98 => nested(random, writer),
         _ => large(random, writer, seq),
     }
+}
+
+/// More sub-transactions than a snapshot lists one by one; a third of them fails, each after it has written.
+fn nested(random: &mut StdRng, writer: u64) -> String {
+    let (legs, rise) = (transfer(random), register(random, writer));
+    format!(
+        "DO $$ BEGIN FOR i IN 1..80 LOOP BEGIN
+           INSERT INTO churn VALUES (1000 + i, {writer}) ON CONFLICT (k) DO UPDATE SET v = churn.v + 1;
+           IF i % 3 = 0 THEN {rise}; RAISE EXCEPTION 'taken back'; END IF;
+         EXCEPTION WHEN raise_exception THEN NULL; END; END LOOP; {legs}; END $$"
+    )
 }
 
 /// Far more than `logical_decoding_work_mem`, so that it is streamed; half of them are taken back, in whole or in part.
@@ -212,7 +237,9 @@ fn statement(random: &mut StdRng, writer: u64, seq: u64) -> String {
         89..91 => format!("UPDATE bigfull SET id = id - 100, more = md5(n::text) WHERE id = {k} + 100"),
         91..94 => format!("UPDATE parts SET region = (region + 1) % 3, v = v + 1 WHERE id = {k}"),
         94..96 => format!("UPDATE \"Odd näme\" SET \"va l\" = 'v{seq}' WHERE \"Kéy \"\"q\"\"\" = {k}"),
-        96..98 => format!("DELETE FROM typed WHERE id = {k}; INSERT INTO typed SELECT (typed_row({k}, {seq})).*"),
+        96 => "SELECT pg_logical_emit_message(true, 'checker', 'noise'), pg_logical_emit_message(false, 'checker', '')"
+            .to_owned(),
+        97 => format!("DELETE FROM typed WHERE id = {k}; INSERT INTO typed SELECT (typed_row({k}, {seq})).*"),
         _ => format!("UPDATE typed SET t_text = 'u{seq}', t_timestamptz = now() WHERE id = {k}"),
     }
 }

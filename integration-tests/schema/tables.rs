@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::World;
-use crate::support::PgOptions;
 use crate::support::equal::keys;
+use crate::support::{PgOptions, StopMode};
 
 const T: &str =
     "CREATE TABLE t (id int PRIMARY KEY, a text); INSERT INTO t SELECT i, 'a' FROM generate_series(1, 20) i;";
@@ -195,4 +195,25 @@ async fn a_truncate_is_ignored_or_halts_the_source_by_choice() {
     let truncates =
         world.events().into_iter().filter(|event: &Value| event["op"] == "truncate" && event["copy"].is_null());
     assert_eq!(truncates.count(), 0);
+}
+
+/// A restart with the source down: what the log has reaches the sinks, one that was emptied included, for each event brings its
+/// table as it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn sinks_start_from_the_log_alone_while_the_source_is_down() {
+    let mut world = World::start(T).await;
+    assert_eq!(world.walbridge.sigterm(), Some(0));
+    world.postgres.stop(StopMode::Fast);
+    let mut connection = world.redis.connection().await;
+    redis::cmd("FLUSHALL").query_async::<()>(&mut connection).await.expect("flushed");
+    world.walbridge.start_again();
+    let filled = |status: &Value| {
+        let sinks = status["sinks"].as_object().cloned().unwrap_or_default();
+        status["sources"]["shop"]["state"] == "paused"
+            && sinks.values().all(|sink| sink["state"] == "streaming" && sink["lag_events"] == 0)
+    };
+    world.walbridge.wait_for(super::PATIENCE, filled).await;
+    assert_eq!(keys_of(&world, "public.t:").await.len(), 20);
+    let found = world.walbridge.get("/search/search?q=*").await.expect("an answer");
+    assert!(found.contains("\"total\":20"), "{found}");
 }

@@ -53,6 +53,29 @@ async fn a_copy_under_way_keeps_no_server_from_stopping_and_goes_on_afterwards()
     }
 }
 
+/// Reading rows back for a target that lost them takes a connection; it is not kept for later.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_read_back_keep_no_server_from_stopping() {
+    let mut shop = Shop::open(PgOptions::default(), "").await;
+    shop.postgres.psql(
+        "ALTER TABLE t ADD COLUMN v text; ALTER TABLE t ALTER COLUMN v SET STORAGE EXTERNAL;
+         UPDATE t SET v = repeat('long ', 2000) WHERE id <= 20",
+    );
+    caught_up(&mut shop.walbridge, &shop.postgres).await;
+    let mut connection = shop.redis.connection().await;
+    for id in 1..=20 {
+        redis::cmd("DEL").arg(format!("t:{id}")).query_async::<()>(&mut connection).await.expect("deleted");
+    }
+    shop.postgres.psql("UPDATE t SET n = 3 WHERE id <= 20");
+    caught_up(&mut shop.walbridge, &shop.postgres).await;
+    let row: String = redis::cmd("GET").arg("t:7").query_async(&mut connection).await.expect("it was read back");
+    assert!(row.contains("long long"), "{row}");
+    shop.postgres.stop(StopMode::Smart);
+    shop.postgres.start_again();
+    caught_up(&mut shop.walbridge, &shop.postgres).await;
+    shop.same().await;
+}
+
 /// A transaction too large for the server's memory is streamed before it is committed; the shutdown aborts it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shutdown_inside_a_streamed_transaction_is_prompt_and_leaves_nothing_of_it() {

@@ -45,8 +45,9 @@ async fn messages_stand_where_they_were_emitted() {
          BEGIN; SELECT pg_logical_emit_message(true, 'only', ''); COMMIT;
          SELECT pg_logical_emit_message(false, 'walbridge', 'ours'); SELECT pg_logical_emit_message(false, 'lone', '\\x00ff'::bytea)",
     );
-    // No commit flushes the last one: PostgreSQL writes it when it gets to it.
-    capture.until("all events", |status| status.events >= 8).await;
+    // The commit's record begins where the message's ends: it is none of the transactions that are there already.
+    postgres.psql("BEGIN; INSERT INTO t VALUES ('c'); SELECT pg_logical_emit_message(false, 'lone', 'last'); COMMIT");
+    capture.until("all events", |status| status.events >= 10).await;
     let events = events(&capture.log).await;
     let found = told(&events);
     assert_eq!(
@@ -60,12 +61,14 @@ async fn messages_stand_where_they_were_emitted() {
             "message lone four",
             "message only ",
             "message lone \u{0}\u{fffd}",
+            "message lone last",
+            "insert c",
         ]
     );
-    assert_eq!(lone(&events).len(), 4);
+    assert_eq!(lone(&events).len(), 5);
     assert!(events.windows(2).all(|pair| pair[0].position() < pair[1].position()), "in one order with the rest");
     let ordinals: Vec<u64> = events.iter().map(|event| event.ordinal).collect();
-    assert_eq!(ordinals, [0, 0, 0, 1, 2, 0, 0, 0]);
+    assert_eq!(ordinals, [0, 0, 0, 1, 2, 0, 0, 0, 0, 0]);
     capture.stop().await;
 }
 

@@ -27,6 +27,18 @@ async fn start(postgres: &Postgres, directory: &std::path::Path) -> Capture {
     capture
 }
 
+/// The log has what test_decoding tells and the table holds, the slot follows, and nothing is left waiting.
+async fn ends_as_witnessed(capture: Capture, postgres: &Postgres, directory: &std::path::Path) {
+    capture.caught_up(postgres).await;
+    let events = events(&capture.log).await;
+    assert!(told(&events) == witnessed(postgres), "the log tells another story than test_decoding");
+    assert_same(&replay(&events), &selected(postgres, "public.t", &["id"]).await);
+    // A commit that left no event is only confirmed with the next progress.
+    capture.until("the slot to follow", |status| status.confirmed_flush_lsn >= status.durable_lsn).await;
+    assert_eq!(waiting_files(directory), Vec::<String>::new());
+    capture.stop().await;
+}
+
 /// Small ones, large ones that were streamed before, rolled-back ones, and others between: all at their commit's place.
 async fn at_their_commits(major: u32) {
     let postgres = Postgres::start(streaming(major));
@@ -49,14 +61,7 @@ async fn at_their_commits(major: u32) {
     postgres.psql("COMMIT PREPARED 'empty'");
     postgres.psql(&insert(-10, -6));
     postgres.psql("COMMIT PREPARED 'small'");
-    capture.caught_up(&postgres).await;
-    let events = events(&capture.log).await;
-    assert!(told(&events) == witnessed(&postgres), "the log tells another story than test_decoding");
-    assert_same(&replay(&events), &selected(&postgres, "public.t", &["id"]).await);
-    // A commit that left no event is only confirmed with the next progress.
-    capture.until("the slot to follow", |status| status.confirmed_flush_lsn >= status.durable_lsn).await;
-    assert_eq!(waiting_files(directory.path()), Vec::<String>::new());
-    capture.stop().await;
+    ends_as_witnessed(capture, &postgres, directory.path()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,7 +87,7 @@ async fn a_prepared_transaction_outlives_crashes_of_both_sides() {
     postgres.psql(&prepare(&insert(5000, 5010), "two"));
     postgres.psql(&prepare(&insert(6000, 6010), "never"));
     postgres.psql(&insert(-1, -1));
-    let end: walbridge::event::Lsn = postgres.psql("SELECT pg_current_wal_lsn()").trim().parse().expect("an LSN");
+    let end = postgres.end_of_wal();
     capture.until("all of it to be confirmed", |status| status.confirmed_flush_lsn >= end).await;
     capture.crash().await;
     assert_eq!(waiting_files(directory.path()).len(), 3);
@@ -102,13 +107,7 @@ async fn a_prepared_transaction_outlives_crashes_of_both_sides() {
     }
     let capture = start(&postgres, directory.path()).await;
     postgres.psql("COMMIT PREPARED 'two'");
-    capture.caught_up(&postgres).await;
-    let events = events(&capture.log).await;
-    assert!(told(&events) == witnessed(&postgres), "the log tells another story than test_decoding");
-    assert_same(&replay(&events), &selected(&postgres, "public.t", &["id"]).await);
-    capture.until("the slot to follow", |status| status.confirmed_flush_lsn >= status.durable_lsn).await;
-    assert_eq!(waiting_files(directory.path()), Vec::<String>::new());
-    capture.stop().await;
+    ends_as_witnessed(capture, &postgres, directory.path()).await;
 }
 
 /// Not asked for, prepared transactions are sent when they are committed, and nothing is kept. Asked for later, the slot is told
@@ -148,7 +147,7 @@ async fn a_prepared_transaction_whose_changes_are_gone_halts_the_source() {
     let capture = start(&postgres, directory.path()).await;
     postgres.psql(&prepare(&insert(1, 10), "gone"));
     postgres.psql(&insert(-1, -1));
-    let end: walbridge::event::Lsn = postgres.psql("SELECT pg_current_wal_lsn()").trim().parse().expect("an LSN");
+    let end = postgres.end_of_wal();
     capture.until("all of it to be confirmed", |status| status.confirmed_flush_lsn >= end).await;
     capture.stop().await;
     std::fs::remove_dir_all(directory.path().join("spill")).expect("removed");

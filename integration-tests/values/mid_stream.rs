@@ -143,7 +143,10 @@ async fn labels_and_types_that_change_between_rows_are_read_as_they_were() {
     );
     caught_up(&mut walbridge, &postgres).await;
     assert_eq!(form(&walbridge).await, "text", "a composite could grow unannounced");
-    let rows: Vec<String> = events(&walbridge).iter().map(|event| event["after"].to_string()).collect();
+    // A column of a domain with a constraint has the table rewritten, and so perhaps copied again by now: not what is asked here.
+    let events = events(&walbridge);
+    let inserts = events.iter().filter(|event| event["op"] == "insert");
+    let rows: Vec<String> = inserts.map(|event| event["after"].to_string()).collect();
     assert_eq!(
         rows,
         [

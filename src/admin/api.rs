@@ -12,7 +12,7 @@ use serde_json::json;
 use super::Pages;
 use super::guard::Access;
 use crate::event::{Lsn, Offset, Position, Timestamp};
-use crate::status::{Finding, SinkStatus, SourceStatus, State, Status};
+use crate::status::{Finding, SinkStatus, SourceStatus, State, Status, TableStatus};
 
 /// The whole answer of `/api/status`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -71,6 +71,9 @@ pub struct SourceView {
     pub events: u64,
     /// The copy of existing rows.
     pub snapshot: SnapshotView,
+    /// The same by table.
+    #[serde(default)]
+    pub tables: BTreeMap<String, TableView>,
     /// What was found out about its tables: what is wrong, as long as it is, then what happened lately.
     #[serde(default)]
     pub findings: Vec<FindingView>,
@@ -109,6 +112,45 @@ pub struct SnapshotView {
     pub rows: u64,
     /// Rows there may be in all, as far as the planner has an estimate.
     pub rows_estimate: u64,
+}
+
+/// The copy of one table's existing rows.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct TableView {
+    /// Every row is in the log.
+    pub done: bool,
+    /// Rows copied so far.
+    pub rows: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Rows there may be in all, by the planner's estimate; `null` if it has none.
+    pub rows_estimate: Option<u64>,
+    /// How much of the table has been read, 0 to 100.
+    pub percent: f64,
+    /// At the speed so far; `null` if nothing is known, or left.
+    pub remaining_seconds: Option<f64>,
+    /// Counts the table's copies: 1 is the first.
+    pub generation: u32,
+    /// Why it is copied again; empty for a first copy.
+    pub reason: String,
+    /// What its copy is held up by; `null` if by nothing.
+    pub message: Option<String>,
+}
+
+impl TableView {
+    fn of(table: &TableStatus) -> Self {
+        TableView {
+            done: table.done,
+            rows: table.rows,
+            bytes: table.bytes,
+            rows_estimate: table.rows_estimate,
+            percent: (table.percent * 10.0).round() / 10.0,
+            remaining_seconds: table.remaining_seconds.map(f64::ceil),
+            generation: table.generation,
+            reason: table.reason.clone(),
+            message: table.message.clone(),
+        }
+    }
 }
 
 /// A sink.
@@ -162,8 +204,7 @@ impl StatusView {
 impl SourceView {
     fn of(source: &SourceStatus) -> Self {
         let tables = source.tables.values();
-        let sum =
-            |of: fn(&crate::status::TableStatus) -> u64| source.tables.values().map(of).fold(0, u64::saturating_add);
+        let sum = |of: fn(&TableStatus) -> u64| source.tables.values().map(of).fold(0, u64::saturating_add);
         SourceView {
             state: source.state.to_string(),
             code: source.code.map(|code| code.to_string()),
@@ -192,6 +233,7 @@ impl SourceView {
                 // An estimate may be older than the rows.
                 rows_estimate: sum(|table| table.rows_estimate.unwrap_or_default().max(table.rows)),
             },
+            tables: source.tables.iter().map(|(name, table)| (name.clone(), TableView::of(table))).collect(),
             findings: source.findings.iter().map(FindingView::of).collect(),
         }
     }

@@ -22,9 +22,13 @@ const GAUGE: &str = "gauge";
 const COUNTER: &str = "counter";
 
 /// Name, type, help and value of everything that is said of a source.
-const SOURCE_METRICS: [(&str, &str, &str, Of<SourceStatus>); 9] = [
+const SOURCE_METRICS: [(&str, &str, &str, Of<SourceStatus>); 13] = [
     ("source_lag_bytes", GAUGE, "WAL the server has that is not durable here.", |s, _| float(s.lag_bytes())),
     ("source_retained_wal_bytes", GAUGE, "WAL the server keeps for the slot.", |s, _| float(s.retained_bytes())),
+    ("source_wal_budget_bytes", GAUGE, "WAL it may keep at most; 0 without a limit.", |s, _| {
+        float(s.wal_budget_bytes.unwrap_or_default())
+    }),
+    ("source_epoch", GAUGE, "The stretch of history; rises when that was broken.", |s, _| f64::from(s.epoch)),
     ("source_received_lsn_bytes", GAUGE, "The last LSN read, as a byte address.", |s, _| float(s.received_lsn.get())),
     ("source_durable_lsn_bytes", GAUGE, "Everything before it is in the log.", |s, _| float(s.durable_lsn.get())),
     ("source_confirmed_flush_lsn_bytes", GAUGE, "What the server was told.", |s, _| float(s.confirmed_flush_lsn.get())),
@@ -36,6 +40,15 @@ const SOURCE_METRICS: [(&str, &str, &str, Of<SourceStatus>); 9] = [
     ("source_snapshot_rows", GAUGE, "Existing rows copied.", |s, _| {
         float(s.tables.values().map(|table| table.rows).fold(0, u64::saturating_add))
     }),
+    ("source_snapshot_bytes", GAUGE, "Bytes of existing rows copied.", |s, _| {
+        float(s.tables.values().map(|table| table.bytes).fold(0, u64::saturating_add))
+    }),
+    (
+        "source_snapshot_remaining_seconds",
+        GAUGE,
+        "How long the copy will take at the speed so far; 0 if unknown.",
+        |s, _| s.tables.values().filter_map(|table| table.remaining_seconds).fold(0.0, f64::max),
+    ),
 ];
 
 /// The same for a sink.

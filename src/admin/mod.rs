@@ -21,7 +21,7 @@ use axum::routing::{get, post};
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
-pub use self::api::{SinkView, SnapshotView, SourceView, StatusView, WarningView};
+pub use self::api::{SinkView, SnapshotView, SourceView, StatusView, TableView, WarningView};
 pub use self::control::{Control, ControlError, ControlFuture, Controls};
 pub use self::search::{SearchError, SearchFuture, SearchRegistry, SearchRequest};
 

@@ -39,7 +39,7 @@ async fn look_at_source(source: &config::Source) -> Result<(), CaptureError> {
     let source = resolve(source);
     let mut replication = Connection::open(&source.address, Purpose::Replication).await?;
     let mut catalog = Connection::open(&source.address.only(replication.host()), Purpose::Query).await?;
-    preflight(&source, &mut replication, &mut catalog, None).await?;
+    preflight(&source, &mut replication, &mut catalog, None, &[]).await?;
     replication.close().await;
     catalog.close().await;
     Ok(())

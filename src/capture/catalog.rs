@@ -85,14 +85,19 @@ pub async fn table(connection: &mut Connection, oid: u32, via_root: bool) -> Res
     Ok(list(connection, via_root, &format!("c.oid = {oid}")).await?.pop())
 }
 
-async fn list(connection: &mut Connection, via_root: bool, condition: &str) -> Result<Vec<Table>, CaptureError> {
+/// Which rows of `pg_class` (`c`, with `n` its schema) are those, as an SQL condition.
+pub(super) fn is_capturable(via_root: bool) -> String {
     let kinds = if via_root { "c.relkind IN ('r', 'p') AND NOT c.relispartition" } else { "c.relkind = 'r'" };
+    format!("{kinds} AND c.relpersistence <> 't' AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'")
+}
+
+async fn list(connection: &mut Connection, via_root: bool, condition: &str) -> Result<Vec<Table>, CaptureError> {
+    let is_capturable = is_capturable(via_root);
     let sql = format!(
         "SELECT c.oid, n.nspname, c.relname, c.relreplident, {KEY_OF_INDEX} i.indisprimary), {KEY_OF_INDEX} i.indisreplident), \
          c.relpersistence = 'p', row_security_active(c.oid), has_table_privilege(c.oid, 'SELECT'), c.reltuples::int8, c.relkind = 'p' \
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-         WHERE {condition} AND {kinds} AND c.relpersistence <> 't' \
-         AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema' ORDER BY 2, 3"
+         WHERE {condition} AND {is_capturable} ORDER BY 2, 3"
     );
     let rows = connection.query("listing the tables", &sql).await?;
     rows.iter().map(|row| read_table(row).ok_or_else(incomplete)).collect()

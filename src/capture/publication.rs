@@ -30,6 +30,13 @@ pub fn create_statement(publication: &str, tables: &[TableName]) -> String {
     )
 }
 
+/// The statement that has it send these tables too.
+#[must_use]
+pub fn add_statement(publication: &str, tables: &[TableName]) -> String {
+    let list = tables.iter().map(quoted).collect::<Vec<_>>().join(", ");
+    format!("ALTER PUBLICATION {} ADD TABLE {list}", escape_identifier(publication))
+}
+
 /// What says of a publication, in its comment, that walbridge may remove it.
 pub const MARK: &str = "made by walbridge";
 
@@ -57,15 +64,6 @@ pub async fn is_ours(connection: &mut Connection, publication: &str) -> Result<O
     );
     let rows = connection.query("looking for the publication", &sql).await?;
     Ok(rows.first().map(|row| text(row, 0).as_deref() == Some("t")))
-}
-
-/// Whether there is a publication of this name.
-///
-/// # Errors
-/// The query failed.
-pub async fn exists(connection: &mut Connection, publication: &str) -> Result<bool, CaptureError> {
-    let sql = format!("SELECT FROM pg_publication WHERE pubname = {}", escape_literal(publication));
-    Ok(!connection.query("looking for the publication", &sql).await?.is_empty())
 }
 
 /// Makes sure that the publication is there and sends these tables. It may send more; those are passed over.
@@ -107,9 +105,7 @@ pub async fn ensure(connection: &mut Connection, publication: &str, tables: &[Ta
 /// This role may not change it: the error holds the SQL for one who may.
 pub async fn add(connection: &mut Connection, publication: &str, tables: &[TableName]) -> Result<(), CaptureError> {
     let lacks = format!("lacks {}", tables.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
-    let list = tables.iter().map(quoted).collect::<Vec<_>>().join(", ");
-    let sql = format!("ALTER PUBLICATION {} ADD TABLE {list}", escape_identifier(publication));
-    change(connection, publication, &lacks, &sql).await
+    change(connection, publication, &lacks, &add_statement(publication, tables)).await
 }
 
 /// Those of the tables that the publication does not send.

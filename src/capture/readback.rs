@@ -6,8 +6,10 @@
 //! delete still to come.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use postgres_protocol::escape::escape_identifier;
+use tokio::sync::oneshot;
 
 use super::address::Address;
 use super::connection::{Connection, Purpose};
@@ -16,11 +18,18 @@ use super::literal::literal;
 use super::publication::quoted;
 use crate::event::{Cell, Relation, Row, RowBuilder};
 
-/// A reader that connects when it is first needed.
+/// A reader that connects when it is needed, and keeps the connection only while more is read: an open one would keep the server
+/// from a smart shutdown.
 pub struct Readback {
     address: Address,
-    connection: Option<Connection>,
+    parked: Option<Parked>,
 }
+
+/// Whoever asks in time gets the connection.
+type Parked = oneshot::Sender<oneshot::Sender<Connection>>;
+
+/// A connection that is not used for so long is closed.
+const IDLE_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// What was found of a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +46,7 @@ impl Readback {
     /// A reader of this source.
     #[must_use]
     pub fn new(address: Address) -> Self {
-        Readback { address, connection: None }
+        Readback { address, parked: None }
     }
 
     /// Reads the row that has the same key as this one.
@@ -48,11 +57,15 @@ impl Readback {
         let Some(sql) = select(relation, row) else {
             return Ok(Found::Unreadable("its key is not in the event".to_owned()));
         };
-        let connection = match &mut self.connection {
+        let mut connection = match self.parked_connection().await {
             Some(connection) => connection,
-            None => self.connection.insert(Connection::open(&self.address, Purpose::Query).await?),
+            None => Connection::open(&self.address, Purpose::Query).await?,
         };
-        match connection.query("reading a row back", &sql).await {
+        let read = connection.query("reading a row back", &sql).await;
+        if matches!(read, Ok(_) | Err(CaptureError::Server { .. })) {
+            self.parked = Some(park(connection));
+        }
+        match read {
             Ok(rows) => Ok(rows.first().map_or(Found::Gone, |values| {
                 let mut builder = RowBuilder::default();
                 values.iter().for_each(|value| builder.push(value.as_deref().map_or(Cell::Null, Cell::Text)));
@@ -62,12 +75,28 @@ impl Readback {
             Err(CaptureError::Server { source, .. }) if matches!(&*source.sqlstate, "42P01" | "42703" | "42501") => {
                 Ok(Found::Unreadable(source.to_string()))
             }
-            Err(error) => {
-                self.connection = None;
-                Err(error)
-            }
+            Err(error) => Err(error),
         }
     }
+
+    async fn parked_connection(&mut self) -> Option<Connection> {
+        let (hand_over, handed_over) = oneshot::channel();
+        self.parked.take()?.send(hand_over).ok()?;
+        handed_over.await.ok()
+    }
+}
+
+/// Keeps a connection until it is asked for, or for as long as it may idle.
+fn park(connection: Connection) -> Parked {
+    let (parked, asked) = oneshot::channel::<oneshot::Sender<Connection>>();
+    tokio::spawn(async move {
+        match tokio::time::timeout(IDLE_TIME_MAX, asked).await {
+            // If whoever asked has gone meanwhile, the connection goes too.
+            Ok(Ok(hand_over)) => drop(hand_over.send(connection)),
+            Ok(Err(_)) | Err(_) => connection.close().await,
+        }
+    });
+    parked
 }
 
 fn select(relation: &Relation, row: &Row) -> Option<String> {

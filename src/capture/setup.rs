@@ -144,9 +144,8 @@ async fn publishing(
     // An unlogged table cannot be published; walbridge says so when it starts.
     let logged = tables.iter().filter(|table| table.logged);
     let names: Vec<TableName> = logged.map(|table| table.name.clone()).collect();
-    let identifier = escape_identifier(plan.publication);
     let why = "the tables are published; for their owner, or a superuser, to run";
-    if !publication::exists(connection, plan.publication).await? {
+    if publication::is_ours(connection, plan.publication).await?.is_none() {
         if !names.is_empty() {
             add(why, publication::create_statement(plan.publication, &names));
             add("`walbridge teardown` may remove it", publication::mark_statement(plan.publication));
@@ -155,8 +154,7 @@ async fn publishing(
     }
     let missing = publication::missing_tables(connection, plan.publication, &names).await?;
     if !missing.is_empty() {
-        let list = missing.iter().map(quoted).collect::<Vec<_>>().join(", ");
-        add(why, format!("ALTER PUBLICATION {identifier} ADD TABLE {list}"));
+        add(why, publication::add_statement(plan.publication, &missing));
     }
     Ok(())
 }

@@ -138,6 +138,9 @@ pub async fn identify(connection: &mut Connection, may_be_standby: bool) -> Resu
 pub const END_OF_WAL: &str =
     "CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END";
 
+/// The server's clock, in microseconds since 1970, as an SQL expression.
+pub(super) const CLOCK_MICROS: &str = "(extract(epoch FROM clock_timestamp()) * 1000000)::int8";
+
 /// Which timelines the server's own one comes from, and where each was left (manual: "Streaming Replication Protocol",
 /// `TIMELINE_HISTORY`). Needs a replication connection.
 ///

@@ -1,12 +1,14 @@
 //! `walbridge status`.
 
+use std::io::IsTerminal as _;
+
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 
 use super::client;
 use super::output::{print, print_json, runtime};
 use super::{ConfigFile, Outcome};
-use crate::admin::{SinkView, SourceView, StatusView};
+use crate::admin::{SinkView, SourceView, StatusView, TableView};
 use crate::status::{ExitCode, State};
 
 /// What is a running walbridge doing, and how far behind is it?
@@ -31,15 +33,15 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     if arguments.json {
         print_json(&status)?;
     } else {
-        print(&describe(&status))?;
+        print(&describe(&status, std::io::stdout().is_terminal()))?;
     }
     let halted = State::Halted.as_str();
     let mut states = status.sources.values().map(|s| &s.state).chain(status.sinks.values().map(|s| &s.state));
     Ok(if states.any(|state| state == halted) { ExitCode::Halted } else { ExitCode::Clean })
 }
 
-/// States first; then how far behind; then the rest.
-fn describe(status: &StatusView) -> String {
+/// States first; then how far behind; then the rest. `bars`: draw how far copies have come.
+fn describe(status: &StatusView, bars: bool) -> String {
     let mut out = format!("{}\n\n", status.summary);
     let mut sources =
         table(["STATE", "SOURCE", "LAG", "WAL KEPT", "RECEIVED", "DURABLE", "CONFIRMED", "EXISTING ROWS"]);
@@ -70,6 +72,10 @@ fn describe(status: &StatusView) -> String {
         let text = table.to_string();
         out.extend(text.lines().flat_map(|line| [line.trim_end(), "\n"]));
         out.push('\n');
+    }
+    for (name, source) in &status.sources {
+        let copying = source.tables.iter().filter(|(_, table)| !table.done);
+        copying.for_each(|(table, view)| out.push_str(&progress(name, table, view, bars)));
     }
     let messages = status.sources.iter().map(|(name, s)| (name, &s.message));
     for (name, message) in messages.chain(status.sinks.iter().map(|(name, s)| (name, &s.message))) {
@@ -109,6 +115,40 @@ fn copied(source: &SourceView) -> String {
     }
 }
 
+/// How far a table's copy has come, on one line.
+fn progress(source: &str, name: &str, table: &TableView, bars: bool) -> String {
+    const WIDTH: usize = 20;
+    let bar = if bars {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 20")]
+        let full = (table.percent.clamp(0.0, 100.0) / 100.0 * WIDTH as f64) as usize;
+        format!("[{}{}] ", "#".repeat(full), "-".repeat(WIDTH.saturating_sub(full)))
+    } else {
+        String::new()
+    };
+    let of = table.rows_estimate.map_or_else(String::new, |rows| format!(" of ~{rows}"));
+    let left = table.remaining_seconds.map_or_else(String::new, |left| format!(", about {} left", duration(left)));
+    let again = match table.generation {
+        0 | 1 => String::new(),
+        generation => format!(" (copy {generation}: {})", table.reason),
+    };
+    let trouble = table.message.as_ref().map_or_else(String::new, |message| format!("; held up: {message}"));
+    format!(
+        "{source}: {name} {bar}{:.1} %, {} rows{of}, {}{left}{again}{trouble}\n",
+        table.percent,
+        table.rows,
+        bytes(table.bytes)
+    )
+}
+
+/// `90 s`, `12 min`, `3.4 h`.
+fn duration(seconds: f64) -> String {
+    match seconds {
+        seconds if seconds < 120.0 => format!("{seconds:.0} s"),
+        seconds if seconds < 7200.0 => format!("{:.0} min", seconds / 60.0),
+        seconds => format!("{:.1} h", seconds / 3600.0),
+    }
+}
+
 fn lag(sink: &SinkView) -> String {
     if sink.lag_events == 0 {
         return "none".to_owned();
@@ -142,6 +182,19 @@ mod tests {
         {
             assert_eq!(bytes(count), text);
         }
+    }
+
+    #[test]
+    fn a_copy_is_told_on_one_line_with_a_bar_only_for_a_terminal() {
+        let mut table = TableView { rows: 5, bytes: 2048, percent: 50.0, generation: 1, ..TableView::default() };
+        assert_eq!(progress("shop", "public.t", &table, false), "shop: public.t 50.0 %, 5 rows, 2.0 KiB\n");
+        table.rows_estimate = Some(10);
+        table.remaining_seconds = Some(600.0);
+        (table.generation, table.reason) = (2, "rewritten".into());
+        assert_eq!(
+            progress("shop", "public.t", &table, true),
+            "shop: public.t [##########----------] 50.0 %, 5 rows of ~10, 2.0 KiB, about 10 min left (copy 2: rewritten)\n"
+        );
     }
 
     #[test]

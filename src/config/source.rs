@@ -138,7 +138,7 @@ static VALUES: Key<Values> = Key::default(
     "values",
     "\"auto\"",
     "\"text\"",
-    "The form in which PostgreSQL sends values: `auto` is binary while every captured type is known, which is cheaper for the server, and text otherwise; the outcome is the same.",
+    "The form in which PostgreSQL sends values: `auto` is binary while every captured type is known, which makes the log smaller, and text otherwise; the outcome is the same.",
 );
 static MESSAGES: Key<Messages> = Key::default(
     "messages",

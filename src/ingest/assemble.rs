@@ -4,7 +4,7 @@
 //! progress of the stream. Transactions that the log already has are passed over whole: after a reconnect PostgreSQL sends
 //! again from where we last confirmed, and only the commit's LSN tells them apart.
 //!
-//! A logical message outside any transaction is a unit of its own, at its record's LSN. It is sent as soon as it is decoded, as
+//! A logical message outside any transaction is a unit of its own, at its record's last byte. It is sent as soon as it is decoded, as
 //! a transaction is when its commit is, so both come in the order of the WAL and one order holds for both.
 
 use std::sync::Arc;
@@ -323,12 +323,13 @@ impl Assembler {
         if self.open.is_some() {
             return Err(protocol("a message of no transaction inside one"));
         }
-        // The least LSN beyond it: where its record ends is not told, and the next one is further on anyway.
-        let end_lsn = Lsn::new(message.lsn.get().saturating_add(1));
-        if self.knows(message.lsn) || !(self.wanted.messages)(message.prefix) {
+        // What is told is where its record ends, and there the next one begins: that may be the commit of the transaction which
+        // wrote the message. At the same LSN that transaction would be taken for known, and be lost.
+        let (end_lsn, commit_lsn) = (message.lsn, Lsn::new(message.lsn.get().saturating_sub(1)));
+        if self.knows(commit_lsn) || !(self.wanted.messages)(message.prefix) {
             return Ok(Step::Committed { end_lsn, events: 0 });
         }
-        let (epoch, commit_lsn) = (self.epoch, message.lsn);
+        let epoch = self.epoch;
         let unit = Transaction { epoch, xid: 0, commit_lsn, commit_time: sent_at, first_ordinal: 0, origin: None };
         out.append(Entry::Begin(&unit))?;
         out.append(Entry::Message { prefix: message.prefix, content: message.content })?;

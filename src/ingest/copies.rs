@@ -101,6 +101,11 @@ impl Copies {
         self.records.get(&oid)
     }
 
+    /// The tables whose copy is done.
+    pub(super) fn done(&self) -> Vec<u32> {
+        self.records.iter().filter(|(_, record)| record.done).map(|(oid, _)| *oid).collect()
+    }
+
     /// A table that is being copied.
     pub(super) fn table(&self, oid: u32) -> Option<Table> {
         self.running.get(&oid).map(|running| running.table.clone())

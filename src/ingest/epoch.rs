@@ -64,7 +64,8 @@ impl<W: LogWriter> Preparation<'_, W> {
         catalog: &mut Connection,
     ) -> Result<Lsn, IngestError> {
         let reason = self.anew.unwrap_or_default().to_owned();
-        if let Some(slot) = found.filter(|slot| !slot.is_lost()) {
+        let whole = found.filter(|slot| !slot.is_lost());
+        if let Some(slot) = whole {
             // Whatever is wrong with it other than where it stands is as wrong as before.
             continuity::judge(server, None, &self.source.slot, Some(slot))?;
         }
@@ -79,16 +80,15 @@ impl<W: LogWriter> Preparation<'_, W> {
         tracing::warn!(source = %self.source.name, %reason, "history begins anew: all tables are copied again");
         self.record(&format!("history begins anew, all tables are copied again: {reason}")).await?;
         self.begin_copies(tables, &reason, catalog).await?;
-        let from = match found {
-            Some(Slot { confirmed_flush_lsn: Some(confirmed), .. }) if found.is_some_and(|slot| !slot.is_lost()) => {
-                *confirmed
-            }
-            Some(_) => {
-                tracing::warn!(source = %self.source.name, slot = %self.source.slot, "dropping the slot, which the server has given up");
-                slot::release(catalog, &self.source.slot).await?;
+        let from = match whole.and_then(|slot| slot.confirmed_flush_lsn) {
+            Some(confirmed) => confirmed,
+            None => {
+                if found.is_some() {
+                    tracing::warn!(source = %self.source.name, slot = %self.source.slot, "dropping the slot, which the server has given up");
+                    slot::release(catalog, &self.source.slot).await?;
+                }
                 self.create_slot(replication, catalog).await?
             }
-            None => self.create_slot(replication, catalog).await?,
         };
         self.begin_epoch(server, from).await
     }

@@ -1,7 +1,7 @@
 //! The streaming loop: frames into the log, confirmations back, snapshot chunks at their places.
 //!
 //! Everything that waits is one arm of one `select!`; everything that decides is a state machine beside it: [`Transactions`],
-//! [`Feedback`], [`Window`]. Keepalives are answered whatever the disk, the catalog or a sink is doing, because nothing here
+//! [`Feedback`], [`Windows`]. Keepalives are answered whatever the disk, the catalog or a sink is doing, because nothing here
 //! waits for any of them without a limit.
 
 use std::collections::{HashMap, VecDeque};
@@ -29,7 +29,7 @@ use crate::event::{Lsn, Relation};
 use crate::log::{Durable, Entry, LogError, LogWriter, TableSnapshot};
 
 /// Appended and not on disk: beyond this the socket is not read. The flusher holds as much again.
-const PENDING_BYTES_MAX: usize = 4 << 20;
+pub(super) const PENDING_BYTES_MAX: usize = 4 << 20;
 /// Under backlog, what is worth an fsync. An idle stream does not wait for it.
 const FLUSH_BYTES: usize = 256 << 10;
 /// Progress without changes is written to the log when it amounts to so much WAL, or so much time.

@@ -352,8 +352,13 @@ impl<W: LogWriter> Ingest<W> {
 
     async fn prepare(&mut self) -> Result<Prepared, IngestError> {
         // Until the watcher of the session before has let go.
-        let mut memory = self.memory.lock().await;
-        let preparation = Preparation {
+        let memory = self.memory.clone();
+        let mut memory = memory.lock().await;
+        self.preparation().run(&mut memory).await
+    }
+
+    fn preparation(&mut self) -> Preparation<'_, W> {
+        Preparation {
             source: &self.source,
             recovered: &mut self.recovered,
             writer: &mut self.writer,
@@ -361,24 +366,14 @@ impl<W: LogWriter> Ingest<W> {
             board: &self.board,
             types: self.binary.then_some(&mut self.types),
             anew: self.anew.as_deref(),
-        };
-        preparation.run(&mut memory).await
+        }
     }
 
     /// Lets go of the slot, because the budget says so. Says so first, also in the log if that can be written.
     async fn let_go(&mut self, why: &str) -> IngestError {
         let decision = format!("the slot \"{}\" is dropped to protect the source: {why}", self.source.slot);
         tracing::error!(source = %self.source.name, code = %Code::SourceWalBudget, "{decision}");
-        let mut preparation = Preparation {
-            source: &self.source,
-            recovered: &mut self.recovered,
-            writer: &mut self.writer,
-            copies: &mut self.copies,
-            board: &self.board,
-            types: None,
-            anew: None,
-        };
-        match preparation.let_go(&decision).await {
+        match self.preparation().let_go(&decision).await {
             Ok(()) => CaptureError::halt(Code::SourceSlotLost, decision, AFTER_LETTING_GO).into(),
             Err(error) => error,
         }
@@ -404,6 +399,7 @@ impl<W: LogWriter> Ingest<W> {
             address: prepared.address.clone(),
             publication: self.source.publication.clone(),
             tables: self.source.tables.clone(),
+            binary: self.source.binary,
             via_root: prepared.via_root,
         };
         let runtime = self.runtime.clone().unwrap_or_else(Handle::current);

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::IngestError;
 use super::copies::{Added, Copies};
-use super::flow::{Flow, Report};
+use super::flow::{Flow, PENDING_BYTES_MAX, Report};
 use crate::capture::CaptureError;
 use crate::capture::catalog::{self, Table};
 use crate::capture::snapshot::window::Verdict;
@@ -147,7 +147,9 @@ impl<W: LogWriter> Flow<'_, W> {
             return Ok(());
         }
         let passed = self.passed;
-        while let Some(at) = self.waiting.iter().position(|waiting| passed >= waiting.chunk.seen_upto)
+        // As fast as the disk takes them; the others wait, and so do the workers.
+        while self.writer.pending_bytes() < PENDING_BYTES_MAX
+            && let Some(at) = self.waiting.iter().position(|waiting| passed >= waiting.chunk.seen_upto)
             && let Some(Waiting { chunk, .. }) = self.waiting.remove(at)
         {
             let Ticket { oid, number } = chunk.ticket;
@@ -241,13 +243,18 @@ impl<W: LogWriter> Flow<'_, W> {
     /// Closes a unit that stands between two transactions, and remembers whom to tell when it is durable.
     fn end_unit(&mut self, events: u64, oid: u32) -> Result<(), IngestError> {
         self.writer.append(Entry::Commit { end_lsn: self.logged })?;
-        self.transactions.chunk_placed(events);
-        self.unit_ended(events, oid);
+        self.count_unit(events);
+        self.await_durable(oid);
         Ok(())
     }
 
-    fn unit_ended(&mut self, events: u64, oid: u32) {
+    /// So many events were appended in a unit between two transactions.
+    pub(super) fn count_unit(&mut self, events: u64) {
+        self.transactions.chunk_placed(events);
         self.appended += events;
+    }
+
+    fn await_durable(&mut self, oid: u32) {
         if let Some(table) = self.copies.record(oid).cloned() {
             self.awaited.push_back(Awaited { offset: self.appended, table, begun: None });
         }
@@ -278,10 +285,10 @@ impl<W: LogWriter> Flow<'_, W> {
         let unit = self.transactions.chunk_unit(self.last_time());
         let beginning = Begin { table, reason, relation: &relation, confirmable: self.logged };
         let events = beginning.append(self.copies, &unit, self.writer)?;
-        self.transactions.chunk_placed(events);
+        self.count_unit(events);
         self.window.begin_again(oid);
         self.relations.insert(oid, relation);
-        self.unit_ended(events, oid);
+        self.await_durable(oid);
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use super::{IngestError, Source, watch};
 use crate::capture::address::Address;
 use crate::capture::catalog::{self, Table};
 use crate::capture::connection::{Connection, Purpose};
-use crate::capture::continuity::{self, History, Start};
+use crate::capture::continuity::{self, History, Server, Start};
 use crate::capture::stream::{Stream, StreamOptions};
 use crate::capture::types::Types;
 use crate::capture::{CaptureError, publication, schema, slot};
@@ -61,8 +61,9 @@ impl<W: LogWriter> Preparation<'_, W> {
         // With several hosts, everything else of this session goes to the one that was taken.
         let address = source.address.only(replication.host());
         let mut catalog = Connection::open(&address, Purpose::Query).await?;
-        let mut tables = preflight(source, &mut replication, &mut catalog, watch::agreed(memory)).await?;
-        let mut server = slot::identify(&mut replication, source.address.session.may_be_standby()).await?;
+        let copied = self.copied();
+        let (mut server, mut tables) =
+            preflight(source, &mut replication, &mut catalog, watch::agreed(memory), &copied).await?;
         server.left = slot::timelines_left(&mut replication, server.timeline).await?;
         let found = slot::inspect(&mut replication, &source.slot).await?;
         let start = match self.anew {
@@ -99,6 +100,11 @@ impl<W: LogWriter> Preparation<'_, W> {
         };
         let stream = Stream::start(replication, &source.slot, from, &stream_options(source, binary)).await?;
         Ok(Prepared { stream, transactions, tables, catalog, address, via_root, from, binary })
+    }
+
+    /// The tables that need not be read again.
+    fn copied(&self) -> Vec<u32> {
+        if self.anew.is_some() { Vec::new() } else { self.copies.done() }
     }
 
     /// What the log holds.
@@ -171,13 +177,14 @@ async fn prepare_publication(
 }
 
 /// What can be found wrong without changing anything: also what `walbridge check` looks at. `via_root`: partitions come as
-/// their root's rows; `None` if that is still the publication's to say.
+/// their root's rows; `None` if that is still the publication's to say. `copied`: tables that are not read again, and need not be readable.
 pub(crate) async fn preflight(
     source: &Source,
     replication: &mut Connection,
     catalog: &mut Connection,
     via_root: Option<bool>,
-) -> Result<Vec<Table>, CaptureError> {
+    copied: &[u32],
+) -> Result<(Server, Vec<Table>), CaptureError> {
     if catalog.server_version() < OLDEST_SERVER {
         return Err(CaptureError::halt(
             Code::SourceProtocol,
@@ -185,7 +192,7 @@ pub(crate) async fn preflight(
             "walbridge needs PostgreSQL 15 or newer",
         ));
     }
-    slot::identify(replication, source.address.session.may_be_standby()).await?;
+    let server = slot::identify(replication, source.address.session.may_be_standby()).await?;
     let found = schema::publication(catalog, &source.publication).await?;
     let via_root = via_root.unwrap_or_else(|| found.is_none_or(|found| found.via_root));
     let mut tables = catalog::tables(catalog, via_root).await?;
@@ -212,19 +219,19 @@ pub(crate) async fn preflight(
         refuse(
             &tables,
             Code::SourcePrivilege,
-            |table| !table.readable,
+            |table| !table.readable && !copied.contains(&table.oid),
             "may not be read by this role",
             "GRANT SELECT on them, and USAGE on their schema, to the role in the url",
         )?;
         refuse(
             &tables,
             Code::SnapshotPartialView,
-            |table| table.hides_rows,
+            |table| table.hides_rows && !copied.contains(&table.oid),
             "hide rows from this role by row-level security, which the stream would show",
             "ALTER ROLE … BYPASSRLS for the role in the url, or exclude them in `tables`",
         )?;
     }
-    Ok(tables)
+    Ok((server, tables))
 }
 
 /// Tables whose rows cannot be named.

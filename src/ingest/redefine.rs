@@ -77,9 +77,7 @@ impl<W: LogWriter> Flow<'_, W> {
                             self.writer.append(Entry::Change { op: Op::Truncate, relation, body: &[] })?;
                         }
                         self.writer.append(Entry::Commit { end_lsn: self.logged })?;
-                        let events = u64::try_from(emptied.len()).unwrap_or(u64::MAX);
-                        self.transactions.chunk_placed(events);
-                        self.appended = self.appended.saturating_add(events);
+                        self.count_unit(u64::try_from(emptied.len()).unwrap_or(u64::MAX));
                         self.writer.sync().await?;
                     }
                     // If the watcher has gone, so will the loop soon.

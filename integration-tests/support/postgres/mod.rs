@@ -222,6 +222,12 @@ impl Postgres {
         command
     }
 
+    /// How far its WAL goes.
+    #[track_caller]
+    pub(crate) fn end_of_wal(&self) -> walbridge::event::Lsn {
+        self.psql("SELECT pg_current_wal_lsn()").trim().parse().expect("an LSN")
+    }
+
     /// An asynchronous client for the superuser, over TCP without TLS.
     pub(crate) async fn client(&self) -> tokio_postgres::Client {
         let (client, connection) = tokio_postgres::connect(&self.superuser_url(), tokio_postgres::NoTls)

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use postgres_protocol::escape::escape_literal;
 
-use super::super::catalog::KEY_OF_INDEX;
+use super::super::catalog::{KEY_OF_INDEX, is_capturable};
 use super::super::connection::Connection;
 use super::super::error::CaptureError;
-use super::super::slot::{parsed, text};
-use super::super::snapshot::look::without_page_header;
+use super::super::slot::{CLOCK_MICROS, END_OF_WAL, parsed, text};
+use super::super::snapshot::look::{IS_WRITERS_LOCK, without_page_header};
 use super::fingerprint::{Fingerprint, Inventory, Publication};
 use crate::event::{Lsn, TableFilter, TableName, Timestamp};
 
@@ -57,9 +57,8 @@ pub async fn look(
         }
     }
     // Behind the look, so that it lies behind every commit that the look saw.
-    let sql = "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END, \
-               (extract(epoch FROM clock_timestamp()) * 1000000)::int8";
-    let rows = connection.query("asking for the WAL's end", sql).await?;
+    let sql = format!("SELECT {END_OF_WAL}, {CLOCK_MICROS}");
+    let rows = connection.query("asking for the WAL's end", &sql).await?;
     let row = rows.first().ok_or_else(|| CaptureError::Protocol("no WAL position was told".to_owned()))?;
     let seen_upto = without_page_header(parsed(row, 0).unwrap_or_default());
     let at = Timestamp::from_unix_micros(parsed(row, 1).unwrap_or_default());
@@ -72,10 +71,8 @@ pub async fn look(
 /// The query failed.
 pub async fn writers(connection: &mut Connection, table: u32) -> Result<BTreeSet<String>, CaptureError> {
     let sql = format!(
-        "SELECT DISTINCT virtualtransaction FROM pg_locks WHERE locktype = 'relation' AND granted \
-         AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
-         AND (relation = {table} OR relation IN (SELECT relid FROM pg_partition_tree({table}::oid::regclass))) \
-         AND mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')"
+        "SELECT DISTINCT virtualtransaction FROM pg_locks WHERE {IS_WRITERS_LOCK} \
+         AND (relation = {table} OR relation IN (SELECT relid FROM pg_partition_tree({table}::oid::regclass)))"
     );
     let rows = connection.query("looking for writers", &sql).await?;
     Ok(rows.iter().filter_map(|row| text(row, 0)).collect())
@@ -115,7 +112,7 @@ const BORN: &str = "i.xmin = t.xmin AND NOT EXISTS (SELECT FROM pg_attribute u W
 
 fn statement(publication: &str, via_root: bool) -> String {
     let publication = escape_literal(publication);
-    let kinds = if via_root { "c.relkind IN ('r', 'p') AND NOT c.relispartition" } else { "c.relkind = 'r'" };
+    let is_capturable = is_capturable(via_root);
     format!(
         "WITH sent AS MATERIALIZED (SELECT schemaname, tablename, attnames, rowfilter FROM pg_publication_tables \
                        WHERE pubname = {publication}), \
@@ -144,6 +141,6 @@ fn statement(publication: &str, via_root: bool) -> String {
                   pub.oid::int8)) FROM sent s, pub WHERE s.schemaname = n.nspname AND s.tablename = c.relname), \
            'readable', has_table_privilege(c.oid, 'SELECT'), 'hides_rows', row_security_active(c.oid))::text \
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-         WHERE {kinds} AND c.relpersistence <> 't' AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'"
+         WHERE {is_capturable}"
     )
 }

@@ -7,7 +7,7 @@ use super::super::catalog::Table;
 use super::super::connection::TextRow;
 use super::super::error::CaptureError;
 use super::super::publication::quoted;
-use super::super::slot::{parsed, text};
+use super::super::slot::{CLOCK_MICROS, END_OF_WAL, parsed, text};
 use super::visibility::Visibility;
 use crate::event::{Lsn, Timestamp};
 
@@ -24,6 +24,11 @@ pub(super) struct Look {
     pub(super) storage: u64,
     pub(super) shape: i64,
 }
+
+/// Of a row of `pg_locks`, as an SQL condition: a lock on a table of this database that only a writer to it takes.
+pub(in crate::capture) const IS_WRITERS_LOCK: &str = "locktype = 'relation' AND granted \
+     AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+     AND mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')";
 
 /// Opens the transaction and locks the table: before the snapshot, so that nothing rewrites it under that.
 pub(super) fn lock(table: &Table) -> String {
@@ -45,9 +50,7 @@ pub(super) fn sql(table: &Table, publication: &str) -> String {
     let (oid, leaves) = (table.oid, leaves(table));
     let (name, publication) = (escape_literal(&quoted(&table.name)), escape_literal(publication));
     format!(
-        "SELECT pg_current_snapshot(), \
-         CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END, \
-         (extract(epoch FROM clock_timestamp()) * 1000000)::int8, \
+        "SELECT pg_current_snapshot(), {END_OF_WAL}, {CLOCK_MICROS}, \
          to_regclass({name}) = {oid}::oid, row_security_active({oid}::oid), \
          (SELECT hashtextextended(string_agg(oid || ':' || coalesce(pg_relation_filenode(oid), 0), ',' ORDER BY oid), 0) \
           FROM {leaves} leaf), \

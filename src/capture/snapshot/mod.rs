@@ -104,6 +104,8 @@ pub struct Target {
     key: Vec<chunk::KeyColumn>,
     /// What its storage is; see [`crate::capture::snapshot`].
     pub storage: u64,
+    /// Its values come in binary form.
+    binary: bool,
     /// What its columns and its place in the publication are.
     shape: i64,
 }
@@ -111,7 +113,7 @@ pub struct Target {
 #[cfg(test)]
 impl Target {
     pub(crate) fn for_tests(table: Table, published: Published, storage: u64) -> Self {
-        Target { table, published, key: Vec::new(), storage, shape: 0 }
+        Target { table, published, key: Vec::new(), storage, binary: false, shape: 0 }
     }
 }
 

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::catalog::{self, Table};
+use super::super::catalog::{self, Published, Table};
 use super::super::connection::Connection;
 use super::super::error::CaptureError;
 use super::super::slot::{parsed, text};
+use super::super::types::Types;
 use super::chunk::{self, KeyColumn};
 use super::{Refusal, Survey, Target, look};
-use crate::event::TableFilter;
+use crate::event::{Relation, TableFilter};
 use crate::status::Code;
 
 /// Surveys a table. `table` may be older than what is there now.
@@ -23,10 +24,11 @@ pub async fn survey(
     publication: &str,
     wanted: &TableFilter,
     via_root: bool,
+    binary: bool,
 ) -> Result<Survey, Refusal> {
     let found = catalog::table(connection, table.oid, via_root).await.map_err(Refusal::Failed)?;
     let table = found.filter(|found| wanted(&found.name)).ok_or(Refusal::Gone)?;
-    let surveyed = in_transaction(connection, table, publication).await;
+    let surveyed = in_transaction(connection, table, publication, binary).await;
     let end = if surveyed.is_ok() { "COMMIT" } else { "ROLLBACK" };
     // If the connection is gone this fails too, and the next use of it will say so.
     let _ = connection.query("ending a survey", end).await;
@@ -34,7 +36,12 @@ pub async fn survey(
     Ok(survey)
 }
 
-async fn in_transaction(connection: &mut Connection, table: Table, publication: &str) -> Result<Survey, CaptureError> {
+async fn in_transaction(
+    connection: &mut Connection,
+    table: Table,
+    publication: &str,
+    binary: bool,
+) -> Result<Survey, CaptureError> {
     connection.query("locking a table for reading", &look::lock(&table)).await?;
     let rows = connection.query("taking a snapshot", &look::sql(&table, publication)).await?;
     let row = rows.first().ok_or_else(|| CaptureError::Protocol("no snapshot was told".to_owned()))?;
@@ -51,7 +58,8 @@ async fn in_transaction(connection: &mut Connection, table: Table, publication: 
     let rows = connection.query("measuring a table", &sql).await?;
     let row = rows.first().cloned().unwrap_or_default();
     let blocks = parsed::<u64>(&row, 0).unwrap_or_default();
-    let target = Target { table, published, key, storage: look.storage, shape: look.shape };
+    let binary = binary && all_binary(connection, &published).await?;
+    let target = Target { table, published, key, storage: look.storage, binary, shape: look.shape };
     if look.hides_rows {
         return Err(chunk::hides_rows(&target));
     }
@@ -61,6 +69,22 @@ async fn in_transaction(connection: &mut Connection, table: Table, publication: 
         bytes: parsed(&row, 1).unwrap_or_default(),
         rows_estimate: parsed(&row, 2),
     })
+}
+
+/// Whether the binary form of every column is known, and the server has one. (A stream sends values of a type that has none as
+/// text; a COPY refuses.)
+async fn all_binary(connection: &mut Connection, published: &Published) -> Result<bool, CaptureError> {
+    let mut types = Types::default();
+    types.resolve(connection, &mut Relation::clone(&published.relation)).await?;
+    if types.text_only(&published.relation).is_some() {
+        return Ok(false);
+    }
+    let oids = published.relation.columns.iter().map(|column| column.type_oid.to_string()).collect::<Vec<_>>();
+    if oids.is_empty() {
+        return Ok(false);
+    }
+    let sql = format!("SELECT 1 FROM pg_type WHERE oid IN ({}) AND typsend = 0 LIMIT 1", oids.join(","));
+    Ok(connection.query("looking at the columns' types", &sql).await?.is_empty())
 }
 
 async fn key_columns(connection: &mut Connection, table: &Table) -> Result<Vec<KeyColumn>, CaptureError> {
@@ -98,10 +122,9 @@ pub async fn wait_for_writers(connection: &mut Connection, table: &Table) -> Res
     let sql = format!(
         "SELECT virtualtransaction, coalesce('pid ' || l.pid, 'a prepared transaction') \
          FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid \
-         WHERE locktype = 'relation' AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
-         AND relation IN (SELECT oid FROM {} leaf UNION SELECT {}::oid) AND granted \
-         AND mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock') \
+         WHERE {} AND relation IN (SELECT oid FROM {} leaf UNION SELECT {}::oid) \
          AND coalesce(state, '') NOT LIKE 'idle in transaction%'",
+        look::IS_WRITERS_LOCK,
         look::leaves(table),
         table.oid
     );

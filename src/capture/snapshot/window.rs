@@ -23,7 +23,7 @@ use self::paths::{Outcome, Paths};
 use super::super::CaptureError;
 use super::owed::Owed;
 use super::visibility::Visibility;
-use crate::decode::tuple;
+use crate::decode::{binary, tuple};
 use crate::event::{Cell, Change, OldRow, Op, Relation, Row, RowBuilder};
 
 mod paths;
@@ -273,16 +273,26 @@ fn complete(newer: &Row, older: &Row) -> Row {
     builder.finish()
 }
 
-/// A row's key as bytes: each key cell's length and text.
+/// A row's key as bytes: each key cell's length and text, in whichever form the row has it.
 fn key_of(relation: &Relation, row: &Row) -> Key {
     let mut key = Vec::new();
     for &index in &relation.key {
-        let value = match row.cell(index) {
-            Some(Cell::Text(value) | Cell::Binary(value)) => value,
-            Some(Cell::Null | Cell::Unchanged) | None => &[],
-        };
-        key.extend_from_slice(&u32::try_from(value.len()).unwrap_or(u32::MAX).to_be_bytes());
-        key.extend_from_slice(value);
+        let at = key.len();
+        key.extend_from_slice(&[0; 4]);
+        match (row.cell(index), relation.columns.get(index)) {
+            (Some(Cell::Text(value)), _) => key.extend_from_slice(value),
+            (Some(Cell::Binary(value)), Some(column)) => {
+                if binary::render(column, value, &mut key).is_none() {
+                    // Not equal to anything that the stream says, which would have failed on it.
+                    key.extend_from_slice(value);
+                }
+            }
+            (Some(Cell::Null | Cell::Unchanged | Cell::Binary(_)) | None, _) => {}
+        }
+        let length = u32::try_from(key.len().saturating_sub(at + 4)).unwrap_or(u32::MAX);
+        if let Some(place) = key.get_mut(at..at + 4) {
+            place.copy_from_slice(&length.to_be_bytes());
+        }
     }
     key.into()
 }

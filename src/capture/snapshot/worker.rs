@@ -20,6 +20,8 @@ pub struct Setting {
     pub publication: String,
     /// The tables to capture.
     pub tables: TableFilter,
+    /// Ask for values in binary form where all of a table's are known.
+    pub binary: bool,
     /// Partitions come as their root's rows.
     pub via_root: bool,
 }
@@ -62,7 +64,8 @@ async fn perform(slot: &mut Option<Connection>, setting: &Setting, work: Work) -
             if wait_for_writers && let Err(error) = survey::wait_for_writers(connection, &table).await {
                 return refused(ticket, Refusal::Failed(error));
             }
-            match survey::survey(connection, &table, &setting.publication, &setting.tables, setting.via_root).await {
+            let Setting { publication, tables, via_root, binary, .. } = setting;
+            match survey::survey(connection, &table, publication, tables, *via_root, *binary).await {
                 Ok(survey) => Some(Request::Surveyed { ticket, survey }),
                 Err(why) => refused(ticket, why),
             }
@@ -85,7 +88,8 @@ async fn perform(slot: &mut Option<Connection>, setting: &Setting, work: Work) -
 /// and commits), and the stream cannot pass it; an empty logical message makes a commit that is flushed. It needs no privilege and
 /// touches no table; where it is refused, on a standby, the wait is only longer.
 async fn nudge(connection: &mut Connection) {
-    let sql = "SELECT pg_logical_emit_message(true, 'walbridge', '')";
+    // Not held up by a standby that has gone: nobody needs this message.
+    let sql = "SET LOCAL synchronous_commit = local; SELECT pg_logical_emit_message(true, 'walbridge', '')";
     if let Err(error) = connection.query("nudging the server", sql).await {
         tracing::debug!(%error, "the server was not nudged");
     }

@@ -247,7 +247,7 @@ fn a_message_of_no_transaction_is_a_unit_at_its_own_place() {
         message(true, 0x9, "unwanted"),
         commit(0x10),
     ]);
-    // Its record begins where the commit's ends.
+    // What is told of a message is where its record ends.
     world.take(&[
         message(false, 0x20, "lone"),
         message(false, 0x21, "unwanted"),
@@ -258,8 +258,8 @@ fn a_message_of_no_transaction_is_a_unit_at_its_own_place() {
     world.take(&[begin(2, 0x38), message(true, 0x37, "unwanted"), commit(0x38), stream_commit(10, 0x40)]);
     world.wrote(expect![[r#"
         1 at 0/10: insert t.x message inside end 0/20
-        0 at 0/20: message lone end 0/21
-        0 at 0/30: message between end 0/31
+        0 at 0/1F: message lone end 0/20
+        0 at 0/2F: message between end 0/30
         10 at 0/40: message in a end 0/50
     "#]]);
     // After a reconnect both may come again.
@@ -267,10 +267,22 @@ fn a_message_of_no_transaction_is_a_unit_at_its_own_place() {
     world.log = Written::default();
     world.take(&[message(false, 0x20, "lone"), message(false, 0x30, "between"), message(false, 0x41, "new")]);
     world.wrote(expect![[r#"
-        0 at 0/41: message new end 0/42
+        0 at 0/40: message new end 0/41
     "#]]);
     world.take(&[begin(3, 0x50)]);
     world.refused(&message(false, 0x51, "lone"));
+}
+
+/// Found by the checker: `BEGIN; INSERT …; SELECT pg_logical_emit_message(false, …); COMMIT`. The commit's record begins where the
+/// message's ends, and the transaction was taken for one that the log has already.
+#[test]
+fn a_transaction_whose_last_record_is_a_message_of_no_transaction_is_not_lost() {
+    let mut world = World::new(0, true);
+    world.take(&[message(false, 0x20, "lone"), begin(1, 0x20), table("t"), row("x"), commit(0x20)]);
+    world.wrote(expect![[r#"
+        0 at 0/1F: message lone end 0/20
+        1 at 0/20: insert t.x end 0/30
+    "#]]);
 }
 
 #[test]

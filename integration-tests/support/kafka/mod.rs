@@ -12,12 +12,14 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+#[allow(unused_imports, reason = "the tests, the demo and the benches each use a part")]
 pub(crate) use self::client::Record;
 use self::server::Server;
 use super::process::{self, Signal};
 
 /// A cluster. Dropping it ends its brokers and removes their directories.
 pub(crate) struct Kafka {
+    /// Never empty.
     servers: Vec<Server>,
     // Behind the servers: they end before their directories go.
     _directory: TempDir,
@@ -70,38 +72,46 @@ impl Kafka {
 
     /// Where a broker listens; brokers count from 0 here (Kafka calls that one 1).
     pub(crate) fn port(&self, broker: usize) -> u16 {
-        self.servers[broker].port
+        self.server(broker).port
     }
 
     /// Ends a broker with SIGKILL.
     pub(crate) fn kill9(&mut self, broker: usize) {
-        self.servers[broker].end(Signal::KILL);
+        self.server_mut(broker).end(Signal::KILL);
     }
 
     /// Stops a broker in good order.
     pub(crate) fn stop(&mut self, broker: usize) {
-        self.servers[broker].end(Signal::TERM);
+        self.server_mut(broker).end(Signal::TERM);
     }
 
     /// Starts a stopped broker on its old port with what it had.
     pub(crate) fn start_again(&mut self, broker: usize) {
-        self.servers[broker].start();
-        self.servers[broker].await_port();
+        self.server_mut(broker).start();
+        self.server_mut(broker).await_port();
     }
 
     /// Freezes a broker (SIGSTOP): connections stay open and nothing answers.
     pub(crate) fn freeze(&self, broker: usize) {
-        self.servers[broker].pid().map(|pid| process::signal(pid, Signal::STOP));
+        self.server(broker).pid().map(|pid| process::signal(pid, Signal::STOP));
     }
 
     /// Undoes `freeze`.
     pub(crate) fn thaw(&self, broker: usize) {
-        self.servers[broker].pid().map(|pid| process::signal(pid, Signal::CONT));
+        self.server(broker).pid().map(|pid| process::signal(pid, Signal::CONT));
     }
 
     /// What a broker has written to its log.
     pub(crate) fn log(&self, broker: usize) -> String {
-        self.servers[broker].log()
+        self.server(broker).log()
+    }
+
+    fn server(&self, broker: usize) -> &Server {
+        self.servers.get(broker).expect("there is such a broker")
+    }
+
+    fn server_mut(&mut self, broker: usize) -> &mut Server {
+        self.servers.get_mut(broker).expect("there is such a broker")
     }
 
     /// Runs one of Kafka's own tools (`org.apache.kafka.tools.ConsoleProducer`) against the cluster, with this on its standard

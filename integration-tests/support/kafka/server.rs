@@ -130,11 +130,11 @@ fn bootstrap() -> &'static [u8] {
     })
 }
 
-/// 16 random bytes as Kafka writes them (URL-safe base64 without padding). A first character of its own kind keeps it from
-/// beginning with a dash, which the tool would take for an option.
+/// 16 random bytes as Kafka writes them (URL-safe base64 without padding). No dashes: the
+/// tools would take one in front for an option.
 fn unique_id() -> String {
     const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-    let letter = || char::from(ALPHABET[rand::random_range(0..ALPHABET.len())]);
+    let letter = || ALPHABET.get(rand::random_range(0..ALPHABET.len())).copied().map_or('A', char::from);
     // 22 characters are 132 bits, of which the last four must be zero.
     (0..21).map(|_| letter()).chain(['g']).collect()
 }

@@ -1,7 +1,6 @@
 //! Copies in the middle of things: begun again, interrupted, of tables that change underneath, held up by what others do.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use super::{Capture, assert_same, events, replay, selected};
 use crate::support::proxy::Direction;

@@ -80,7 +80,7 @@ async fn lists(redis: &Redis) -> HashMap<i32, Vec<i64>> {
     let mut connection = redis.connection().await;
     let keys: Vec<String> = (0..KEYS).map(|id| format!("list:{id}")).collect();
     let values: Vec<Option<String>> = redis::cmd("MGET").arg(&keys).query_async(&mut connection).await.expect("values");
-    let items = |text: String| serde_json::from_str::<Value>(&text).ok()?["items"].as_array().map(Clone::clone);
+    let items = |text: String| serde_json::from_str::<Value>(&text).ok()?["items"].as_array().cloned();
     let numbers = |items: Vec<Value>| items.iter().filter_map(Value::as_i64).collect();
     (0..KEYS).zip(values).filter_map(|(id, text)| Some((id, numbers(items(text?)?)))).collect()
 }

@@ -3,6 +3,7 @@
 
 mod connect;
 mod copies;
+mod held;
 mod hosts;
 mod resume;
 mod snapshot;

@@ -112,7 +112,8 @@ async fn a_table_that_comes_without_a_key_is_not_published_before_it_has_one() {
 /// came or changed since the first start is an alarm then too; a table that the configuration has come to name is refused.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_that_has_run_starts_again_whatever_has_become_of_its_tables() {
-    let mut world = World::start_as_owner("CREATE TABLE fine (id int PRIMARY KEY); CREATE TABLE t (id int PRIMARY KEY);").await;
+    let mut world =
+        World::start_as_owner("CREATE TABLE fine (id int PRIMARY KEY); CREATE TABLE t (id int PRIMARY KEY);").await;
     assert_eq!(world.walbridge.sigterm(), Some(0));
     world.postgres.psql(
         "CREATE TABLE late (id int); CREATE UNLOGGED TABLE fleeting (id int PRIMARY KEY);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Capture, assert_same, events, replay, selected};
 use crate::support::{Direction, PgOptions, Postgres, Proxy, StopMode};
+use walbridge::ingest::Source;
 use walbridge::status::{Code, State};
 
 const SCHEMA: &str = "CREATE TABLE t (id int PRIMARY KEY, n int)";
@@ -34,6 +35,7 @@ async fn a_crash_at_any_moment_loses_nothing_and_doubles_nothing() {
     capture.stop().await;
 }
 
+/// Scenario 1: the server crashes under writes, again and again; nothing is asked of anybody.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_servers_crash_is_waited_out() {
     let mut postgres = Postgres::start(PgOptions::default());
@@ -59,6 +61,7 @@ async fn the_servers_crash_is_waited_out() {
     capture.stop().await;
 }
 
+/// Scenario 2.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_cut_inside_a_message_is_taken_up_again() {
     let postgres = Postgres::start(PgOptions::default());
@@ -77,6 +80,7 @@ async fn a_connection_cut_inside_a_message_is_taken_up_again() {
     capture.stop().await;
 }
 
+/// Scenarios 5 and 6: the busy one is another database, or another table of this one.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_slot_follows_a_busy_neighbour_without_a_write_to_the_source() {
     let postgres = Postgres::start(PgOptions::default());
@@ -90,10 +94,15 @@ async fn an_idle_slot_follows_a_busy_neighbour_without_a_write_to_the_source() {
     assert!(busy.output().expect("psql").status.success());
     let target = postgres.end_of_wal();
     capture.until("the slot to follow", |status| status.confirmed_flush_lsn >= target).await;
+    postgres
+        .psql("CREATE SCHEMA other; CREATE TABLE other.x AS SELECT repeat('x', 1000) FROM generate_series(1, 20000)");
+    let target: walbridge::event::Lsn = postgres.psql("SELECT pg_current_wal_lsn()").trim().parse().expect("an LSN");
+    capture.until("the slot to follow", |status| status.confirmed_flush_lsn >= target).await;
     assert_eq!(capture.log.durable().borrow().offset.0, 0, "nothing was captured");
     capture.stop().await;
 }
 
+/// Scenario 17; `servers/shutdown.rs` has the rest of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fast_shutdown_of_the_server_is_not_delayed() {
     let mut postgres = Postgres::start(PgOptions::default());
@@ -121,6 +130,7 @@ async fn with_history() -> (Postgres, tempfile::TempDir) {
     (postgres, directory)
 }
 
+/// Scenario 8, the refusal; `history.rs` has the repair.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slot_dropped_and_made_anew_is_a_gap_and_never_gone_on_from() {
     // PostgreSQL would start from the new slot without a word; what was committed in between is in nobody's log.
@@ -137,6 +147,7 @@ async fn a_slot_dropped_and_made_anew_is_a_gap_and_never_gone_on_from() {
     assert_eq!(halt.error.code(), Code::SourceGap, "{halt}");
 }
 
+/// Scenario 13.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_cluster_behind_the_same_address_is_noticed_before_streaming() {
     let (postgres, directory) = with_history().await;
@@ -147,6 +158,7 @@ async fn another_cluster_behind_the_same_address_is_noticed_before_streaming() {
     assert_eq!(halt.error.code(), Code::SourceHistoryChanged, "{halt}");
 }
 
+/// Scenario 8.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slot_invalidated_while_we_were_away_halts_and_names_the_place() {
     let postgres = Postgres::start(PgOptions {
@@ -173,6 +185,7 @@ async fn a_slot_invalidated_while_we_were_away_halts_and_names_the_place() {
     assert_eq!(halt.error.code(), Code::SourceSlotLost, "{halt}");
 }
 
+/// Scenario 7.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slot_held_by_another_client_is_waited_for_and_taken_over() {
     // As the superuser: setting the role up writes WAL, and the holder would confirm it past the other's log.
@@ -192,6 +205,7 @@ async fn a_slot_held_by_another_client_is_waited_for_and_taken_over() {
     capture.stop().await;
 }
 
+/// Scenario 4.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_soon_gives_up_silent_clients_keeps_us() {
     let postgres = Postgres::start(PgOptions { conf: vec!["wal_sender_timeout = 2s".into()], ..PgOptions::default() });
@@ -208,6 +222,64 @@ async fn a_server_that_soon_gives_up_silent_clients_keeps_us() {
     capture.stop().await;
 }
 
+/// Where a copy was to begin, the catalog was asked without a word to the server meanwhile: one that was slow to answer had the
+/// stream cut off. Only the view that this look needs is locked here.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_catalog_that_does_not_answer_where_a_copy_begins_does_not_cost_the_stream() {
+    let postgres = Postgres::start(PgOptions { conf: vec!["wal_sender_timeout = 2s".into()], ..PgOptions::default() });
+    postgres.psql(SCHEMA);
+    let directory = tempfile::tempdir().expect("a directory");
+    let hour = Duration::from_secs(3600);
+    let capture =
+        Capture::commanded(&postgres.url(), directory.path(), |source| Source { watch_interval: hour, ..source });
+    capture.caught_up(&postgres).await;
+    let locker = postgres.client().await;
+    locker
+        .batch_execute("SET allow_system_table_mods = on; BEGIN; ALTER VIEW pg_publication_tables OWNER TO postgres")
+        .await
+        .expect("the view is locked");
+    let walsender = "SELECT min(pid) FROM pg_stat_replication";
+    let before = postgres.psql(walsender);
+    let asked = capture.copy_again("public.t");
+    let held_up = async {
+        let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'pg_publication_tables'::regclass";
+        crate::support::eventually(super::PATIENCE, || async {
+            if postgres.psql(waits) == "1" { Ok(()) } else { Err("nobody waits yet") }
+        })
+        .await;
+        // Three times as long as the server bears silence.
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        assert_eq!(postgres.psql(walsender), before, "the stream was cut off");
+        locker.batch_execute("ROLLBACK").await.expect("let go");
+    };
+    let (begun, ()) = tokio::join!(asked, held_up);
+    assert_eq!(begun, Ok(vec!["public.t".to_owned()]));
+    capture.caught_up(&postgres).await;
+    capture.stop().await;
+}
+
+/// PostgreSQL 17 has answered a slot's making beside a `TRUNCATE` with an internal error, once, and that was the end, under a
+/// code that spoke of the network. Such an error is tried again for a while, and told as what it is. Here the catalog is damaged.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_internal_error_of_the_server_is_tried_again_and_told_as_what_it_is() {
+    let postgres = Postgres::start(PgOptions::default());
+    postgres.psql(&format!(
+        "{SCHEMA}; CREATE PUBLICATION walbridge_test FOR TABLE t WITH (publish_via_partition_root = true);
+         CREATE SCHEMA attic; CREATE TABLE attic.wide (a int, b int, c int CHECK (c > 0));
+         UPDATE pg_publication_rel SET prqual = (SELECT conbin FROM pg_constraint WHERE conrelid = 'attic.wide'::regclass)"
+    ));
+    let directory = tempfile::tempdir().expect("a directory");
+    let capture = Capture::start(&postgres.url(), directory.path());
+    capture.until("the error", |status| status.code == Some(Code::SourceServer)).await;
+    let status = capture.status();
+    assert_eq!(status.state, State::Paused);
+    assert!(status.message.as_ref().is_some_and(|text| text.contains("XX000")), "{status:?}");
+    postgres.psql("UPDATE pg_publication_rel SET prqual = NULL");
+    capture.caught_up(&postgres).await;
+    capture.stop().await;
+}
+
+/// Scenario 3.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_goes_dead_without_a_word_is_noticed_and_replaced() {
     // Half-open: no reset, no end of file, only silence. Others have waited on it for ever, "streaming".

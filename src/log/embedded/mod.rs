@@ -6,19 +6,15 @@
 
 mod catalog;
 mod clock;
-mod directory;
 mod disk;
 mod flusher;
 mod format;
 mod frames;
 mod group;
-mod history;
-mod input;
 mod lookup;
 mod preamble;
 mod reader;
 mod readonly;
-mod record;
 mod recovery;
 mod relations;
 mod retention;
@@ -48,7 +44,7 @@ use self::directory::Listing;
 use self::disk::{Disk, RealDisk};
 use self::flusher::{Flusher, make_segment};
 use self::format::{SEGMENT_HEADER_LEN, SegmentHeader, parse_segment_header, segment_name};
-use self::history::History;
+use super::history::History;
 use self::preamble::Preamble;
 use self::scan::Scan;
 use self::shared::Shared;

@@ -37,7 +37,8 @@ const PROGRESS_BYTES: u64 = 16 << 20;
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the server is asked how far it is while a chunk waits for its place.
 const ASK_INTERVAL: Duration = Duration::from_millis(20);
-/// While nothing is read, a server that may be asking whether we live is told so this often.
+/// While nothing is read, or so much that a question of the server stands behind megabytes of data, it is told this often that we
+/// live.
 const REMIND_INTERVAL: Duration = Duration::from_millis(500);
 
 /// One connection's worth of streaming.
@@ -113,6 +114,8 @@ impl<W: LogWriter> Flow<'_, W> {
             let replaying = self.transactions.is_replaying();
             if replaying || !room {
                 self.stream.not_reading();
+            }
+            if replaying || !room || self.stream.busy() {
                 self.feedback.remind_after(REMIND_INTERVAL, Instant::now());
             }
             let wake_at = self.wake_at().into();

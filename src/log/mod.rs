@@ -6,7 +6,6 @@
 //!   PostgreSQL;
 //! - Positions rise strictly.
 
-mod directory;
 pub mod embedded;
 mod error;
 mod history;

@@ -6,6 +6,7 @@
 
 mod catalog;
 mod clock;
+pub(in crate::log) mod directory;
 mod disk;
 mod flusher;
 mod format;

@@ -68,39 +68,6 @@ pub(super) struct Rest {
 }
 
 impl State {
-    /// As a record.
-    pub(super) fn record(&self) -> ControlRecord {
-        let mut out = vec![FORMAT];
-        out.extend_from_slice(&self.writer.to_le_bytes());
-        let Durable { offset, bytes, position, commit_time, end_lsn } = self.history.closed;
-        out.extend_from_slice(&offset.0.to_le_bytes());
-        out.extend_from_slice(&bytes.to_le_bytes());
-        out.extend_from_slice(&end_lsn.get().to_le_bytes());
-        out.push(u8::from(position.is_some()));
-        if let Some(Position { epoch, commit_lsn, ordinal }) = position {
-            out.extend_from_slice(&epoch.to_le_bytes());
-            out.extend_from_slice(&commit_lsn.get().to_le_bytes());
-            out.extend_from_slice(&ordinal.to_le_bytes());
-        }
-        for time in [commit_time, self.history.commit_time_max] {
-            out.push(u8::from(time.is_some()));
-            out.extend_from_slice(&time.map_or(0, Timestamp::unix_micros).to_le_bytes());
-        }
-        let copies = u32::try_from(self.history.copies.len()).unwrap_or(u32::MAX);
-        out.extend_from_slice(&copies.to_le_bytes());
-        for (oid, begun) in &self.history.copies {
-            out.extend_from_slice(&oid.to_le_bytes());
-            out.extend_from_slice(&begun.0.to_le_bytes());
-        }
-        out.push(u8::from(self.rest.is_some()));
-        if let Some(rest) = &self.rest {
-            put_transaction(&mut out, &rest.transaction);
-            out.extend_from_slice(&rest.events.to_le_bytes());
-            out.extend_from_slice(&rest.digest.to_le_bytes());
-        }
-        ControlRecord { key: STATE.to_vec(), value: out, event: None }
-    }
-
     fn read(value: &[u8]) -> Option<State> {
         let mut input = Input::new(value.strip_prefix(&[FORMAT])?);
         let input = &mut input;
@@ -128,6 +95,39 @@ impl State {
         (input.len() == 0).then_some(state)
     }
 }
+
+/// What the log holds, from the transaction on that ends with this record.
+pub(super) fn state_record(writer: u64, history: &History, rest: Option<&Rest>) -> ControlRecord {
+        let mut out = vec![FORMAT];
+        out.extend_from_slice(&writer.to_le_bytes());
+        let Durable { offset, bytes, position, commit_time, end_lsn } = history.closed;
+        out.extend_from_slice(&offset.0.to_le_bytes());
+        out.extend_from_slice(&bytes.to_le_bytes());
+        out.extend_from_slice(&end_lsn.get().to_le_bytes());
+        out.push(u8::from(position.is_some()));
+        if let Some(Position { epoch, commit_lsn, ordinal }) = position {
+            out.extend_from_slice(&epoch.to_le_bytes());
+            out.extend_from_slice(&commit_lsn.get().to_le_bytes());
+            out.extend_from_slice(&ordinal.to_le_bytes());
+        }
+        for time in [commit_time, history.commit_time_max] {
+            out.push(u8::from(time.is_some()));
+            out.extend_from_slice(&time.map_or(0, Timestamp::unix_micros).to_le_bytes());
+        }
+        let copies = u32::try_from(history.copies.len()).unwrap_or(u32::MAX);
+        out.extend_from_slice(&copies.to_le_bytes());
+        for (oid, begun) in &history.copies {
+            out.extend_from_slice(&oid.to_le_bytes());
+            out.extend_from_slice(&begun.0.to_le_bytes());
+        }
+        out.push(u8::from(rest.is_some()));
+        if let Some(rest) = rest {
+            put_transaction(&mut out, &rest.transaction);
+            out.extend_from_slice(&rest.events.to_le_bytes());
+            out.extend_from_slice(&rest.digest.to_le_bytes());
+        }
+        ControlRecord { key: STATE.to_vec(), value: out, event: None }
+    }
 
 /// The log's name, for as long as it exists.
 pub(super) fn log_record(id: LogId) -> ControlRecord {
@@ -284,8 +284,8 @@ mod tests {
         take(&mut control, &epoch_record(&epoch).expect("short"));
         take(&mut control, &snapshot_record(&snapshot).expect("short"));
         take(&mut control, &topic_record("a.b", &[3, 4]));
-        take(&mut control, &State::default().record());
-        take(&mut control, &state.record());
+        take(&mut control, &state_record(1, &History::default(), None));
+        take(&mut control, &state_record(state.writer, &state.history, state.rest.as_ref()));
         let history = control.history();
         assert_eq!(control.id, Some(LogId(5)));
         assert_eq!((control.state.writer, control.state.rest), (7, state.rest));
@@ -297,7 +297,7 @@ mod tests {
     #[test]
     fn what_somebody_else_wrote_is_refused() {
         let mut control = Control::default();
-        let mut state = State::default().record();
+        let mut state = state_record(1, &History::default(), None);
         state.value.push(0);
         assert!(control.take(&state.key, &state.value).is_err());
         assert!(control.take(b"state", b"\x02").is_err());

@@ -28,10 +28,9 @@ use crate::kafka::Settings;
 pub const OFFSET_HEADER: &str = "walbridge.offset";
 /// `epoch/commit LSN/ordinal`: the change's Position.
 pub const POSITION_HEADER: &str = "walbridge.position";
-/// `xid/commit time/first ordinal/version`: the transaction (time in microseconds since 1970), and the version of the table.
+/// `xid/commit time/first ordinal/version`: the transaction (time in microseconds since 1970), and the version of the table. Then, if
+/// the source got the transaction from elsewhere, `/` and the replication origin.
 pub const UNIT_HEADER: &str = "walbridge.unit";
-/// The replication origin that the source got the transaction from, if it did.
-pub const ORIGIN_HEADER: &str = "walbridge.origin";
 
 /// Where the log is.
 #[derive(Clone, Debug)]

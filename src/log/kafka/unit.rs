@@ -15,6 +15,8 @@ pub(super) struct Unit {
     position: Vec<u8>,
     /// `xid/time/first ordinal/`
     head: Vec<u8>,
+    /// `/origin`
+    origin: Vec<u8>,
     digest: u64,
 }
 
@@ -26,6 +28,7 @@ impl Unit {
             timestamp_ms: 0,
             position: Vec::new(),
             head: Vec::new(),
+            origin: Vec::new(),
             digest: 0,
         }
     }
@@ -37,6 +40,7 @@ impl Unit {
         self.position = format!("{}/{}/", transaction.epoch, transaction.commit_lsn).into_bytes();
         let (time, first) = (transaction.commit_time.unix_micros(), transaction.first_ordinal);
         self.head = format!("{}/{time}/{first}/", transaction.xid).into_bytes();
+        self.origin = transaction.origin.as_ref().map_or_else(Vec::new, |origin| format!("/{origin}").into_bytes());
     }
 
     /// An event of it. What kinds of events on which tables: that is what a change of the configuration would make another.
@@ -58,5 +62,6 @@ impl Unit {
     pub(super) fn put_unit(&self, version: u32, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.head);
         push_number(u64::from(version), out);
+        out.extend_from_slice(&self.origin);
     }
 }

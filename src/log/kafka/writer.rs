@@ -1,25 +1,26 @@
 //! The log's writing side: numbers and encodes what is appended, and hands it to the sender.
 
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 
 use tokio::sync::{oneshot, watch};
 
 use super::control::{
-    EventHeaders, Rest, State, copy_record, epoch_record, relation_record, snapshot_record, void_record,
+    EventHeaders, Rest, copy_record, epoch_record, relation_record, snapshot_record, state_record, void_record,
 };
 use super::group::{Group, Mark, Meta, push_number};
 use super::sender::{Job, Sender, Shared};
 use super::start::{Start, start};
 use super::tables::Tables;
-use super::{Options, unit::Unit};
+use super::Options;
+use super::unit::Unit;
 use crate::event::{Lsn, Offset, Op, Relation, Transaction};
 use crate::kafka::KafkaError;
 use crate::kafka::format::Settings as FormatSettings;
 use crate::log::history::History;
 use crate::log::record::{put_copy_begun, put_copy_done};
-use crate::log::{Durable, Entry, LogError, LogWriter, Recovered, directory};
+use crate::log::embedded::directory;
+use crate::log::{Durable, Entry, LogError, LogWriter, Recovered};
 
 /// What counts as waiting when only the state has changed.
 const STATE_BYTES: usize = 64;
@@ -30,7 +31,7 @@ pub struct Writer {
     open: Option<Open>,
     /// Shows what was durable while there is no sender.
     closed: watch::Sender<Durable>,
-    _lock: File,
+    _lock: directory::Lock,
 }
 
 /// While it is open.
@@ -323,14 +324,14 @@ impl Open {
             }
             self.mark = Mark::default();
         }
-        let rest = self.handed.clone().or_else(|| self.rest.clone());
-        let state = State { writer: self.writer, history: self.history.clone(), rest };
+        let rest = self.handed.as_ref().or(self.rest.as_ref());
+        let state = state_record(self.writer, &self.history, rest);
         let group = std::mem::replace(&mut self.group, self.shared.group());
         self.bytes = self.bytes.saturating_add(group.bytes() as u64);
         let topics = self.tables.topics_from(self.topics_told).to_vec();
         self.topics_told = self.topics_told.saturating_add(topics.len());
         let inside = self.history.unit.is_some();
-        let job = Job { group, topics, state: state.record(), durable: self.history.closed, inside, urgent };
+        let job = Job { group, topics, state, durable: self.history.closed, inside, urgent };
         (self.changed, self.unsynced) = (false, true);
         self.queue.send(job).map_err(|_| LogError::from(self.shared.failure()))
     }

@@ -14,7 +14,7 @@ help: ## this list
 	@echo 'walbridge: make TARGET'
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
 
-setup: ## install PostgreSQL 15 to 18, Redis and a C compiler where they are missing (apt-get, Maven)
+setup: ## install PostgreSQL 15 to 18, Redis, Kafka and a C compiler where they are missing (apt-get, Maven)
 	@scripts/setup
 
 demo: ## PostgreSQL, Redis and walbridge at work, live in this terminal (DEMO_SECONDS=n ends it by itself)

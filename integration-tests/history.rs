@@ -2,11 +2,13 @@
 //!
 //! With the real program, and a Redis that must end as the source is: no row missing, and none that is gone there.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::pipeline::caught_up;
 use crate::shop::{PATIENCE, Shop, config};
-use crate::support::{PgOptions, Postgres, StopMode};
+use crate::support::{PgOptions, Postgres, StopMode, eventually};
 
 /// Scenario 8, the second half: the operator's word mends it, and what was deleted in the gap goes from the target.
 #[tokio::test(flavor = "multi_thread")]
@@ -119,4 +121,40 @@ async fn a_table_is_copied_again_on_demand_while_the_stream_goes_on() {
     shop.same().await;
     let status = shop.walbridge.status().await;
     assert_eq!(status["sources"]["shop"]["epoch"], 1, "no history was broken");
+}
+
+/// The order of writes after a break, under SIGKILL at whatever moment: never a new history without the copies that make it whole.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_in_the_middle_of_a_repair_never_leaves_a_history_that_is_not_whole() {
+    let mut shop = Shop::open(PgOptions::default(), "on_history_break = \"copy_again\"").await;
+    for round in 0..6 {
+        shop.walbridge.sigkill();
+        // The walsender of a client that was killed is gone a moment later.
+        eventually(PATIENCE, || async {
+            let dropped = shop.postgres.try_psql(
+                "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = 'walbridge_shop'",
+            );
+            dropped.map(drop)
+        })
+        .await;
+        shop.postgres.psql(&format!(
+            "DELETE FROM t WHERE id % 50 = {round}; UPDATE t SET n = n + 1 WHERE id % 7 = {round}; INSERT INTO t VALUES ({}, 0)",
+            10_000 + round
+        ));
+        let known = shop.walbridge.log().len();
+        shop.walbridge.start_again();
+        // Each round dies at another moment of the repair, once that has been decided.
+        eventually(PATIENCE, || async {
+            let log = shop.walbridge.log();
+            if log[known..].contains("history begins anew") { Ok(()) } else { Err(log.len()) }
+        })
+        .await;
+        tokio::time::sleep(Duration::from_millis(round * 9)).await;
+    }
+    shop.walbridge.sigkill();
+    shop.walbridge.start_again();
+    caught_up(&mut shop.walbridge, &shop.postgres).await;
+    shop.same().await;
+    let verified = shop.walbridge.run(&["log", "verify"]);
+    assert!(verified.status.success(), "{verified:?}");
 }

@@ -85,6 +85,42 @@ async fn redis_answers_and_comes_back_on_its_port() {
     assert_eq!(gone, None);
 }
 
+/// Three brokers keep what they acknowledged when one is killed, and the killed one comes back; what a transaction took back is
+/// not seen.
+#[cfg(feature = "kafka")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kafka_of_three_brokers_survives_the_loss_of_its_leader() {
+    use crate::support::kafka::Record;
+    use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
+    let mut kafka = crate::support::Kafka::three();
+    kafka.create_topic("kept", 2, &[("cleanup.policy", "compact")]).await;
+    let mut config = kafka.client_config();
+    config.set("transactional.id", "rig");
+    let producer: ThreadedProducer<rdkafka::producer::DefaultProducerContext> = config.create().unwrap();
+    let patience = Duration::from_secs(60);
+    producer.init_transactions(patience).unwrap();
+    let put = |key: &str, value: &str| {
+        producer.send(BaseRecord::to("kept").key(key).payload(value).partition(1)).unwrap();
+    };
+    producer.begin_transaction().unwrap();
+    put("a", "1");
+    producer.commit_transaction(patience).unwrap();
+    let leader = kafka.leader("kept", 1).expect("a leader");
+    kafka.kill9(leader);
+    producer.begin_transaction().unwrap();
+    put("b", "2");
+    producer.abort_transaction(patience).unwrap();
+    producer.begin_transaction().unwrap();
+    put("c", "3");
+    producer.commit_transaction(patience).unwrap();
+    kafka.start_again(leader);
+    let seen = kafka.read("kept");
+    assert_eq!(seen.iter().map(Record::key_text).collect::<Vec<_>>(), ["a", "c"]);
+    assert_eq!(kafka.topics(), ["kept"]);
+    kafka.delete_topic("kept").await;
+    assert_eq!(kafka.partitions("kept"), 0);
+}
+
 /// A server that answers each byte with the same byte, for as many connections as come.
 fn echo() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();

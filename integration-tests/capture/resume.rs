@@ -34,6 +34,7 @@ async fn a_crash_at_any_moment_loses_nothing_and_doubles_nothing() {
     capture.stop().await;
 }
 
+/// Scenario 1: the server crashes under writes, again and again; nothing is asked of anybody.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_servers_crash_is_waited_out() {
     let mut postgres = Postgres::start(PgOptions::default());
@@ -59,6 +60,7 @@ async fn the_servers_crash_is_waited_out() {
     capture.stop().await;
 }
 
+/// Scenario 2.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_cut_inside_a_message_is_taken_up_again() {
     let postgres = Postgres::start(PgOptions::default());
@@ -77,6 +79,7 @@ async fn a_connection_cut_inside_a_message_is_taken_up_again() {
     capture.stop().await;
 }
 
+/// Scenarios 5 and 6: the busy one is another database, or another table of this one.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_slot_follows_a_busy_neighbour_without_a_write_to_the_source() {
     let postgres = Postgres::start(PgOptions::default());
@@ -90,10 +93,15 @@ async fn an_idle_slot_follows_a_busy_neighbour_without_a_write_to_the_source() {
     assert!(busy.output().expect("psql").status.success());
     let target = postgres.end_of_wal();
     capture.until("the slot to follow", |status| status.confirmed_flush_lsn >= target).await;
+    postgres
+        .psql("CREATE SCHEMA other; CREATE TABLE other.x AS SELECT repeat('x', 1000) FROM generate_series(1, 20000)");
+    let target: walbridge::event::Lsn = postgres.psql("SELECT pg_current_wal_lsn()").trim().parse().expect("an LSN");
+    capture.until("the slot to follow", |status| status.confirmed_flush_lsn >= target).await;
     assert_eq!(capture.log.durable().borrow().offset.0, 0, "nothing was captured");
     capture.stop().await;
 }
 
+/// Scenario 17; `servers/shutdown.rs` has the rest of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fast_shutdown_of_the_server_is_not_delayed() {
     let mut postgres = Postgres::start(PgOptions::default());
@@ -121,6 +129,7 @@ async fn with_history() -> (Postgres, tempfile::TempDir) {
     (postgres, directory)
 }
 
+/// Scenario 8, the refusal; `history.rs` has the repair.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slot_dropped_and_made_anew_is_a_gap_and_never_gone_on_from() {
     // PostgreSQL would start from the new slot without a word; what was committed in between is in nobody's log.
@@ -137,6 +146,7 @@ async fn a_slot_dropped_and_made_anew_is_a_gap_and_never_gone_on_from() {
     assert_eq!(halt.error.code(), Code::SourceGap, "{halt}");
 }
 
+/// Scenario 13.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_cluster_behind_the_same_address_is_noticed_before_streaming() {
     let (postgres, directory) = with_history().await;
@@ -147,6 +157,7 @@ async fn another_cluster_behind_the_same_address_is_noticed_before_streaming() {
     assert_eq!(halt.error.code(), Code::SourceHistoryChanged, "{halt}");
 }
 
+/// Scenario 8.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slot_invalidated_while_we_were_away_halts_and_names_the_place() {
     let postgres = Postgres::start(PgOptions {
@@ -173,6 +184,7 @@ async fn a_slot_invalidated_while_we_were_away_halts_and_names_the_place() {
     assert_eq!(halt.error.code(), Code::SourceSlotLost, "{halt}");
 }
 
+/// Scenario 7.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slot_held_by_another_client_is_waited_for_and_taken_over() {
     // As the superuser: setting the role up writes WAL, and the holder would confirm it past the other's log.
@@ -192,6 +204,7 @@ async fn a_slot_held_by_another_client_is_waited_for_and_taken_over() {
     capture.stop().await;
 }
 
+/// Scenario 4.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_soon_gives_up_silent_clients_keeps_us() {
     let postgres = Postgres::start(PgOptions { conf: vec!["wal_sender_timeout = 2s".into()], ..PgOptions::default() });
@@ -208,6 +221,7 @@ async fn a_server_that_soon_gives_up_silent_clients_keeps_us() {
     capture.stop().await;
 }
 
+/// Scenario 3.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_goes_dead_without_a_word_is_noticed_and_replaced() {
     // Half-open: no reset, no end of file, only silence. Others have waited on it for ever, "streaming".

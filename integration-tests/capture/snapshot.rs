@@ -160,6 +160,7 @@ async fn row_level_security_that_hides_rows_is_refused() {
     assert_eq!(halt.error.code(), walbridge::status::Code::SnapshotPartialView, "{halt}");
 }
 
+/// Scenario 12.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_open_since_before_keeps_the_slot_waiting_and_is_named() {
     let postgres = Postgres::start(PgOptions::default());

@@ -6,6 +6,8 @@
 #![allow(dead_code, reason = "the tests, the demo and the benches each use a part")]
 
 pub(crate) mod equal;
+#[cfg(feature = "kafka")]
+pub(crate) mod kafka;
 pub(crate) mod ports;
 pub(crate) mod postgres;
 pub(crate) mod process;
@@ -14,6 +16,9 @@ pub(crate) mod redis;
 pub(crate) mod wait;
 pub(crate) mod walbridge;
 
+#[cfg(feature = "kafka")]
+#[allow(unused_imports, reason = "the tests, the demo and the benches each use a part")]
+pub(crate) use kafka::Kafka;
 #[allow(unused_imports, reason = "the tests, the demo and the benches each use a part")]
 pub(crate) use {
     postgres::{Auth, PgOptions, Postgres, StopMode},

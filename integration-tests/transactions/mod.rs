@@ -1,8 +1,10 @@
 //! Transactions of every kind on a real PostgreSQL, compared with what another plugin (`test_decoding`) tells of the same WAL.
 
+mod huge;
 mod messages;
 mod origins;
 mod prepared;
+mod statements;
 mod streamed;
 
 use std::path::Path;
@@ -33,6 +35,7 @@ fn witnessed(postgres: &Postgres) -> Vec<String> {
         // `table public.t: INSERT: id[integer]:7 …`
         let (_, rest) = data.strip_prefix("table ")?.split_once(": ")?;
         let (op, rest) = rest.split_once(": ")?;
+        let rest = rest.split_once("new-tuple: ").map_or(rest, |(_, new)| new);
         let id = rest.split("]:").nth(1).map(|rest| rest.split(' ').next().unwrap_or_default()).unwrap_or_default();
         Some(format!("{xid} {} {id}", op.to_lowercase()))
     };

@@ -76,9 +76,16 @@ impl Projection {
     /// # Errors
     /// The row has no key.
     pub fn project(&mut self, event: &Event, out: &mut Vec<Mutation>) -> Result<(), ProjectError> {
-        let Some(relation) = event.change.relation().filter(|relation| (self.tables)(&relation.name)) else {
+        let Some(relation) = event.change.relation() else {
+            // A logical message: of no table, so part of every history and of no state.
+            if self.kind == Kind::History {
+                out.push(append(Key(bytes::Bytes::new()), event));
+            }
             return Ok(());
         };
+        if !(self.tables)(&relation.name) {
+            return Ok(());
+        }
         match self.kind {
             Kind::State => self.state(event, relation, out),
             Kind::History => {
@@ -93,7 +100,7 @@ impl Projection {
                 };
                 // History has a place for a row without a key, such as one with NULLs of a table without a primary key.
                 let key = key.unwrap_or(Key(bytes::Bytes::new()));
-                out.push(Mutation { key, position: event.position(), effect: Effect::Append(event.clone()) });
+                out.push(append(key, event));
                 Ok(())
             }
         }
@@ -172,6 +179,10 @@ fn completed(new: &Row, old: &Row) -> Row {
     builder.finish()
 }
 
+fn append(key: Key, event: &Event) -> Mutation {
+    Mutation { key, position: event.position(), effect: Effect::Append(event.clone()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::{event, relation, row};
@@ -227,7 +238,16 @@ mod tests {
     }
 
     #[test]
-    fn tables_that_were_not_asked_for_and_messages_make_nothing() {
+    fn a_message_is_part_of_every_history() {
+        let mut history = Projection::new(Kind::History, Arc::new(|_| false), None);
+        let mut mutations = Vec::new();
+        let message = Change::Message { prefix: "p".into(), content: bytes::Bytes::new() };
+        history.project(&event(message), &mut mutations).expect("a mutation");
+        assert!(matches!(&mutations[..], [Mutation { effect: Effect::Append(_), .. }]));
+    }
+
+    #[test]
+    fn tables_that_were_not_asked_for_and_messages_make_no_state() {
         let other = Arc::new(relation("other", &["id"], &[0]));
         assert!(project(Change::Insert { relation: other, new: row(&["1"]) }).is_empty());
         assert!(project(Change::Message { prefix: "p".into(), content: bytes::Bytes::new() }).is_empty());

@@ -248,6 +248,13 @@ impl<W: LogWriter> Ingest<W> {
 
     /// One connection, from the first look to its end.
     async fn session(&mut self, stop: &CancellationToken) -> Result<Ended, IngestError> {
+        let opened = tokio::select! {
+            () = stop.cancelled() => return Ok(Ended::Stopped),
+            opened = self.writer.open() => opened?,
+        };
+        if let Some(recovered) = opened {
+            self.go_on_from(recovered);
+        }
         if self.writer.in_transaction() {
             self.writer.append(Entry::Abort)?;
         }
@@ -313,6 +320,16 @@ impl<W: LogWriter> Ingest<W> {
         self.types = flow.types;
         let (stream, binary) = (flow.stream, flow.binary);
         self.end_session(stream, binary, outcome).await
+    }
+
+    /// The log was opened: what was begun and is not in it was never begun.
+    fn go_on_from(&mut self, recovered: Recovered) {
+        self.copies = Copies::new(&recovered.snapshots, self.source.snapshot_rate);
+        self.board.source(&self.source.name, |status| {
+            status.durable_lsn = recovered.durable.end_lsn;
+            status.epoch = recovered.epoch.as_ref().map_or(0, |epoch| epoch.number);
+        });
+        self.recovered = recovered;
     }
 
     /// Watches the tables' definitions until the handle is dropped.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::format::FORMAT;
-use super::history::History;
+use crate::log::history::History;
 use crate::event::{Offset, Position, Timestamp};
 use crate::log::LogError;
 

@@ -14,15 +14,16 @@ const FILE_LINES_MAX: usize = 500;
 const FUNCTION_LINES_MAX: usize = 70;
 
 /// Who may use what. A stage may always use itself; everything not listed is refused.
-const IMPORTS: [(&str, &[&str]); 15] = [
+const IMPORTS: [(&str, &[&str]); 16] = [
     ("event", &[]),
     ("status", &["event"]),
     ("retry", &[]),
     ("decode", &["event", "status"]),
-    ("log", &["event", "decode", "status"]),
+    ("kafka", &["event", "decode", "project::key", "status"]),
+    ("log", &["event", "decode", "kafka", "status"]),
     ("project", &["event", "decode"]),
     ("capture", &["decode", "event", "retry", "status"]),
-    ("sink", &["project", "event", "decode", "log", "status"]),
+    ("sink", &["project", "event", "decode", "kafka", "log", "status"]),
     ("dead_letter", &["decode", "event", "project"]),
     ("ingest", &["capture", "decode", "event", "log", "retry", "status"]),
     (
@@ -39,7 +40,7 @@ const IMPORTS: [(&str, &[&str]); 15] = [
             "status",
         ],
     ),
-    ("config", &["capture::address", "event", "project::key"]),
+    ("config", &["capture::address", "event", "kafka", "project::key"]),
     ("admin", &["event", "status"]),
     (
         "bridge",
@@ -51,6 +52,7 @@ const IMPORTS: [(&str, &[&str]); 15] = [
             "deliver",
             "event",
             "ingest",
+            "kafka",
             "log",
             "project",
             "retry",
@@ -62,7 +64,7 @@ const IMPORTS: [(&str, &[&str]); 15] = [
 ];
 
 /// Concrete types, which only their own stage and those who wire or print may name.
-const CONCRETE: [&str; 4] = ["log::embedded", "sink::redis", "sink::tantivy", "sink::file"];
+const CONCRETE: [&str; 5] = ["log::embedded", "log::kafka", "sink::redis", "sink::tantivy", "sink::file"];
 const MAY_NAME_CONCRETE: [&str; 2] = ["bridge", "cli"];
 
 struct Source {

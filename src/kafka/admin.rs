@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::error::RDKafkaErrorCode as ErrorCode;
 
 use super::error::KafkaError;
-use super::producer::classify;
+use super::producer::{Quiet, classify};
 use super::settings::Settings;
 use super::topic::Wanted;
 
@@ -18,7 +17,7 @@ const RECORD_BYTES_DEFAULT: usize = 1_048_588;
 
 /// A connection for such questions.
 pub struct Admin {
-    client: AdminClient<DefaultClientContext>,
+    client: AdminClient<Quiet>,
     brokers: String,
 }
 
@@ -47,7 +46,7 @@ impl Admin {
     /// # Errors
     /// The client refuses its settings.
     pub fn new(settings: &Settings) -> Result<Self, KafkaError> {
-        let client = settings.client().create();
+        let client = settings.client().create_with_context(Quiet);
         let client = client.map_err(|error| KafkaError::Settings { detail: error.to_string() })?;
         Ok(Admin { client, brokers: settings.brokers.clone() })
     }
@@ -72,7 +71,9 @@ impl Admin {
                 found.partitions, found.partitions
             ));
         }
-        if let Some(policy) = wanted.cleanup_policy.as_ref().filter(|policy| !same_policy(policy, &found.cleanup_policy)) {
+        if let Some(policy) =
+            wanted.cleanup_policy.as_ref().filter(|policy| !same_policy(policy, &found.cleanup_policy))
+        {
             return refuse(format!(
                 "its cleanup.policy is \"{}\", and the configuration says \"{policy}\". Change one of the two",
                 found.cleanup_policy
@@ -92,7 +93,8 @@ impl Admin {
         }
         let options = AdminOptions::new().request_timeout(Some(PATIENCE));
         let described = self.client.describe_configs([&ResourceSpecifier::Topic(name)], &options).await;
-        let described = described.map_err(|error| self.explain(name, error.rdkafka_error_code(), &error.to_string()))?;
+        let described =
+            described.map_err(|error| self.explain(name, error.rdkafka_error_code(), &error.to_string()))?;
         let resource = match described.into_iter().next() {
             Some(Ok(resource)) => resource,
             Some(Err(ErrorCode::UnknownTopicOrPartition)) | None => return Ok(None),
@@ -143,7 +145,10 @@ impl Admin {
                 tracing::info!(topic = name, "topic made");
                 Ok(())
             }
-            Some(Err((_, code @ (ErrorCode::InvalidReplicationFactor | ErrorCode::InvalidPartitions | ErrorCode::InvalidConfig)))) => {
+            Some(Err((
+                _,
+                code @ (ErrorCode::InvalidReplicationFactor | ErrorCode::InvalidPartitions | ErrorCode::InvalidConfig),
+            ))) => {
                 let detail = format!("it cannot be made: {code}. Mend `topics`");
                 Err(KafkaError::Topic { topic: name.to_owned(), detail })
             }

@@ -7,7 +7,7 @@ use rdkafka::error::KafkaError as ClientError;
 use rdkafka::{Message as _, Offset, TopicPartitionList};
 
 use super::error::KafkaError;
-use super::producer::{PATIENCE, classify};
+use super::producer::{PATIENCE, Quiet, classify};
 use super::settings::Settings;
 
 /// Gives every committed record of the topic's first partition, key and value, in order. Blocks.
@@ -23,8 +23,10 @@ pub fn read_all(
         let code = error.rdkafka_error_code().unwrap_or(rdkafka::error::RDKafkaErrorCode::Unknown);
         classify(code, &error.to_string(), topic, &settings.brokers)
     };
-    let consumer: BaseConsumer =
-        settings.consumer().create().map_err(|error| KafkaError::Settings { detail: error.to_string() })?;
+    let consumer: BaseConsumer<Quiet> = settings
+        .consumer()
+        .create_with_context(Quiet)
+        .map_err(|error| KafkaError::Settings { detail: error.to_string() })?;
     let mut assigned = TopicPartitionList::new();
     assigned.add_partition_offset(topic, 0, Offset::Beginning).map_err(|error| explain(&error))?;
     consumer.assign(&assigned).map_err(|error| explain(&error))?;

@@ -122,7 +122,9 @@ impl KafkaError {
     #[must_use]
     pub const fn disposition(&self) -> Disposition {
         match self {
-            KafkaError::Unavailable { .. } | KafkaError::Credentials { .. } | KafkaError::Tls { .. } => Disposition::Retry,
+            KafkaError::Unavailable { .. } | KafkaError::Credentials { .. } | KafkaError::Tls { .. } => {
+                Disposition::Retry
+            }
             KafkaError::Denied { .. }
             | KafkaError::Fenced { .. }
             | KafkaError::TooLarge { .. }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
+use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode as ErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{
@@ -44,6 +45,21 @@ pub struct Outgoing<'a> {
     /// Milliseconds since 1970.
     pub timestamp_ms: i64,
 }
+
+/// Lets what the client's threads say be read where it is looked for: everything that matters comes as an error of a call.
+pub(crate) struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(facility, message, "librdkafka");
+    }
+
+    fn error(&self, error: ClientError, reason: &str) {
+        tracing::debug!(%error, reason, "librdkafka");
+    }
+}
+
+impl ConsumerContext for Quiet {}
 
 /// What the client tells from its own threads.
 #[derive(Clone, Default)]
@@ -133,7 +149,7 @@ impl Producer {
     pub fn send<'h>(
         &self,
         outgoing: &Outgoing<'_>,
-        headers: impl IntoIterator<Item = (&'h str, &'h [u8])>,
+        headers: impl IntoIterator<Item = (&'static str, &'h [u8])>,
     ) -> Result<(), KafkaError> {
         let headers = headers.into_iter();
         let start = OwnedHeaders::new_with_capacity(headers.size_hint().0);

@@ -32,10 +32,6 @@ pub struct Settings {
     pub sasl: Option<Sasl>,
     /// A delete is followed by a record without a value.
     pub tombstones: bool,
-    /// Transactions' beginnings and ends go into a topic of their own.
-    pub transaction_topic: bool,
-    /// `CloudEvents` headers.
-    pub cloudevents: bool,
     /// Properties of librdkafka's that go to it as they are.
     pub properties: Vec<(String, String)>,
 }
@@ -92,7 +88,9 @@ pub fn refusal(property: &str) -> Option<&'static str> {
         "sasl.mechanism" | "sasl.mechanisms" | "sasl.username" | "sasl.password" => "write it in `sasl`",
         "ssl.ca.location" | "ssl.certificate.location" | "ssl.key.location" | "ssl.key.password" => "write it in `tls`",
         "enable.ssl.certificate.verification" => "a connection that anybody may answer is not encrypted to any purpose",
-        "acks" | "request.required.acks" => "a record counts as written when all replicas in sync have it, or not at all",
+        "acks" | "request.required.acks" => {
+            "a record counts as written when all replicas in sync have it, or not at all"
+        }
         "enable.idempotence" | "max.in.flight" | "max.in.flight.requests.per.connection" => {
             "without it a retry could write a record twice, or in another order"
         }
@@ -101,7 +99,9 @@ pub fn refusal(property: &str) -> Option<&'static str> {
         }
         "message.timeout.ms" | "delivery.timeout.ms" => "a record that is given up is a gap",
         "transactional.id" => "it is the control topic's name, so that two that write the same log meet",
-        "partitioner" | "partitioner_cb" => "it is the Java client's, so that a key has the same partition for everybody",
+        "partitioner" | "partitioner_cb" => {
+            "it is the Java client's, so that a key has the same partition for everybody"
+        }
         "isolation.level" => "what is not committed is not read",
         "group.id" | "enable.auto.commit" | "enable.auto.offset.store" | "auto.offset.reset" => {
             "where to go on from is kept with the data, not by the group"

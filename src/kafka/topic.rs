@@ -44,7 +44,10 @@ impl Template {
             parts.push(Part::Text(rest.to_owned()));
         }
         if !parts.contains(&Part::Table) {
-            return Err("without {table} all tables would share one topic, and rows of two tables may have the same key".to_owned());
+            return Err(
+                "without {table} all tables would share one topic, and rows of two tables may have the same key"
+                    .to_owned(),
+            );
         }
         let texts = parts.iter().filter_map(|part| if let Part::Text(text) = part { Some(text) } else { None });
         if let Some(bad) = texts.flat_map(|text| text.chars()).find(|&c| !is_legal(c)) {
@@ -70,7 +73,9 @@ impl Template {
         }
         let name: String = name.chars().map(|c| if is_legal(c) { c } else { '_' }).collect();
         if name.len() > NAME_LENGTH_MAX || name == "." || name == ".." {
-            return Err(format!("table {table} would have the topic `{name}`, which no broker takes; choose another `topic`"));
+            return Err(format!(
+                "table {table} would have the topic `{name}`, which no broker takes; choose another `topic`"
+            ));
         }
         Ok(name)
     }
@@ -129,7 +134,10 @@ mod tests {
     fn a_table_has_its_topic() {
         assert_eq!(name("{source}.{schema}.{table}", "public", "users"), Ok("shop.public.users".to_owned()));
         assert_eq!(name("cdc-{table}", "public", "Größe x"), Ok("cdc-Gr__e_x".to_owned()));
-        assert_eq!(Template::parse("a.{schema}.{table}-b").map(|template| template.to_string()), Ok("a.{schema}.{table}-b".to_owned()));
+        assert_eq!(
+            Template::parse("a.{schema}.{table}-b").map(|template| template.to_string()),
+            Ok("a.{schema}.{table}-b".to_owned())
+        );
     }
 
     #[test]

@@ -45,11 +45,11 @@ use self::directory::Listing;
 use self::disk::{Disk, RealDisk};
 use self::flusher::{Flusher, make_segment};
 use self::format::{SEGMENT_HEADER_LEN, SegmentHeader, parse_segment_header, segment_name};
-use super::history::History;
 use self::preamble::Preamble;
 use self::scan::Scan;
 use self::shared::Shared;
 use self::writer::{Start, Tail};
+use super::history::History;
 use super::{Durable, LogError, LogId, Recovered};
 use crate::event::{Offset, Position, Timestamp};
 

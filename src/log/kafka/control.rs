@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 use crate::event::{Lsn, Offset, Position, Relation, Timestamp, Transaction};
 use crate::log::history::History;
 use crate::log::input::{Input, TooLong};
-use crate::log::record::{Record, put_epoch_record, put_relation, put_snapshot_record, put_transaction, read_transaction};
+use crate::log::record::{
+    Record, put_epoch_record, put_relation, put_snapshot_record, put_transaction, read_transaction,
+};
 use crate::log::{Durable, Epoch, LogId, TableSnapshot};
 
 /// Of what the control topic holds; a newer one is refused.
@@ -98,36 +100,36 @@ impl State {
 
 /// What the log holds, from the transaction on that ends with this record.
 pub(super) fn state_record(writer: u64, history: &History, rest: Option<&Rest>) -> ControlRecord {
-        let mut out = vec![FORMAT];
-        out.extend_from_slice(&writer.to_le_bytes());
-        let Durable { offset, bytes, position, commit_time, end_lsn } = history.closed;
-        out.extend_from_slice(&offset.0.to_le_bytes());
-        out.extend_from_slice(&bytes.to_le_bytes());
-        out.extend_from_slice(&end_lsn.get().to_le_bytes());
-        out.push(u8::from(position.is_some()));
-        if let Some(Position { epoch, commit_lsn, ordinal }) = position {
-            out.extend_from_slice(&epoch.to_le_bytes());
-            out.extend_from_slice(&commit_lsn.get().to_le_bytes());
-            out.extend_from_slice(&ordinal.to_le_bytes());
-        }
-        for time in [commit_time, history.commit_time_max] {
-            out.push(u8::from(time.is_some()));
-            out.extend_from_slice(&time.map_or(0, Timestamp::unix_micros).to_le_bytes());
-        }
-        let copies = u32::try_from(history.copies.len()).unwrap_or(u32::MAX);
-        out.extend_from_slice(&copies.to_le_bytes());
-        for (oid, begun) in &history.copies {
-            out.extend_from_slice(&oid.to_le_bytes());
-            out.extend_from_slice(&begun.0.to_le_bytes());
-        }
-        out.push(u8::from(rest.is_some()));
-        if let Some(rest) = rest {
-            put_transaction(&mut out, &rest.transaction);
-            out.extend_from_slice(&rest.events.to_le_bytes());
-            out.extend_from_slice(&rest.digest.to_le_bytes());
-        }
-        ControlRecord { key: STATE.to_vec(), value: out, event: None }
+    let mut out = vec![FORMAT];
+    out.extend_from_slice(&writer.to_le_bytes());
+    let Durable { offset, bytes, position, commit_time, end_lsn } = history.closed;
+    out.extend_from_slice(&offset.0.to_le_bytes());
+    out.extend_from_slice(&bytes.to_le_bytes());
+    out.extend_from_slice(&end_lsn.get().to_le_bytes());
+    out.push(u8::from(position.is_some()));
+    if let Some(Position { epoch, commit_lsn, ordinal }) = position {
+        out.extend_from_slice(&epoch.to_le_bytes());
+        out.extend_from_slice(&commit_lsn.get().to_le_bytes());
+        out.extend_from_slice(&ordinal.to_le_bytes());
     }
+    for time in [commit_time, history.commit_time_max] {
+        out.push(u8::from(time.is_some()));
+        out.extend_from_slice(&time.map_or(0, Timestamp::unix_micros).to_le_bytes());
+    }
+    let copies = u32::try_from(history.copies.len()).unwrap_or(u32::MAX);
+    out.extend_from_slice(&copies.to_le_bytes());
+    for (oid, begun) in &history.copies {
+        out.extend_from_slice(&oid.to_le_bytes());
+        out.extend_from_slice(&begun.0.to_le_bytes());
+    }
+    out.push(u8::from(rest.is_some()));
+    if let Some(rest) = rest {
+        put_transaction(&mut out, &rest.transaction);
+        out.extend_from_slice(&rest.events.to_le_bytes());
+        out.extend_from_slice(&rest.digest.to_le_bytes());
+    }
+    ControlRecord { key: STATE.to_vec(), value: out, event: None }
+}
 
 /// The log's name, for as long as it exists.
 pub(super) fn log_record(id: LogId) -> ControlRecord {
@@ -166,11 +168,7 @@ pub(super) fn void_record(from: Offset, events: u64) -> ControlRecord {
 }
 
 /// The beginning or end of a table's copy: an event.
-pub(super) fn copy_record(
-    offset: Offset,
-    headers: EventHeaders,
-    put: impl FnOnce(&mut Vec<u8>),
-) -> ControlRecord {
+pub(super) fn copy_record(offset: Offset, headers: EventHeaders, put: impl FnOnce(&mut Vec<u8>)) -> ControlRecord {
     let mut value = Vec::new();
     put(&mut value);
     ControlRecord { key: format!("{COPY}{offset}").into_bytes(), value, event: Some(headers) }
@@ -272,13 +270,7 @@ mod tests {
         state.rest = Some(Rest { transaction, events: 11, digest: 99 });
         let name = TableName { schema: "s".into(), table: "t".into() };
         let snapshot = TableSnapshot::begin(16_384, name, 2, Offset(3), "rewritten".into());
-        let epoch = Epoch {
-            number: 2,
-            system_identifier: 1,
-            timeline: 1,
-            slot: "slot".into(),
-            start_lsn: Lsn::new(1),
-        };
+        let epoch = Epoch { number: 2, system_identifier: 1, timeline: 1, slot: "slot".into(), start_lsn: Lsn::new(1) };
         let mut control = Control::default();
         take(&mut control, &log_record(LogId(5)));
         take(&mut control, &epoch_record(&epoch).expect("short"));

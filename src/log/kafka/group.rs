@@ -59,12 +59,9 @@ impl Group {
         self.control.truncate(mark.control);
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.metas.is_empty() && self.control.is_empty() && self.versions.is_empty()
-    }
-
     pub(super) fn bytes(&self) -> usize {
-        let control: usize = self.control.iter().chain(&self.versions).map(|record| record.key.len() + record.value.len()).sum();
+        let control: usize =
+            self.control.iter().chain(&self.versions).map(|record| record.key.len() + record.value.len()).sum();
         self.records.bytes().saturating_add(self.text.len()).saturating_add(control)
     }
 

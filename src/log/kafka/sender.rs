@@ -88,6 +88,8 @@ pub(super) struct Sender {
     control: String,
     topics: Vec<Known>,
     open: Option<Uncommitted>,
+    /// Where topics ended when they were looked at; written with the next commit.
+    noted: Vec<ControlRecord>,
     looked_at: Instant,
     look_next: usize,
 }
@@ -150,6 +152,7 @@ impl Sender {
             control,
             topics: Vec::new(),
             open: None,
+            noted: Vec::new(),
             looked_at: Instant::now(),
             look_next: 0,
         }
@@ -258,8 +261,9 @@ impl Sender {
         let Some(Uncommitted { state, durable, mut control, .. }) = self.open.take() else { return Ok(()) };
         if self.looked_at.elapsed() >= LOOK_INTERVAL {
             self.looked_at = Instant::now();
-            control.extend(self.look()?);
+            self.look()?;
         }
+        control.append(&mut self.noted);
         control.push(state);
         let producer = match &self.clients.control {
             None => &self.clients.rows,
@@ -305,38 +309,41 @@ impl Sender {
             self.commit()?;
             self.clients.narrow(&self.options, limit)?;
         }
+        let ends = check_topic(&self.clients.admin, &topic.name, &[], &self.control)?;
+        self.noted.push(topic_record(&topic.name, &ends));
         self.topics.push(Known {
             table: topic.table.map_or_else(String::new, |table| table.to_string()),
             compacted: found.is_compacted(),
             record_bytes_max: found.record_bytes_max,
-            ends: Vec::new(),
+            ends,
             name: topic.name,
         });
         Ok(())
     }
 
     /// Looks whether some of the topics still have what was written to them, and notes where they end.
-    fn look(&mut self) -> Result<Vec<ControlRecord>, KafkaError> {
-        let (count, mut noted) = (self.topics.len(), Vec::new());
+    fn look(&mut self) -> Result<(), KafkaError> {
+        let count = self.topics.len();
         for _ in 0..count.min(LOOK_AT_ONCE) {
             self.look_next = (self.look_next + 1) % count;
             let Some(known) = self.topics.get_mut(self.look_next) else { continue };
             let ends = check_topic(&self.clients.admin, &known.name, &known.ends, &self.control)?;
             if ends != known.ends {
-                noted.push(topic_record(&known.name, &ends));
+                self.noted.push(topic_record(&known.name, &ends));
                 known.ends = ends;
             }
         }
-        Ok(noted)
+        Ok(())
     }
 
     /// What an error is, on a second look.
     fn judge(&self, error: KafkaError) -> KafkaError {
-        let unavailable =
-            |detail| KafkaError::Unavailable { brokers: self.options.settings.brokers.clone(), detail };
+        let unavailable = |detail| KafkaError::Unavailable { brokers: self.options.settings.brokers.clone(), detail };
         match error {
             // A broker that has just come up may not know a topic yet. What `look` found lost is lost.
-            KafkaError::Lost { topic, control, detail } if control.is_empty() && self.is_there(&topic) => unavailable(detail),
+            KafkaError::Lost { topic, control, detail } if control.is_empty() && self.is_there(&topic) => {
+                unavailable(detail)
+            }
             // The cluster also ends a transaction that takes too long, and then nobody else has begun to write.
             KafkaError::Fenced { .. } if self.is_ours() => {
                 unavailable(format!("the cluster has given up a transaction of {}", self.control))

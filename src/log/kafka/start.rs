@@ -40,7 +40,10 @@ pub(super) fn start(options: &Options) -> Result<(Clients, Start), KafkaError> {
     let name = topic::control(&options.source);
     let found = runtime.block_on(admin.ensure(&name, &wanted_control(options)))?;
     if !found.is_compacted() {
-        let detail = format!("its cleanup.policy is \"{}\", and the log's state must not expire: set it to compact", found.cleanup_policy);
+        let detail = format!(
+            "its cleanup.policy is \"{}\", and the log's state must not expire: set it to compact",
+            found.cleanup_policy
+        );
         return Err(KafkaError::Topic { topic: name, detail });
     }
     let batch_bytes_max = batch_limit(&found);
@@ -90,9 +93,10 @@ impl Clients {
     pub(super) fn ensure(&self, options: &Options, topic: &Topic) -> Result<admin::Topic, KafkaError> {
         let found = self.runtime.block_on(self.admin.ensure(&topic.name, &options.settings.topics))?;
         if found.is_compacted() && !topic.keyed {
-            let detail = "it is compacted, and the rows of its table have no key. Give the table a primary key, or the topic \
+            let detail =
+                "it is compacted, and the rows of its table have no key. Give the table a primary key, or the topic \
                           cleanup_policy = \"delete\""
-                .to_owned();
+                    .to_owned();
             return Err(KafkaError::Topic { topic: topic.name.clone(), detail });
         }
         Ok(found)

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::event::{Relation, TableName};
 use crate::kafka::KafkaError;
-use crate::kafka::format::debezium::Encoder;
 use crate::kafka::format::Settings as FormatSettings;
+use crate::kafka::format::debezium::Encoder;
 use crate::kafka::topic::{self, Template};
 
 /// A version of a table.
@@ -46,7 +46,12 @@ pub(super) struct Topic {
 }
 
 impl Tables {
-    pub(super) fn new(source: &str, template: &Template, format: FormatSettings, known: BTreeMap<u32, Relation>) -> Self {
+    pub(super) fn new(
+        source: &str,
+        template: &Template,
+        format: FormatSettings,
+        known: BTreeMap<u32, Relation>,
+    ) -> Self {
         let next_id = known.keys().next_back().map_or(1, |last| last.saturating_add(1));
         let known = known.into_iter().map(|(id, relation)| (relation, id)).collect();
         let (source, template) = (source.to_owned(), template.clone());
@@ -92,14 +97,19 @@ impl Tables {
         let refuse = |topic: &str, detail: String| KafkaError::Topic { topic: topic.to_owned(), detail };
         let name = self.template.of_table(&self.source, table).map_err(|detail| refuse("?", detail))?;
         if [topic::control(&self.source), topic::messages(&self.source)].contains(&name) {
-            return Err(refuse(&name, format!("table {table} would have walbridge's own topic; choose another `topic`")));
+            return Err(refuse(
+                &name,
+                format!("table {table} would have walbridge's own topic; choose another `topic`"),
+            ));
         }
         let keyed = !relation.key.is_empty();
         if let Some(at) = self.topics.iter().position(|topic| topic.name == name)
             && let Some(found) = self.topics.get_mut(at)
         {
             if let Some(other) = found.table.as_ref().filter(|other| *other != table) {
-                let detail = format!("tables {other} and {table} would share it; choose another `topic`, or leave one of them out");
+                let detail = format!(
+                    "tables {other} and {table} would share it; choose another `topic`, or leave one of them out"
+                );
                 return Err(refuse(&name, detail));
             }
             found.keyed &= keyed;

@@ -5,6 +5,7 @@ use std::sync::{Arc, mpsc};
 
 use tokio::sync::{oneshot, watch};
 
+use super::Options;
 use super::control::{
     EventHeaders, Rest, copy_record, epoch_record, relation_record, snapshot_record, state_record, void_record,
 };
@@ -12,14 +13,13 @@ use super::group::{Group, Mark, Meta, push_number};
 use super::sender::{Job, Sender, Shared};
 use super::start::{Start, start};
 use super::tables::Tables;
-use super::Options;
 use super::unit::Unit;
 use crate::event::{Lsn, Offset, Op, Relation, Transaction};
 use crate::kafka::KafkaError;
 use crate::kafka::format::Settings as FormatSettings;
+use crate::log::embedded::directory;
 use crate::log::history::History;
 use crate::log::record::{put_copy_begun, put_copy_done};
-use crate::log::embedded::directory;
 use crate::log::{Durable, Entry, LogError, LogWriter, Recovered};
 
 /// What counts as waiting when only the state has changed.
@@ -257,8 +257,15 @@ impl Open {
         let offset = self.group.put_text(|out| push_number(offset.0, out));
         let position = self.group.put_text(|out| self.unit.put_position(ordinal, out));
         let unit = self.group.put_text(|out| self.unit.put_unit(id, out));
-        let meta =
-            Meta { topic, first_partition, dropped: false, timestamp_ms: self.unit.timestamp_ms, offset, position, unit };
+        let meta = Meta {
+            topic,
+            first_partition,
+            dropped: false,
+            timestamp_ms: self.unit.timestamp_ms,
+            offset,
+            position,
+            unit,
+        };
         for _ in before..self.group.records.len() {
             self.group.metas.push(meta.clone());
         }

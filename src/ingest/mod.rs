@@ -12,7 +12,9 @@ mod error;
 mod flow;
 mod memory;
 mod monitor;
+mod patience;
 mod place;
+mod preflight;
 mod prepare;
 mod redefine;
 mod relations;
@@ -43,7 +45,8 @@ use self::flow::Flow;
 pub use self::memory::FILE_NAME as CATALOG_FILE_NAME;
 use self::memory::Memory;
 use self::monitor::{Monitor, Signal};
-pub(crate) use self::prepare::preflight;
+use self::patience::Patience;
+pub(crate) use self::preflight::{Past, preflight};
 use self::prepare::{Preparation, Prepared};
 use self::report::{show, status_of};
 pub use self::source::{OnBreak, OnSchemaChange, OnTableDrop, OnTruncate, Source};
@@ -77,6 +80,7 @@ pub struct Ingest<W> {
     binary: bool,
     board: Board,
     backoff: Backoff,
+    patience: Patience,
     streamed: bool,
     commands: Commands,
     monitor: Monitor,
@@ -107,6 +111,7 @@ impl<W: LogWriter> Ingest<W> {
             types: Types::default(),
             board,
             backoff: Backoff::default(),
+            patience: Patience::default(),
             streamed: false,
             commands: None,
             anew: None,
@@ -150,7 +155,8 @@ impl<W: LogWriter> Ingest<W> {
                 self.anew = Some(error.to_string());
                 continue;
             }
-            let (code, retry) = (error.code(), error.disposition() == Disposition::Retry);
+            let passes = error.is_servers_own() && self.patience.lasts(self.writer.durable().borrow().end_lsn);
+            let (code, retry) = (error.code(), passes || error.disposition() == Disposition::Retry);
             self.board.source(&self.source.name, |status| {
                 status.state = if retry { State::Paused } else { State::Halted };
                 status.code = Some(code);

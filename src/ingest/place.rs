@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::IngestError;
 use super::copies::{Added, Copies};
-use super::flow::{Flow, PENDING_BYTES_MAX, Report};
+use super::flow::{Flow, PENDING_BYTES_MAX, Report, talking};
 use crate::capture::CaptureError;
 use crate::capture::catalog::{self, Table};
 use crate::capture::snapshot::window::Verdict;
@@ -265,7 +265,8 @@ impl<W: LogWriter> Flow<'_, W> {
         while !self.transactions.in_transaction()
             && let Some(Beginning { table, reason, begun }) = self.beginnings.pop_front()
         {
-            match catalog::describe(&mut self.catalog, &table, &self.publication).await {
+            let asked = catalog::describe(&mut self.catalog, &table, &self.publication);
+            match talking(&mut self.stream, &mut self.feedback, asked).await? {
                 Ok(published) => {
                     self.append_begun(table, &reason, published.relation)?;
                     if let Some(awaited) = self.awaited.back_mut() {

@@ -3,6 +3,7 @@
 
 mod connect;
 mod copies;
+mod held;
 mod hosts;
 mod resume;
 mod snapshot;
@@ -61,6 +62,7 @@ impl Capture {
             name: "test".to_owned(),
             address: Address::parse(url).expect("a valid url"),
             tables: Arc::new(|name| name.schema == "public"),
+            named: Arc::new(|_| false),
             slot: "walbridge_test".to_owned(),
             publication: "walbridge_test".to_owned(),
             snapshot: true,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Capture, assert_same, events, replay, selected};
 use crate::support::{Direction, PgOptions, Postgres, Proxy, StopMode};
+use walbridge::ingest::Source;
 use walbridge::status::{Code, State};
 
 const SCHEMA: &str = "CREATE TABLE t (id int PRIMARY KEY, n int)";
@@ -218,6 +219,63 @@ async fn a_server_that_soon_gives_up_silent_clients_keeps_us() {
         if old.trim() == "t" { Ok(()) } else { Err(old) }
     })
     .await;
+    capture.stop().await;
+}
+
+/// Where a copy was to begin, the catalog was asked without a word to the server meanwhile: one that was slow to answer had the
+/// stream cut off. Only the view that this look needs is locked here.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_catalog_that_does_not_answer_where_a_copy_begins_does_not_cost_the_stream() {
+    let postgres = Postgres::start(PgOptions { conf: vec!["wal_sender_timeout = 2s".into()], ..PgOptions::default() });
+    postgres.psql(SCHEMA);
+    let directory = tempfile::tempdir().expect("a directory");
+    let hour = Duration::from_secs(3600);
+    let capture =
+        Capture::commanded(&postgres.url(), directory.path(), |source| Source { watch_interval: hour, ..source });
+    capture.caught_up(&postgres).await;
+    let locker = postgres.client().await;
+    locker
+        .batch_execute("SET allow_system_table_mods = on; BEGIN; ALTER VIEW pg_publication_tables OWNER TO postgres")
+        .await
+        .expect("the view is locked");
+    let walsender = "SELECT min(pid) FROM pg_stat_replication";
+    let before = postgres.psql(walsender);
+    let asked = capture.copy_again("public.t");
+    let held_up = async {
+        let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'pg_publication_tables'::regclass";
+        crate::support::eventually(super::PATIENCE, || async {
+            if postgres.psql(waits) == "1" { Ok(()) } else { Err("nobody waits yet") }
+        })
+        .await;
+        // Three times as long as the server bears silence.
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        assert_eq!(postgres.psql(walsender), before, "the stream was cut off");
+        locker.batch_execute("ROLLBACK").await.expect("let go");
+    };
+    let (begun, ()) = tokio::join!(asked, held_up);
+    assert_eq!(begun, Ok(vec!["public.t".to_owned()]));
+    capture.caught_up(&postgres).await;
+    capture.stop().await;
+}
+
+/// PostgreSQL 17 has answered a slot's making beside a `TRUNCATE` with an internal error, once, and that was the end, under a
+/// code that spoke of the network. Such an error is tried again for a while, and told as what it is. Here the catalog is damaged.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_internal_error_of_the_server_is_tried_again_and_told_as_what_it_is() {
+    let postgres = Postgres::start(PgOptions::default());
+    postgres.psql(&format!(
+        "{SCHEMA}; CREATE PUBLICATION walbridge_test FOR TABLE t WITH (publish_via_partition_root = true);
+         CREATE SCHEMA attic; CREATE TABLE attic.wide (a int, b int, c int CHECK (c > 0));
+         UPDATE pg_publication_rel SET prqual = (SELECT conbin FROM pg_constraint WHERE conrelid = 'attic.wide'::regclass)"
+    ));
+    let directory = tempfile::tempdir().expect("a directory");
+    let capture = Capture::start(&postgres.url(), directory.path());
+    capture.until("the error", |status| status.code == Some(Code::SourceServer)).await;
+    let status = capture.status();
+    assert_eq!(status.state, State::Paused);
+    assert!(status.message.as_ref().is_some_and(|text| text.contains("XX000")), "{status:?}");
+    postgres.psql("UPDATE pg_publication_rel SET prqual = NULL");
+    capture.caught_up(&postgres).await;
     capture.stop().await;
 }
 

@@ -107,3 +107,43 @@ async fn a_table_that_comes_without_a_key_is_not_published_before_it_has_one() {
     world.documents_equal("SELECT * FROM late", "public.late:{id}").await;
     world.all_well().await;
 }
+
+/// The next start refused tables that had only raised an alarm while it ran: a restart in the night, and nothing came up. What
+/// came or changed since the first start is an alarm then too; a table that the configuration has come to name is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_has_run_starts_again_whatever_has_become_of_its_tables() {
+    let mut world =
+        World::start_as_owner("CREATE TABLE fine (id int PRIMARY KEY); CREATE TABLE t (id int PRIMARY KEY);").await;
+    assert_eq!(world.walbridge.sigterm(), Some(0));
+    world.postgres.psql(
+        "CREATE TABLE late (id int); CREATE UNLOGGED TABLE fleeting (id int PRIMARY KEY);
+         ALTER TABLE t DROP CONSTRAINT t_pkey; INSERT INTO fine VALUES (1)",
+    );
+    world.walbridge.start_again();
+    for words in ["public.late has no primary key", "public.t has no primary key"] {
+        assert_eq!(world.finding(Some("source.identity"), words).await["state"], "degraded");
+    }
+    world.finding(Some("source.publication"), "public.fleeting is unlogged").await;
+    world.documents_equal("SELECT * FROM fine", "public.fine:{id}").await;
+    world.walbridge.sigterm();
+    world.configure("tables = [\"public.*\", \"public.late\"]");
+    world.walbridge.start_again();
+    assert_eq!(world.walbridge.exit_code(super::PATIENCE), Some(2));
+    assert!(world.walbridge.log().contains("public.late (it has no primary key)"), "{}", world.walbridge.log());
+    world.postgres.psql("ALTER TABLE late ADD PRIMARY KEY (id); INSERT INTO late VALUES (7)");
+    world.walbridge.start_again();
+    world.documents_equal("SELECT * FROM late", "public.late:{id}").await;
+}
+
+/// Rows that came while a table had no key are left out, and the key that came back looked like the one before: they were
+/// never seen again.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_written_while_a_table_had_no_key_are_there_once_it_has_one_again() {
+    let mut world = World::start("CREATE TABLE t (id int PRIMARY KEY, a text);").await;
+    world.postgres.psql("ALTER TABLE t DROP CONSTRAINT t_pkey; INSERT INTO t VALUES (1, 'without a key')");
+    world.finding(Some("source.identity"), "public.t has no primary key").await;
+    world.caught_up().await;
+    world.postgres.psql("ALTER TABLE t ADD PRIMARY KEY (id); INSERT INTO t VALUES (2, 'with one')");
+    world.t_equals_select().await;
+    world.all_well().await;
+}

@@ -1,6 +1,9 @@
 //! What production does to a server and to its slot: standbys, failover, budgets, shutdowns, several of them.
 
+mod backlog;
 mod budget;
+mod clock;
+mod nothing;
 mod refusals;
 mod several;
 mod shutdown;

@@ -74,3 +74,10 @@ pub(crate) fn alive(pid: u32) -> bool {
     // The state follows the program's name, which may itself hold anything, in the last pair of brackets.
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z') && !rest.starts_with('X'))
 }
+
+/// The most memory that a process ever had, in bytes.
+pub(crate) fn memory(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap_or_default() * 1024
+}

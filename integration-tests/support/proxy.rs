@@ -5,8 +5,8 @@
 
 use std::io;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -41,7 +41,12 @@ struct Fault {
     delay: Duration,
     /// Every byte is written on its own.
     split: bool,
+    /// All this leaves out connections that replicate.
+    spares_replication: bool,
 }
+
+/// Does something before these bytes pass.
+pub(crate) type Before = Arc<dyn Fn(&[u8]) + Send + Sync>;
 
 #[derive(Clone, Copy, Debug)]
 struct Plan {
@@ -63,6 +68,7 @@ struct Shared {
     up_bytes: AtomicU64,
     down_bytes: AtomicU64,
     connections: AtomicU64,
+    before_requests: Mutex<Option<Before>>,
 }
 
 /// The proxy's handle; dropping it resets all connections and ends it.
@@ -94,6 +100,7 @@ impl Proxy {
             up_bytes: AtomicU64::new(0),
             down_bytes: AtomicU64::new(0),
             connections: AtomicU64::new(0),
+            before_requests: Mutex::new(None),
         });
         role::proxied(port, target_port);
         let for_thread = Arc::clone(&shared);
@@ -131,6 +138,16 @@ impl Proxy {
     /// Holds the bytes of a direction back until `heal`; connections stay open.
     pub(crate) fn blackhole(&self, direction: Direction) {
         self.fault(direction, |fault| fault.blackhole = true);
+    }
+
+    /// The same for PostgreSQL connections that do not replicate: what a query answers is held back, and the stream goes on.
+    pub(crate) fn blackhole_queries(&self, direction: Direction) {
+        self.fault(direction, |fault| (fault.blackhole, fault.spares_replication) = (true, true));
+    }
+
+    /// Does this before each request that passes, until it is told otherwise. Requests wait for it.
+    pub(crate) fn before_requests(&self, before: Option<Before>) {
+        *self.shared.before_requests.lock().unwrap_or_else(PoisonError::into_inner) = before;
     }
 
     /// Throws the bytes of a direction away until `heal`. With `Down`: requests take effect, responses get lost.
@@ -202,6 +219,15 @@ impl Shared {
         }
     }
 
+    async fn before_request(&self, bytes: &[u8]) {
+        let before = self.before_requests.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(before) = before {
+            let bytes = bytes.to_vec();
+            let done = tokio::task::spawn_blocking(move || before(&bytes)).await;
+            assert!(done.is_ok(), "what was to be done before a request failed: {done:?}");
+        }
+    }
+
     fn counter(&self, direction: Direction) -> &AtomicU64 {
         match direction {
             Direction::Up => &self.up_bytes,
@@ -236,11 +262,12 @@ async fn connection(mut client: TcpStream, shared: Arc<Shared>) {
         return reset(&client);
     }
     let _latency_only = (client.set_nodelay(true), server.set_nodelay(true));
+    let replicates = AtomicBool::new(false);
     let closed = {
         let (client_in, client_out) = client.split();
         let (server_in, server_out) = server.split();
-        let up = pump(client_in, server_out, Direction::Up, &shared);
-        let down = pump(server_in, client_out, Direction::Down, &shared);
+        let up = pump(client_in, server_out, Direction::Up, &shared, &replicates);
+        let down = pump(server_in, client_out, Direction::Down, &shared, &replicates);
         tokio::select! {
             outcome = async { tokio::try_join!(up, down) } => outcome.is_ok(),
             _ = plan.wait_for(|plan| plan.generation > now.generation) => false,
@@ -258,12 +285,24 @@ fn reset(stream: &TcpStream) {
 }
 
 /// Forwards one direction until its end, which it passes on (half-close).
-async fn pump(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, direction: Direction, shared: &Shared) -> io::Result<()> {
+async fn pump(
+    mut from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
+    direction: Direction,
+    shared: &Shared,
+    replicates: &AtomicBool,
+) -> io::Result<()> {
     let mut plan = shared.plan.subscribe();
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
         let length = from.read(&mut chunk).await?;
-        let fault = passable(&mut plan, direction).await;
+        if direction == Direction::Up {
+            let bytes = chunk.get(..length).unwrap_or_default();
+            // The startup message names the parameter.
+            replicates.fetch_or(bytes.windows(12).any(|part| part == b"replication\0"), Ordering::SeqCst);
+            shared.before_request(bytes).await;
+        }
+        let fault = passable(&mut plan, direction, replicates).await;
         if length == 0 {
             return to.shutdown().await;
         }
@@ -290,10 +329,13 @@ async fn pump(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, direction: Directio
 }
 
 /// Waits while the direction is a black hole; what it does to bytes afterwards.
-async fn passable(plan: &mut watch::Receiver<Plan>, direction: Direction) -> Fault {
-    let fault_of = |plan: &Plan| match direction {
-        Direction::Up => plan.up,
-        Direction::Down => plan.down,
+async fn passable(plan: &mut watch::Receiver<Plan>, direction: Direction, replicates: &AtomicBool) -> Fault {
+    let fault_of = |plan: &Plan| {
+        let fault = match direction {
+            Direction::Up => plan.up,
+            Direction::Down => plan.down,
+        };
+        if fault.spares_replication && replicates.load(Ordering::SeqCst) { Fault::default() } else { fault }
     };
     match plan.wait_for(|plan| !fault_of(plan).blackhole).await {
         Ok(plan) => fault_of(&plan),

@@ -17,6 +17,8 @@ pub(crate) struct Walbridge {
     directory: TempDir,
     config: PathBuf,
     environment: Vec<(String, String)>,
+    /// What `walbridge run` is run by, and its arguments; it replaces itself by it.
+    runner: Vec<String>,
     admin: String,
     child: Option<Child>,
     http: reqwest::Client,
@@ -62,7 +64,7 @@ impl Walbridge {
         let config = directory.path().join("walbridge.toml");
         let environment = environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
         let http = reqwest::Client::builder().timeout(Duration::from_secs(5)).no_proxy().build().expect("a client");
-        Walbridge { directory, config, environment, admin: String::new(), child: None, http }
+        Walbridge { directory, config, environment, runner: Vec::new(), admin: String::new(), child: None, http }
     }
 
     /// Replaces the configuration file; it counts from the next start on.
@@ -81,6 +83,11 @@ impl Walbridge {
         fs::write(&self.config, config).expect("the configuration is written");
     }
 
+    /// From the next start on `walbridge run` is run by this program, which must replace itself by what it is given.
+    pub(crate) fn run_by(&mut self, runner: &[&str]) {
+        self.runner = runner.iter().map(|&word| word.to_owned()).collect();
+    }
+
     /// Starts it again after it ended, with the same configuration; its log goes on in the same file.
     pub(crate) fn start_again(&mut self) {
         self.set_up();
@@ -91,7 +98,7 @@ impl Walbridge {
     pub(crate) fn go_on(&mut self) {
         assert!(self.child.is_none(), "walbridge is still running");
         let log = fs::File::options().create(true).append(true).open(self.log_path()).expect("the log file");
-        let mut command = self.command(&["run"]);
+        let mut command = self.command_by(&self.runner, &["run"]);
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("the log file")).stderr(log);
         self.child = Some(process::spawn(&mut command));
     }
@@ -122,7 +129,18 @@ impl Walbridge {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(binary());
+        self.command_by(&[], arguments)
+    }
+
+    fn command_by(&self, runner: &[String], arguments: &[&str]) -> Command {
+        let mut command = match runner.split_first() {
+            Some((program, before)) => {
+                let mut command = Command::new(program);
+                command.args(before).arg(binary());
+                command
+            }
+            None => Command::new(binary()),
+        };
         command.args(arguments).arg("--config").arg(&self.config);
         command.current_dir(self.directory.path());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));

@@ -8,7 +8,7 @@ use walbridge::event::Lsn;
 use walbridge::log::embedded::ReadOnly;
 
 use super::{streaming, waiting_files};
-use crate::support::{PgOptions, Postgres, Walbridge, eventually};
+use crate::support::{PgOptions, Postgres, Walbridge, eventually, process};
 
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -29,13 +29,6 @@ fn setting(name: &str, default: u64) -> u64 {
 
 fn insert(tag: u64, rows: u64) -> String {
     format!("INSERT INTO big SELECT {tag} * 10000000 + i, repeat('b', 250) FROM generate_series(1, {rows}) i")
-}
-
-/// The most memory that the process ever had, in bytes.
-fn peak_memory(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process is there");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
-    line.trim().trim_end_matches(" kB").trim().parse::<u64>().expect("a number") * 1024
 }
 
 fn confirmed(postgres: &Postgres) -> Lsn {
@@ -59,12 +52,12 @@ async fn a_huge_transaction_passes_in_little_memory_and_nobody_is_cut_off() {
     };
     walbridge.wait_for(PATIENCE, streams).await;
     let pid = walbridge.pid().expect("it runs");
-    let before = peak_memory(pid);
+    let before = process::memory(pid);
     postgres.psql(&insert(1, rows));
     postgres.psql("INSERT INTO small VALUES (1)");
     walbridge.wait_for(PATIENCE, |status| status["sources"]["small"]["events"] == 1).await;
     walbridge.wait_for(PATIENCE, |status| status["sinks"]["events"]["checkpoint"] == rows).await;
-    let peak = peak_memory(pid);
+    let peak = process::memory(pid);
     println!("{rows} rows: peak memory {} MiB, {} MiB before", peak >> 20, before >> 20);
     assert!(peak < before + (110 << 20), "{} MiB, {} MiB before", peak >> 20, before >> 20);
     let lines = std::fs::read_to_string(directory.path().join("events.jsonl")).expect("the file");

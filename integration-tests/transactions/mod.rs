@@ -1,9 +1,11 @@
 //! Transactions of every kind on a real PostgreSQL, compared with what another plugin (`test_decoding`) tells of the same WAL.
 
+mod full;
 mod huge;
 mod messages;
 mod origins;
 mod prepared;
+mod routed;
 mod statements;
 mod streamed;
 

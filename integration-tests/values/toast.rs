@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use crate::pipeline::caught_up;
+use crate::shop::PATIENCE;
 use crate::support::equal::{hash_equals, json_equals};
 use crate::support::{PgOptions, Postgres, Redis, Walbridge};
 
@@ -141,6 +142,57 @@ async fn a_large_value_left_alone_stays_whole_in_every_sink_under_every_replica_
         assert_eq!(told(&dump, table, key), truth, "the log of {table}");
     }
     searched(&walbridge, &postgres).await;
+}
+
+/// Scenario 67. Somebody deletes documents by hand, then an UPDATE touches a small column of their rows: what it left alone is in
+/// nobody's hands but the source's, and the document comes back whole. As long as the source does not let it be read, none is
+/// written: half a row is never taken for a whole one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_that_somebody_deleted_comes_back_whole_or_not_at_all() {
+    let postgres = Postgres::start(PgOptions::default());
+    let (documents, hashes) = (Redis::start(&[]), Redis::start(&[]));
+    let directory = tempfile::tempdir().expect("a directory");
+    postgres.psql(SCHEMA);
+    postgres.psql(&rows(0));
+    let mut walbridge = Walbridge::start(&config(&postgres, &documents, &hashes, directory.path()));
+    caught_up(&mut walbridge, &postgres).await;
+    for redis in [&documents, &hashes] {
+        let mut connection = redis.connection().await;
+        let lost: Vec<String> = [3, 4, 5, 6].map(|id| format!("public.d:{id}")).to_vec();
+        let deleted: u32 = redis::cmd("DEL").arg(&lost).query_async(&mut connection).await.expect("deleted");
+        assert_eq!(deleted, 4, "they were there");
+    }
+    postgres.psql("UPDATE d SET small = 'touched' WHERE id IN (3, 4); BEGIN; UPDATE d SET small = 'and gone' WHERE id = 5; DELETE FROM d WHERE id = 5; COMMIT");
+    postgres.psql("UPDATE d SET small = 'touched, then moved' WHERE id = 6; UPDATE d SET id = 60 WHERE id = 6");
+    caught_up(&mut walbridge, &postgres).await;
+    json_equals(&postgres, &documents, "SELECT * FROM d", "public.d:{id}").await;
+    hash_equals(&postgres, &hashes, "SELECT * FROM d", "public.d:{id}").await;
+
+    let mut connection = documents.connection().await;
+    redis::cmd("DEL").arg("public.d:7").query_async::<()>(&mut connection).await.expect("deleted");
+    postgres.psql("REVOKE SELECT ON d FROM walbridge; UPDATE d SET small = 'unread' WHERE id = 7; UPDATE d SET small = 'goes on' WHERE id = 8");
+    let status = walbridge.wait_for(PATIENCE, |status| status["sinks"]["json"]["rejected"] == 1).await;
+    assert_eq!(status["sinks"]["json"]["code"], "sink.rejected", "{status:#}");
+    caught_up_with_alarm(&mut walbridge, &postgres).await;
+    let exists: bool = redis::cmd("EXISTS").arg("public.d:7").query_async(&mut connection).await.expect("an answer");
+    assert!(!exists, "half a row was written");
+    let next: String = redis::cmd("GET").arg("public.d:8").query_async(&mut connection).await.expect("an answer");
+    assert!(next.contains("goes on"), "{next:.200}");
+    let dead = std::fs::read_dir(directory.path().join("log/dead-letters")).expect("dead letters").flatten();
+    let dead: String = dead.filter_map(|file| std::fs::read_to_string(file.path()).ok()).collect();
+    assert!(dead.contains("public.d:7") || dead.contains("\"id\":7"), "{dead:.400}");
+}
+
+/// Every sink has what the log has, whatever the state is called.
+async fn caught_up_with_alarm(walbridge: &mut Walbridge, postgres: &Postgres) {
+    let end = postgres.end_of_wal();
+    let reached = |status: &Value| {
+        let durable = status["sources"]["shop"]["durable_lsn"].as_str().and_then(|lsn| lsn.parse().ok());
+        let mut sinks = status["sinks"].as_object().into_iter().flatten();
+        durable.is_some_and(|durable: walbridge::event::Lsn| durable >= end)
+            && sinks.all(|(_, sink)| sink["lag_events"] == 0)
+    };
+    walbridge.wait_for(PATIENCE, reached).await;
 }
 
 fn truth(postgres: &Postgres, table: &str, key: &str) -> BTreeMap<String, Value> {

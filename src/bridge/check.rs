@@ -6,7 +6,7 @@ use super::{resolve, tables};
 use crate::capture::CaptureError;
 use crate::capture::connection::{Connection, Purpose};
 use crate::config::{self, Config, Target};
-use crate::ingest::preflight;
+use crate::ingest::{Past, preflight};
 use crate::project::key::KeyTemplate;
 use crate::sink::{Sink as _, redis};
 use crate::status::Code;
@@ -39,7 +39,7 @@ async fn look_at_source(source: &config::Source) -> Result<(), CaptureError> {
     let source = resolve(source);
     let mut replication = Connection::open(&source.address, Purpose::Replication).await?;
     let mut catalog = Connection::open(&source.address.only(replication.host()), Purpose::Query).await?;
-    preflight(&source, &mut replication, &mut catalog, None, &[]).await?;
+    preflight(&source, &mut replication, &mut catalog, &Past::default()).await?;
     replication.close().await;
     catalog.close().await;
     Ok(())

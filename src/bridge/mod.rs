@@ -204,11 +204,12 @@ fn open(source: &config::Source, logs: &config::Log) -> Result<Opened, LogError>
 
 /// The source as the ingest loop wants it.
 fn resolve(source: &config::Source) -> Source {
-    let tables = source.tables.clone();
+    let (tables, named) = (source.tables.clone(), source.tables.clone());
     Source {
         name: source.name.clone(),
         address: source.address.clone(),
         tables: Arc::new(move |name| tables.matches(name)),
+        named: Arc::new(move |name| named.names(name)),
         slot: source.slot.clone(),
         publication: source.publication.clone(),
         snapshot: source.snapshot == SnapshotMode::Initial,
@@ -262,7 +263,7 @@ async fn ingest(
     let body = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let outcome = runtime.map(|runtime| {
-            let ingest = Ingest::new(source, writer, recovered, board).workers_on(shared).commanded_by(commands);
+            let ingest = Ingest::new(source, writer, recovered, board).monitored_on(shared).commanded_by(commands);
             runtime.block_on(ingest.run(&stop))
         });
         let _ = tell.send(outcome);

@@ -24,8 +24,16 @@ impl ServerError {
             "42501" => Code::SourcePrivilege,
             "55006" => Code::SourceSlotActive,
             "08P01" => Code::SourceProtocol,
-            _ => Code::SourceUnreachable,
+            "3D000" => Code::SourceUnreachable,
+            _ if self.disposition() == Disposition::Retry => Code::SourceUnreachable,
+            _ => Code::SourceServer,
         }
+    }
+
+    /// A bug of the server's, or damage to its data (class XX).
+    #[must_use]
+    pub fn is_internal(&self) -> bool {
+        self.sqlstate.starts_with("XX")
     }
 
     /// What to do about it, where the SQLSTATE tells.
@@ -44,6 +52,10 @@ impl ServerError {
             }
             "55006" => ". Another client reads this slot; it is taken over when that one lets go",
             "42704" => ". Something the stream needs was removed; see the server's log",
+            _ if self.is_internal() => {
+                ". This is an error inside the server, not of what it was asked: see its log. Where trying again did not help, \
+                 mend the server, then restart walbridge"
+            }
             _ => "",
         }
     }

@@ -78,7 +78,7 @@ impl Feedback {
         }
     }
 
-    /// Nothing is read for a while, so the server cannot ask: let it hear from us every `interval` all the same.
+    /// What the server asks is not read for a while: let it hear from us every `interval` all the same.
     pub fn remind_after(&mut self, interval: Duration, now: Instant) {
         self.reply_wanted |= now.saturating_duration_since(self.last_sent) >= interval;
     }

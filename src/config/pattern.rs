@@ -21,6 +21,12 @@ impl TablePatterns {
         !excluded && self.0.iter().any(|pattern| !pattern.excludes && pattern.covers(name))
     }
 
+    /// Whether this table is named, without a wildcard.
+    #[must_use]
+    pub fn names(&self, name: &TableName) -> bool {
+        self.0.iter().any(|pattern| !pattern.excludes && pattern.table_name().as_ref() == Some(name))
+    }
+
     /// The one table that is meant, if no other can be.
     #[must_use]
     pub fn only(&self) -> Option<TableName> {

@@ -35,6 +35,12 @@ impl IngestError {
         }
     }
 
+    /// A bug of the server's: it may pass.
+    #[must_use]
+    pub fn is_servers_own(&self) -> bool {
+        matches!(self, IngestError::Capture(CaptureError::Server { source, .. }) if source.is_internal())
+    }
+
     /// What it calls for.
     #[must_use]
     pub fn disposition(&self) -> Disposition {

@@ -5,20 +5,21 @@ use std::sync::Arc;
 use super::assemble::{Assembler, Wanted};
 use super::copies::Copies;
 use super::memory::Memory;
+use super::preflight::{Past, preflight};
 use super::relations::Relations;
 use super::spill::Spill;
 use super::transactions::Transactions;
 use super::{IngestError, Source, watch};
 use crate::capture::address::Address;
-use crate::capture::catalog::{self, Table};
+use crate::capture::catalog::Table;
 use crate::capture::connection::{Connection, Purpose};
-use crate::capture::continuity::{self, History, Server, Start};
+use crate::capture::continuity::{self, History, Start};
 use crate::capture::stream::{Stream, StreamOptions};
 use crate::capture::types::Types;
 use crate::capture::{CaptureError, publication, schema, slot};
 use crate::event::{Lsn, MessageFilter, Position, TableName};
 use crate::log::{LogWriter, Recovered};
-use crate::status::{Board, Code};
+use crate::status::Board;
 
 /// Ready to stream.
 pub(super) struct Prepared {
@@ -35,9 +36,6 @@ pub(super) struct Prepared {
     /// It carries values in binary form.
     pub(super) binary: bool,
 }
-
-/// `pg_publication_tables.attnames` and row filters came with 15.
-const OLDEST_SERVER: u32 = 150_000;
 
 /// What preparing works on.
 pub(super) struct Preparation<'a, W> {
@@ -62,8 +60,12 @@ impl<W: LogWriter> Preparation<'_, W> {
         let address = source.address.only(replication.host());
         let mut catalog = Connection::open(&address, Purpose::Query).await?;
         let copied = self.copied();
-        let (mut server, mut tables) =
-            preflight(source, &mut replication, &mut catalog, watch::agreed(memory), &copied).await?;
+        let past = Past {
+            via_root: watch::agreed(memory),
+            copied: &copied,
+            known: memory.known().filter(|_| self.recovered.epoch.is_some()),
+        };
+        let (mut server, mut tables) = preflight(source, &mut replication, &mut catalog, &past).await?;
         server.left = slot::timelines_left(&mut replication, server.timeline).await?;
         let found = slot::inspect(&mut replication, &source.slot).await?;
         let start = match self.anew {
@@ -164,8 +166,16 @@ async fn prepare_publication(
     let found = schema::publication(catalog, &source.publication).await?;
     let agreed = watch::agreed(memory);
     // If somebody changed that, the tables have other names in the publication; there is an alarm for it.
-    if found.is_none_or(|found| agreed.is_none_or(|agreed| agreed == found.via_root)) {
-        publication::ensure(catalog, &source.publication, names).await?;
+    if found.as_ref().is_none_or(|found| agreed.is_none_or(|agreed| agreed == found.via_root)) {
+        match publication::ensure(catalog, &source.publication, names).await {
+            // What the others send is gone on with; the watcher has an alarm for those that are not sent.
+            Err(error @ CaptureError::Refused { .. })
+                if memory.known().is_some() && found.is_some_and(|found| found.complete) =>
+            {
+                tracing::warn!(source = %source.name, %error, "not every table is sent");
+            }
+            ensured => ensured?,
+        }
     }
     if memory.known().is_none() {
         let found = schema::publication(catalog, &source.publication).await?;
@@ -174,106 +184,4 @@ async fn prepare_publication(
         memory.keep(watch::first_known(source, look.inventory)).await?;
     }
     Ok(watch::agreed(memory).unwrap_or(true))
-}
-
-/// What can be found wrong without changing anything: also what `walbridge check` looks at. `via_root`: partitions come as
-/// their root's rows; `None` if that is still the publication's to say. `copied`: tables that are not read again, and need not be readable.
-pub(crate) async fn preflight(
-    source: &Source,
-    replication: &mut Connection,
-    catalog: &mut Connection,
-    via_root: Option<bool>,
-    copied: &[u32],
-) -> Result<(Server, Vec<Table>), CaptureError> {
-    if catalog.server_version() < OLDEST_SERVER {
-        return Err(CaptureError::halt(
-            Code::SourceProtocol,
-            format!("the server is PostgreSQL {}", catalog.server_version() / 10_000),
-            "walbridge needs PostgreSQL 15 or newer",
-        ));
-    }
-    let server = slot::identify(replication, source.address.session.may_be_standby()).await?;
-    let found = schema::publication(catalog, &source.publication).await?;
-    let via_root = via_root.unwrap_or_else(|| found.is_none_or(|found| found.via_root));
-    let mut tables = catalog::tables(catalog, via_root).await?;
-    tables.retain(|table| (source.tables)(&table.name));
-    if tables.is_empty() {
-        return Err(CaptureError::halt(
-            Code::SourcePublication,
-            format!(
-                "no table of database \"{}\" matches `tables` of source \"{}\"",
-                source.address.database, source.name
-            ),
-            "Mend the patterns, or create the tables first",
-        ));
-    }
-    refuse_without_key(source, catalog, &tables).await?;
-    refuse(
-        &tables,
-        Code::SourcePublication,
-        |table| !table.logged,
-        "are unlogged, so their changes are not in the WAL",
-        "Run ALTER TABLE … SET LOGGED, or exclude them in `tables`",
-    )?;
-    if source.snapshot {
-        refuse(
-            &tables,
-            Code::SourcePrivilege,
-            |table| !table.readable && !copied.contains(&table.oid),
-            "may not be read by this role",
-            "GRANT SELECT on them, and USAGE on their schema, to the role in the url",
-        )?;
-        refuse(
-            &tables,
-            Code::SnapshotPartialView,
-            |table| table.hides_rows && !copied.contains(&table.oid),
-            "hide rows from this role by row-level security, which the stream would show",
-            "ALTER ROLE … BYPASSRLS for the role in the url, or exclude them in `tables`",
-        )?;
-    }
-    Ok((server, tables))
-}
-
-/// Tables whose rows cannot be named.
-async fn refuse_without_key(source: &Source, catalog: &mut Connection, tables: &[Table]) -> Result<(), CaptureError> {
-    let is_bad = |table: &&Table| !table.has_identity() || table.key().is_empty() && !source.whole_rows;
-    let mut told = Vec::new();
-    for table in tables.iter().filter(is_bad) {
-        told.push(format!("{} ({})", table.name, catalog::why_without_key(catalog, table).await?));
-    }
-    if told.is_empty() {
-        return Ok(());
-    }
-    let bad = tables.iter().filter(is_bad).filter(|table| table.primary_key.is_empty());
-    let full: Vec<String> =
-        bad.map(|table| format!("ALTER TABLE {} REPLICA IDENTITY FULL;", publication::quoted(&table.name))).collect();
-    let whole_rows = match (full.is_empty(), source.whole_rows) {
-        (true, _) => String::new(),
-        (false, true) => format!(". Or run {}", full.join(" ")),
-        (false, false) => {
-            format!(". Or take the whole row as their key, with tables_without_key = \"full\" and {}", full.join(" "))
-        }
-    };
-    Err(CaptureError::halt(
-        Code::SourceIdentity,
-        format!("the rows of these tables cannot be named: {}", told.join(", ")),
-        format!(
-            "Give them a primary key that is not deferrable, or exclude them with \"!schema.table\" in `tables`{whole_rows}"
-        ),
-    ))
-}
-
-fn refuse(
-    tables: &[Table],
-    code: Code,
-    is_bad: impl Fn(&Table) -> bool,
-    what: &str,
-    remedy: &str,
-) -> Result<(), CaptureError> {
-    let bad: Vec<String> = tables.iter().filter(|table| is_bad(table)).map(|table| table.name.to_string()).collect();
-    if bad.is_empty() {
-        Ok(())
-    } else {
-        Err(CaptureError::halt(code, format!("tables {} {what}", bad.join(", ")), remedy))
-    }
 }

@@ -16,6 +16,8 @@ pub struct Source {
     pub address: Address,
     /// Its tables.
     pub tables: TableFilter,
+    /// Those of them that the configuration names, rather than means by a wildcard.
+    pub named: TableFilter,
     /// The replication slot.
     pub slot: String,
     /// The publication.

@@ -320,8 +320,9 @@ impl Plan {
         if let (Some(publication), Some(via_root)) = (&mut now.publication, via_root) {
             publication.via_root = via_root;
         }
-        wait_for_what_is_not_ready(source, then, &mut now, settling);
+        let waiting = wait_for_what_is_not_ready(source, then, &mut now, settling);
         let mut changes = schema::compare(then, &now);
+        changes.retain(|change| !waiting.contains(&change.print.oid));
         for (oid, print) in now.tables.iter().filter(|(oid, _)| missed.contains(oid) && then.tables.contains_key(oid)) {
             if !changes.iter().any(|change| change.print.oid == *oid) {
                 let why = "changes of its partitions came under other names".to_owned();
@@ -350,9 +351,15 @@ impl Plan {
 }
 
 /// A table that cannot be captured as it is, or is not sent, stays what it was known as, so that what happened to it is found
-/// when it can be: then it is copied. An alarm stands meanwhile.
-fn wait_for_what_is_not_ready(source: &Source, then: &Inventory, now: &mut Inventory, settling: &Settling) {
+/// when it can be: then it is copied. An alarm stands meanwhile. Returns those that wait.
+fn wait_for_what_is_not_ready(
+    source: &Source,
+    then: &Inventory,
+    now: &mut Inventory,
+    settling: &Settling,
+) -> BTreeSet<u32> {
     let mut tables = BTreeMap::new();
+    let mut waiting_tables = BTreeSet::new();
     for (oid, print) in std::mem::take(&mut now.tables) {
         let sent = print.published.is_some() && !settling.has(oid);
         let ready = print.is_capturable(source.whole_rows) && sent;
@@ -365,11 +372,15 @@ fn wait_for_what_is_not_ready(source: &Source, then: &Inventory, now: &mut Inven
                     waiting.published = None;
                 }
                 waiting.logged &= print.logged;
+                // Its rows came under another key, or were left out: a key that comes back must not look the same.
+                waiting.named &= print.key() == known.key();
                 tables.insert(oid, waiting);
+                waiting_tables.insert(oid);
             }
         }
     }
     now.tables = tables;
+    waiting_tables
 }
 
 /// Tables that the publication sends only now, and the transactions that were writing to them by then: what those wrote before

@@ -11,7 +11,7 @@ use crate::status::{Code, Disposition};
 pub enum LogError {
     /// The disk failed or refused. After a failed fsync nothing is ever written again: what the kernel dropped from its
     /// cache cannot be told from what it kept (LWN "PostgreSQL's fsync() surprise").
-    #[error("cannot {action} {path}: {source}", path = path.display())]
+    #[error("cannot {action} {path}: {source}. {}", remedy(source), path = path.display())]
     Io {
         /// What was tried: `write`, `fsync`, `open`…
         action: &'static str,
@@ -85,12 +85,30 @@ pub enum LogError {
     Misuse(String),
 }
 
+/// What to do about what the system answered.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "Make room on that disk, or keep less with [log] retain; then restart walbridge. Nothing is lost: PostgreSQL keeps what is \
+             not confirmed"
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "Let the user that walbridge runs as write there; then restart walbridge"
+        }
+        _ => "Mend the disk, or [log] path; then restart walbridge",
+    }
+}
+
 impl LogError {
     /// The public code.
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
-            LogError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => Code::LogFull,
+            LogError::Io { source, .. }
+                if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
+            {
+                Code::LogFull
+            }
             LogError::Io { .. } | LogError::Poisoned { .. } | LogError::Unsafe { .. } => Code::LogIo,
             LogError::Corrupt { .. } => Code::LogCorrupt,
             LogError::Locked { .. } => Code::LogLocked,

@@ -64,6 +64,8 @@ pub enum Code {
     SourceAuth,
     /// The server cannot be reached, or went away.
     SourceUnreachable,
+    /// The server answered with an error that is none of the others: mostly one of its own.
+    SourceServer,
     /// The role lacks a privilege.
     SourcePrivilege,
     /// The server is a standby that cannot decode.
@@ -138,6 +140,7 @@ impl Code {
         Code::ConfigInvalid,
         Code::SourceAuth,
         Code::SourceUnreachable,
+        Code::SourceServer,
         Code::SourcePrivilege,
         Code::SourceNotPrimary,
         Code::SourceWalLevel,
@@ -180,6 +183,7 @@ impl Code {
             Code::ConfigInvalid => "config.invalid",
             Code::SourceAuth => "source.auth",
             Code::SourceUnreachable => "source.unreachable",
+            Code::SourceServer => "source.server",
             Code::SourcePrivilege => "source.privilege",
             Code::SourceNotPrimary => "source.not_primary",
             Code::SourceWalLevel => "source.wal_level",

@@ -5,6 +5,7 @@
 
 mod account;
 mod certificate;
+mod clock;
 mod options;
 mod programs;
 pub(crate) mod role;
@@ -91,6 +92,9 @@ impl Postgres {
         let log = File::options().create(true).append(true).open(self.log_path()).expect("PostgreSQL's log file");
         let mut command = self.account.command(&program_of(self.options.major(), "postgres"));
         command.arg("-D").arg(self.data());
+        if self.options.clock {
+            command.envs(clock::environment(self.directory()));
+        }
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("PostgreSQL's log file")).stderr(log);
         let mut child = process::spawn(&mut command);
         eventually_sync(START_PATIENCE, || self.ready(&mut child));
@@ -163,6 +167,14 @@ impl Postgres {
     pub(crate) fn set(&self, name: &str, value: &str) {
         self.psql(&format!("ALTER SYSTEM SET {name} = '{}'", value.replace('\'', "''")));
         self.psql("SELECT pg_reload_conf()");
+    }
+
+    /// Steps the server's clock to so many seconds beside the true time (with `PgOptions::clock`).
+    pub(crate) fn set_clock(&self, seconds: i64) {
+        let (file, new) = (clock::file(self.directory()), self.directory().join("clock.new"));
+        fs::write(&new, seconds.to_string()).expect("the clock is set");
+        // At one moment, for whoever looks.
+        fs::rename(new, file).expect("the clock is set");
     }
 
     /// `postgres://walbridge@127.0.0.1:PORT/postgres`, with the password where one is asked for: the role that has what

@@ -24,6 +24,8 @@ pub(crate) struct PgOptions {
     pub(crate) conf: Vec<String>,
     /// A cluster of its own making, with a system identifier of its own; the others are copies of one.
     pub(crate) own_initdb: bool,
+    /// Its clock can be stepped by `Postgres::set_clock`.
+    pub(crate) clock: bool,
     /// More lines for `pg_hba.conf`, before the usual ones.
     pub(crate) hba: Vec<String>,
 }

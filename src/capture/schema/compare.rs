@@ -113,6 +113,9 @@ fn table(then: &Fingerprint, now: &Fingerprint) -> Option<What> {
     if !then.logged && now.logged {
         differ.push("it was unlogged for a while, when nothing was sent".to_owned());
     }
+    if !then.named {
+        differ.push("for a while its rows could not be named by its key".to_owned());
+    }
     published(then, now, &mut differ);
     members(then, now, &mut differ);
     if then.key() != now.key() {
@@ -169,7 +172,8 @@ fn columns(
                 differ.push(format!("column {name} is published now"));
             }
             None if column.has_missing || rewritten => differ.push(format!("column {name} was added with a default")),
-            None => followed.push(format!("column {name} was added")),
+            // Documents from before it came lack it, where `SELECT` has null.
+            None => differ.push(format!("column {name} was added")),
             Some(known) if known.name != *name => {
                 differ.push(format!("column {} is called {name} now", known.name));
             }

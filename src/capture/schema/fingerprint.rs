@@ -48,6 +48,9 @@ pub struct Fingerprint {
     pub primary_key: Vec<String>,
     /// The columns of the identity's index, if there is one that may serve.
     pub identity_index: Vec<String>,
+    /// Its rows have always been named by this key since it was last acted upon.
+    #[serde(default = "always")]
+    pub named: bool,
     /// The columns in their order.
     pub columns: Vec<ColumnPrint>,
     /// The file that holds its rows; 0 for a partitioned table. Another one after a rewrite, `TRUNCATE`, `VACUUM FULL`.
@@ -60,6 +63,10 @@ pub struct Fingerprint {
     pub readable: bool,
     /// Row-level security hides rows from this role.
     pub hides_rows: bool,
+}
+
+const fn always() -> bool {
+    true
 }
 
 /// A column.

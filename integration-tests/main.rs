@@ -17,6 +17,7 @@ mod contract;
 mod decode_golden;
 mod decode_values;
 mod history;
+mod kafka_formats;
 mod log_recovery;
 mod log_retention;
 #[path = "../demo/network/mod.rs"]

@@ -14,12 +14,13 @@ const FILE_LINES_MAX: usize = 500;
 const FUNCTION_LINES_MAX: usize = 70;
 
 /// Who may use what. A stage may always use itself; everything not listed is refused.
-const IMPORTS: [(&str, &[&str]); 15] = [
+const IMPORTS: [(&str, &[&str]); 16] = [
     ("event", &[]),
     ("status", &["event"]),
     ("retry", &[]),
     ("decode", &["event", "status"]),
     ("log", &["event", "decode", "status"]),
+    ("kafka", &["decode", "event", "project", "status"]),
     ("project", &["event", "decode"]),
     ("capture", &["decode", "event", "retry", "status"]),
     ("sink", &["project", "event", "decode", "log", "status"]),

@@ -13,6 +13,7 @@ pub mod decode;
 pub mod deliver;
 pub mod event;
 pub mod ingest;
+pub mod kafka;
 pub mod log;
 pub mod project;
 pub mod retry;

@@ -64,7 +64,9 @@ pub(super) fn write_scalar(scalar: Scalar, text: &[u8], out: &mut Vec<u8>) {
         | Scalar::Text
         | Scalar::Numeric
         | Scalar::Time
-        | Scalar::Bytea => write_string(text, out),
+        | Scalar::Bytea => {
+            write_string(text, out);
+        }
     }
 }
 
@@ -78,10 +80,11 @@ fn or_string(text: &[u8], out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) ->
 }
 
 /// Writes a JSON string. A byte that is not part of UTF-8 (only an `SQL_ASCII` database has such) becomes the four
-/// characters `\x80`.
-pub fn write_string(text: &[u8], out: &mut Vec<u8>) {
+/// characters `\x80`, and the answer is that the text cannot be told from the string.
+pub fn write_string(text: &[u8], out: &mut Vec<u8>) -> bool {
     out.push(b'"');
-    if std::str::from_utf8(text).is_ok() {
+    let exact = std::str::from_utf8(text).is_ok();
+    if exact {
         write_escaped(text, out);
     } else {
         for chunk in text.utf8_chunks() {
@@ -93,6 +96,7 @@ pub fn write_string(text: &[u8], out: &mut Vec<u8>) {
         }
     }
     out.push(b'"');
+    exact
 }
 
 /// Writes bytes as the string that PostgreSQL writes for `bytea`: `\x` and hex digits.

@@ -20,7 +20,7 @@ pub fn builtin(type_oid: u32) -> Option<Shape> {
 
 /// Of a built-in array type: the element's type and the character between elements.
 #[must_use]
-pub(super) fn element(type_oid: u32) -> Option<(u32, u8)> {
+pub fn element(type_oid: u32) -> Option<(u32, u8)> {
     let (oid, ..) = BUILTIN.iter().find(|(_, array_oid, _)| *array_oid == type_oid && type_oid != NO_ARRAY)?;
     Some((*oid, delimiter(*oid)))
 }

@@ -13,7 +13,7 @@ use crate::capture::catalog::Table;
 use crate::capture::snapshot::chunk::BYTES_WANTED;
 use crate::capture::snapshot::owed::Owed;
 use crate::capture::snapshot::window::Windows;
-use crate::capture::snapshot::{Part, Refusal, Survey, Ticket, Work};
+use crate::capture::snapshot::{Part, Refusal, Room, Survey, Ticket, Work};
 use crate::event::Offset;
 use crate::log::{Storage, TableSnapshot};
 use crate::retry::Backoff;
@@ -359,7 +359,7 @@ impl Running {
         windows.open(ticket.oid, ticket.number);
         self.out.insert(ticket.number, Task::Read(part.clone()));
         let time_max = (self.step > 1).then_some(TIME_MAX);
-        Some(Work::Read { target, ticket, part, time_max })
+        Some(Work::Read { target, ticket, part, time_max, room: Room::default() })
     }
 
     /// The next places that nobody has read or is reading; or, when there are none or much is owed, rows that are owed.

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::IngestError;
 use super::copies::{Added, Copies};
-use super::flow::{Flow, PENDING_BYTES_MAX, Report, talking};
+use super::flow::{Flow, Report, talking};
 use crate::capture::CaptureError;
 use crate::capture::catalog::{self, Table};
 use crate::capture::snapshot::window::Verdict;
@@ -18,6 +18,9 @@ use crate::log::{Entry, LogWriter, TableSnapshot};
 
 /// How long the stream may take to pass a chunk on its own.
 const PATIENCE: Duration = Duration::from_millis(500);
+
+/// A chunk enters the log only when less than this waits for the disk, so that the writer's buffer stays small enough to be kept.
+const PLACE_BELOW_BYTES: usize = 1 << 20;
 
 /// A copy that is to begin, at the next place between two transactions.
 pub(super) struct Beginning {
@@ -99,6 +102,14 @@ impl<W: LogWriter> Flow<'_, W> {
         }
     }
 
+    /// Takes all that workers ask for, so that none waits while a chunk is put into the log.
+    pub(super) fn serve_all(&mut self) {
+        while let Ok(request) = self.requests.try_recv() {
+            self.serve(request);
+        }
+        self.dispatch();
+    }
+
     fn refused(&mut self, ticket: Ticket, why: Refusal, now: Instant) {
         self.window.close(ticket.oid, ticket.number);
         match self.copies.refused(ticket, why, now) {
@@ -120,7 +131,7 @@ impl<W: LogWriter> Flow<'_, W> {
             if worker.is_closed() {
                 continue;
             }
-            match self.copies.next(&mut self.window, now) {
+            match self.copies.next(&mut self.window, now).map(|work| self.with_room(work)) {
                 // If the worker has gone, so has the connection, and the next session hands it out again.
                 Some(work) => _ = worker.send(work),
                 None => {
@@ -130,6 +141,13 @@ impl<W: LogWriter> Flow<'_, W> {
             }
         }
         self.nudge(now);
+    }
+
+    fn with_room(&mut self, mut work: Work) -> Work {
+        if let Work::Read { room, .. } = &mut work {
+            *room = self.rooms.pop().unwrap_or_default();
+        }
+        work
     }
 
     /// Lets a worker make the server write something, when the stream does not pass a chunk by itself.
@@ -151,7 +169,7 @@ impl<W: LogWriter> Flow<'_, W> {
         }
         let passed = self.passed;
         // As fast as the disk takes them; the others wait, and so do the workers.
-        while self.writer.pending_bytes() < PENDING_BYTES_MAX
+        while self.writer.pending_bytes() < PLACE_BELOW_BYTES
             && let Some(at) = self.waiting.iter().position(|waiting| passed >= waiting.chunk.seen_upto)
             && let Some(Waiting { chunk, .. }) = self.waiting.remove(at)
         {
@@ -164,6 +182,8 @@ impl<W: LogWriter> Flow<'_, W> {
                 self.copies.void(chunk.ticket, Instant::now());
             }
             self.window.close(oid, number);
+            self.rooms.extend(chunk.rows.into_room());
+            self.rooms.truncate(self.workers);
         }
         while let Some(oid) = self.gone.pop_front() {
             self.append_gone(oid)?;

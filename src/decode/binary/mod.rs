@@ -125,7 +125,15 @@ pub fn to_text(relation: &Relation, tuple: &[u8]) -> Result<Option<Row>, DecodeE
 
 /// Writes a value's text; `None` if the bytes are not of its type.
 pub fn render(column: &Column, bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {
-    let form = form(column.type_oid).unwrap_or_else(|| form_of_shape(column.shape));
+    render_form(form(column.type_oid).unwrap_or_else(|| form_of_shape(column.shape)), bytes, out)
+}
+
+/// Writes the text of a built-in type's value; `None` if the bytes are not of it, or it is not known.
+pub fn render_builtin(type_oid: u32, bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    render_form(form(type_oid)?, bytes, out)
+}
+
+fn render_form(form: Form, bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {
     match form {
         Form::One(kind) => write(kind, bytes, out),
         Form::Range(kind) => nested::range(kind, bytes, out),

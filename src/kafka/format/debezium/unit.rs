@@ -1,0 +1,201 @@
+//! What all records of one transaction or snapshot chunk have in common, written once.
+
+use super::super::{Records, Settings, base64, number};
+use crate::decode::json;
+use crate::event::{TableName, Timestamp, Transaction};
+
+/// The open transaction, as records tell of it.
+#[derive(Debug)]
+pub struct Unit {
+    /// `,"source":{"version":…,"connector":"postgresql","name":"shop",`
+    head: Vec<u8>,
+    database: Vec<u8>,
+    tells_transactions: bool,
+    /// `"ts_ms":` of `source`.
+    time: Vec<u8>,
+    /// From `"db":` to the first half of `sequence`.
+    begin: Vec<u8>,
+    /// From the second half of `sequence` to the table.
+    middle: Vec<u8>,
+    /// From behind the table to the end of `source`.
+    end: Vec<u8>,
+    /// The clock, at the end of the record.
+    now: Vec<u8>,
+    /// The transaction's id in records that tell of it.
+    id: Vec<u8>,
+    /// Events so far, of each table.
+    counts: Vec<(TableName, u64)>,
+    /// The table that was counted last.
+    current: u64,
+    total: u64,
+}
+
+impl Unit {
+    /// Before any transaction.
+    #[must_use]
+    pub fn new(settings: &Settings) -> Self {
+        let version = env!("CARGO_PKG_VERSION");
+        let mut head =
+            format!(",\"source\":{{\"version\":\"{version}\",\"connector\":\"postgresql\",\"name\":").into_bytes();
+        json::write_string(settings.name.as_bytes(), &mut head);
+        head.push(b',');
+        let mut database = Vec::new();
+        json::write_string(settings.database.as_bytes(), &mut database);
+        Unit {
+            head,
+            database,
+            tells_transactions: settings.transactions,
+            time: Vec::new(),
+            begin: Vec::new(),
+            middle: Vec::new(),
+            end: Vec::new(),
+            now: Vec::new(),
+            id: Vec::new(),
+            counts: Vec::new(),
+            current: 0,
+            total: 0,
+        }
+    }
+
+    /// A transaction, a chunk or a lone message begins. `now` is the bridge's clock, for the records' own time.
+    pub fn begin(&mut self, transaction: &Transaction, now: Timestamp) {
+        let micros = transaction.commit_time.unix_micros();
+        let lsn = transaction.commit_lsn.get();
+        self.time.clear();
+        self.time.extend_from_slice(b"\"ts_ms\":");
+        number::push_integer(micros.div_euclid(1000), &mut self.time);
+        self.begin.clear();
+        self.begin.extend_from_slice(b",\"db\":");
+        self.begin.extend_from_slice(&self.database);
+        self.begin.extend_from_slice(b",\"sequence\":\"[\\\"");
+        number::push_unsigned(lsn, &mut self.begin);
+        self.begin.extend_from_slice(b"\\\",\\\"");
+
+        self.middle.clear();
+        self.middle.extend_from_slice(b"\\\"]\",");
+        let times = |micros: i64, out: &mut Vec<u8>| {
+            out.extend_from_slice(b"\"ts_us\":");
+            number::push_integer(micros, out);
+            out.extend_from_slice(b",\"ts_ns\":");
+            number::push_integer(micros.saturating_mul(1000), out);
+        };
+        times(micros, &mut self.middle);
+        self.middle.push(b',');
+
+        self.end.clear();
+        self.end.extend_from_slice(b",\"txId\":");
+        // A chunk and a lone message have no transaction's id.
+        if transaction.xid == 0 {
+            self.end.extend_from_slice(b"null");
+        } else {
+            number::push_unsigned(u64::from(transaction.xid), &mut self.end);
+        }
+        self.end.extend_from_slice(b",\"lsn\":");
+        number::push_unsigned(lsn, &mut self.end);
+        self.end.extend_from_slice(b",\"xmin\":null,\"origin\":");
+        match &transaction.origin {
+            Some(origin) => drop(json::write_string(origin.as_bytes(), &mut self.end)),
+            None => self.end.extend_from_slice(b"null"),
+        }
+        self.end.extend_from_slice(b",\"origin_lsn\":null}");
+
+        self.now.clear();
+        self.now.extend_from_slice(b"\"ts_ms\":");
+        number::push_integer(now.unix_micros().div_euclid(1000), &mut self.now);
+        self.now.push(b',');
+        times(now.unix_micros(), &mut self.now);
+
+        self.id.clear();
+        self.id.extend_from_slice(format!("{}:{lsn}", transaction.xid).as_bytes());
+        self.counts.clear();
+        (self.current, self.total) = (0, 0);
+    }
+
+    /// Counts an event of a table, where records tell of that.
+    pub(super) fn count(&mut self, table: &TableName) {
+        if !self.tells_transactions {
+            return;
+        }
+        self.total += 1;
+        if let Some((_, count)) = self.counts.iter_mut().find(|(name, _)| name == table) {
+            *count += 1;
+            self.current = *count;
+        } else {
+            self.counts.push((table.clone(), 1));
+            self.current = 1;
+        }
+    }
+
+    /// Writes the rest of a record whose row has just been written.
+    pub(super) fn finish_row(&self, ordinal: u64, op: u8, table: &[u8], out: &mut Records) {
+        self.source(ordinal, op, table, &mut out.bytes);
+        self.close(op, &mut out.bytes);
+    }
+
+    /// As [`Unit::finish_row`], behind a comma.
+    pub(super) fn finish(&self, ordinal: u64, op: u8, table: &[u8], out: &mut Records) {
+        if out.bytes.last() == Some(&b',') {
+            out.bytes.pop();
+        }
+        self.finish_row(ordinal, op, table, out);
+    }
+
+    /// Chunks come between transactions, with the stream running: what the connector calls an incremental snapshot.
+    fn source(&self, ordinal: u64, op: u8, table: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.head);
+        out.extend_from_slice(&self.time);
+        let snapshot: &[u8] = if op == b'r' { b",\"snapshot\":\"incremental\"" } else { b",\"snapshot\":\"false\"" };
+        out.extend_from_slice(snapshot);
+        out.extend_from_slice(&self.begin);
+        number::push_unsigned(ordinal, out);
+        out.extend_from_slice(&self.middle);
+        out.extend_from_slice(table);
+        out.extend_from_slice(&self.end);
+    }
+
+    fn close(&self, op: u8, out: &mut Vec<u8>) {
+        self.transaction(out);
+        out.extend_from_slice(b",\"op\":\"");
+        out.push(op);
+        out.extend_from_slice(b"\",");
+        out.extend_from_slice(&self.now);
+        out.push(b'}');
+    }
+
+    fn transaction(&self, out: &mut Vec<u8>) {
+        if !self.tells_transactions {
+            return out.extend_from_slice(b",\"transaction\":null");
+        }
+        out.extend_from_slice(b",\"transaction\":{\"id\":\"");
+        out.extend_from_slice(&self.id);
+        out.extend_from_slice(b"\",\"total_order\":");
+        number::push_unsigned(self.total, out);
+        out.extend_from_slice(b",\"data_collection_order\":");
+        number::push_unsigned(self.current, out);
+        out.push(b'}');
+    }
+
+    /// Adds the record of a logical message, whose key is its prefix.
+    pub fn message(&mut self, ordinal: u64, prefix: &str, content: &[u8], out: &mut Records) {
+        self.total += 1;
+        self.current = 1;
+        let value = out.mark();
+        out.bytes.extend_from_slice(b"{\"op\":\"m\",");
+        let ms = self.now.iter().position(|&byte| byte == b',').unwrap_or(0);
+        out.bytes.extend_from_slice(self.now.get(..ms).unwrap_or_default());
+        self.source(ordinal, b'm', b"\"schema\":\"\",\"table\":\"\"", &mut out.bytes);
+        self.transaction(&mut out.bytes);
+        out.bytes.extend_from_slice(b",\"message\":{\"prefix\":");
+        json::write_string(prefix.as_bytes(), &mut out.bytes);
+        out.bytes.extend_from_slice(b",\"content\":\"");
+        base64::encode(content, &mut out.bytes);
+        out.bytes.extend_from_slice(b"\"}}");
+        let value = out.since(value);
+        let key = out.mark();
+        out.bytes.extend_from_slice(b"{\"prefix\":");
+        json::write_string(prefix.as_bytes(), &mut out.bytes);
+        out.bytes.push(b'}');
+        let key = out.since(key);
+        out.push(Some(key), Some(value), []);
+    }
+}

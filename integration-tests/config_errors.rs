@@ -151,7 +151,9 @@ fn one_key_for_several_tables_needs_the_table_in_it() {
          [sinks.b]\nkind = 'redis'\nurl = 'redis://c'\nkey = 'b:{table}:{id}'\nfrom = 'public.*'\n\
          [sinks.c]\nkind = 'redis'\nurl = 'redis://c'\nkey = 'c:{id}'\nfrom = 'public.c'\n\
          [sinks.d]\nkind = 'tantivy'\npath = 'd'\nkey = '{id}'\nfrom = ['public.a', 'public.b']\n";
-    check(&with(sinks), &expect![[r#"
+    check(
+        &with(sinks),
+        &expect![[r#"
         walbridge.toml:9:7: error: one key for several tables: their rows would share documents
          9 | key = 'a:{id}'
            |       ^^^^^^^^
@@ -163,7 +165,8 @@ fn one_key_for_several_tables_needs_the_table_in_it() {
            = put the table into it: key = "{table}:{id}", or have a sink for each table, with `from` naming it and a key of its own; without `key`, documents are named after table and row
 
         2 mistakes in walbridge.toml
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

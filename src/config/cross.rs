@@ -196,8 +196,10 @@ fn refuse_shared_keys(sinks: &[Named<'_, RawSink>]) {
     let place = |sink: &Named<'_, RawSink>| match sink.value.as_ref().map(|raw| (&raw.target, &raw.from)) {
         Some((Target::Redis { url, key, .. }, from)) => {
             // With the table's name in the key only the same tables meet.
-            let tables =
-                key.as_deref().is_none_or(tells_tables_apart).then(|| from.0.iter().map(|(pattern, _)| pattern.to_string()).collect::<Vec<_>>());
+            let tables = key
+                .as_deref()
+                .is_none_or(tells_tables_apart)
+                .then(|| from.0.iter().map(|(pattern, _)| pattern.to_string()).collect::<Vec<_>>());
             Some((url.expose_secret().to_owned(), key.clone(), tables))
         }
         _ => None,

@@ -65,7 +65,8 @@ impl Plan {
         }
         let gone = then.tables.keys().filter(|oid| !now.tables.contains_key(oid)).copied().collect();
         now.left.clone_from(&then.left);
-        let mut plan = Plan { seen_upto, at, changes: Vec::new(), emptied: Vec::new(), gone, copies: Vec::new(), known: now };
+        let mut plan =
+            Plan { seen_upto, at, changes: Vec::new(), emptied: Vec::new(), gone, copies: Vec::new(), known: now };
         for change in &changes {
             // Left out by the configuration: what is there may stay.
             let is_left_out = unwanted.get(&change.print.oid) == Some(&change.print.name());

@@ -14,6 +14,7 @@ mod memory;
 mod monitor;
 mod patience;
 mod place;
+mod plan;
 mod preflight;
 mod prepare;
 mod redefine;
@@ -343,6 +344,7 @@ impl<W: LogWriter> Ingest<W> {
     ) -> (AbortOnDropHandle<()>, mpsc::Receiver<News>, Arc<Hints>) {
         let (to_flow, news) = mpsc::channel(1);
         let hints = Arc::new(Hints::default());
+        self.copies.unfinished().for_each(|oid| hints.copying(oid));
         let watcher = Watcher {
             source: self.source.clone(),
             address: prepared.address.clone(),

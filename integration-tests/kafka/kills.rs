@@ -7,7 +7,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::Stage;
 use crate::support::process::{self, Signal};
-use crate::support::{Kafka, Postgres};
+use crate::support::{Kafka, Postgres, Walbridge};
 
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
@@ -32,6 +32,8 @@ impl Counter {
                     (id + 3) % 10 + 1
                 );
                 client.batch_execute(&sql).await.expect("the writer writes");
+                // A pace at which there is something to write all the time, and not much left at the end.
+                tokio::time::sleep(Duration::from_millis(5)).await;
                 done += 1;
             }
             done
@@ -105,15 +107,8 @@ async fn a_zombie_is_fenced_and_says_so() {
     stage.postgres.psql("UPDATE t SET n = n + 1");
     // The server lets go of the frozen one's slot.
     stage.postgres.psql("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active");
-    let mut second = crate::support::Walbridge::start(
-        &std::fs::read_to_string(stage.walbridge.config_path())
-            .unwrap()
-            .replace("[admin]", "[ignored]")
-            .split("[ignored]")
-            .next()
-            .unwrap()
-            .to_owned(),
-    );
+    let config = std::fs::read_to_string(stage.walbridge.config_path()).unwrap();
+    let mut second = Walbridge::start(config.split("[admin]").next().expect("all before it"));
     crate::pipeline::caught_up(&mut second, &stage.postgres).await;
     stage.postgres.psql("UPDATE t SET n = n + 1");
     crate::pipeline::caught_up(&mut second, &stage.postgres).await;

@@ -53,7 +53,10 @@ impl Stage {
         format!("{}.public.{table}", self.source)
     }
 
+    /// Waits until everything that was committed is in the topics. One that waits for Kafka may have nothing to catch up with yet.
     async fn caught_up(&mut self) {
+        let source = self.source.clone();
+        self.walbridge.wait_for(PATIENCE, |status| status["sources"][&source]["state"] == "streaming").await;
         caught_up(&mut self.walbridge, &self.postgres).await;
     }
 
@@ -76,7 +79,14 @@ impl Stage {
         let ours: Vec<&Record> = records.iter().filter(|record| record.topic == topic).collect();
         let rows = self.postgres.psql("SELECT id, n FROM t ORDER BY id");
         let expected: BTreeMap<i64, i64> = rows.lines().map(pair).collect();
-        assert_eq!(counted(&ours), expected, "the last value of each key");
+        let found = counted(&ours);
+        assert_eq!(
+            found,
+            expected,
+            "the last value of each key, of {} records\n{}",
+            records.len(),
+            self.walbridge.log()
+        );
         records
     }
 
@@ -84,7 +94,7 @@ impl Stage {
     fn all(&self, kafka: &Kafka) -> Vec<Record> {
         let topics = kafka.topics();
         let ours = topics.iter().filter(|topic| topic.starts_with(&format!("{}.", self.source)));
-        ours.flat_map(|topic| kafka.read(topic)).collect()
+        ours.flat_map(|topic| kafka.read_settled(topic)).collect()
     }
 }
 

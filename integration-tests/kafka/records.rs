@@ -55,7 +55,7 @@ async fn a_key_has_the_partition_that_the_java_client_gives_it() {
         .postgres
         .psql("INSERT INTO t SELECT i, 0, NULL FROM generate_series(100, 160) i; INSERT INTO t VALUES (-1, 0, NULL)");
     stage.caught_up().await;
-    let ours = kafka.read(&stage.topic("t"));
+    let ours = kafka.read_settled(&stage.topic("t"));
     let theirs = format!("{}-java", stage.source);
     kafka.create_topic(&theirs, 7, &[]).await;
     let lines: Vec<String> = ours.iter().map(|record| format!("{}\tx\n", record.key_text())).collect();

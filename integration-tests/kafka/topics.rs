@@ -32,6 +32,7 @@ async fn a_record_too_large_halts_the_source_and_nothing_behind_it_is_written_be
     let kafka = Kafka::shared();
     let mut stage = Stage::set(&kafka, "topics = { config = { \"max.message.bytes\" = 100000 } }");
     stage.caught_up().await;
+    stage.proven(&kafka);
     stage.postgres.psql("UPDATE t SET n = n + 1, v = repeat('large', 50000) WHERE id = 5; UPDATE t SET n = n + 1");
     let status = stage.await_code("halted", "kafka.record_too_large").await;
     let message = status["message"].as_str().unwrap_or_default().to_owned();

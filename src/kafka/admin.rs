@@ -1,6 +1,6 @@
 //! What topics a cluster has, and making those it lacks.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::error::RDKafkaErrorCode as ErrorCode;
@@ -126,14 +126,22 @@ impl Admin {
         Ok(i32::try_from(count).unwrap_or(i32::MAX))
     }
 
-    /// Where a partition ends.
+    /// Where a partition ends. Blocks.
     ///
     /// # Errors
     /// No answer, or no such partition.
     pub fn end(&self, name: &str, partition: i32) -> Result<i64, KafkaError> {
-        let marks = self.client.inner().fetch_watermarks(name, partition, PATIENCE);
-        let marks = marks.map_err(|error| self.explain(name, error.rdkafka_error_code(), &error.to_string()))?;
-        Ok(marks.1)
+        let started = Instant::now();
+        loop {
+            match self.client.inner().fetch_watermarks(name, partition, PATIENCE) {
+                Ok((_, end)) => return Ok(end),
+                // Of a topic just made, or while its leader changes.
+                Err(error) if is_without_leader(error.rdkafka_error_code()) && started.elapsed() < PATIENCE => {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                Err(error) => return Err(self.explain(name, error.rdkafka_error_code(), &error.to_string())),
+            }
+        }
     }
 
     async fn make(&self, name: &str, wanted: &Wanted) -> Result<(), KafkaError> {
@@ -177,6 +185,13 @@ impl Admin {
     fn explain(&self, topic: &str, code: Option<ErrorCode>, detail: &str) -> KafkaError {
         classify(code.unwrap_or(ErrorCode::Unknown), detail, topic, &self.brokers)
     }
+}
+
+fn is_without_leader(code: Option<ErrorCode>) -> bool {
+    matches!(
+        code,
+        Some(ErrorCode::NotLeaderForPartition | ErrorCode::LeaderNotAvailable | ErrorCode::FencedLeaderEpoch)
+    )
 }
 
 /// The order of the words says nothing.

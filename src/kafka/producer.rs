@@ -102,6 +102,10 @@ impl ProducerContext for Watch {
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         if let Err((error, message)) = result {
             let code = error.rdkafka_error_code().unwrap_or(ErrorCode::Unknown);
+            // What is thrown away is so because of something else.
+            if matches!(code, ErrorCode::PurgeQueue | ErrorCode::PurgeInflight) {
+                return;
+            }
             let topic = rdkafka::Message::topic(message).to_owned();
             self.seen().failed.get_or_insert((topic, code));
         }
@@ -238,6 +242,9 @@ impl Producer {
     }
 
     fn explain(&self, error: &ClientError) -> KafkaError {
+        if let Some((code, reason)) = self.client.client().fatal_error() {
+            return self.classify(code, &reason);
+        }
         if let Some((topic, code)) = self.seen().failed.clone() {
             return self.classify_of(code, &format!("a record of topic {topic} was not written: {code}"), &topic);
         }

@@ -14,6 +14,7 @@ mod number;
 mod records;
 
 pub use exact::HEADER as EXACT_HEADER;
+pub(crate) use number::push_unsigned;
 pub use records::{Header, Record, Records};
 
 use crate::decode::DecodeError;

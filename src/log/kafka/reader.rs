@@ -10,7 +10,6 @@ use tokio::sync::mpsc;
 
 use super::follow::{Follower, Known};
 use super::gather::Gather;
-use super::headers::EventHeads;
 use super::merge::{Merge, Step};
 use super::seek;
 use crate::event::{Change, Event, Offset, Timestamp, Transaction};
@@ -19,6 +18,7 @@ use crate::kafka::admin::Admin;
 use crate::kafka::fetch::{Fetched, Fetcher, Probe};
 use crate::kafka::format::Decoded;
 use crate::kafka::format::debezium::{Decoder, decode_message};
+use crate::kafka::headers::EventHeads;
 use crate::log::{Batch, Limit, LogError, LogReader};
 
 /// How long to wait at once for records, or for the log's state.

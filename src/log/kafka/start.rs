@@ -4,10 +4,10 @@ use tokio::runtime::Runtime;
 
 use super::Options;
 use super::control::{Control, ControlRecord, log_record};
-use super::tables::Topic;
 use crate::kafka::admin::{self, Admin};
 use crate::kafka::producer::Producer;
 use crate::kafka::settings::Delivery;
+use crate::kafka::tables::Topic;
 use crate::kafka::topic::{self, Wanted};
 use crate::kafka::{KafkaError, consumer};
 use crate::log::LogId;

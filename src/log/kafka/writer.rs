@@ -9,14 +9,14 @@ use super::Options;
 use super::control::{
     EventHeaders, Rest, copy_record, epoch_record, relation_record, snapshot_record, state_record, void_record,
 };
-use super::group::{Group, Mark, Meta, push_number};
+use super::group::{Group, Mark, Meta};
 use super::sender::{Job, Sender, Shared};
 use super::start::{Start, start};
-use super::tables::Tables;
-use super::unit::Unit;
 use crate::event::{Lsn, Offset, Op, Relation, Transaction};
 use crate::kafka::KafkaError;
-use crate::kafka::format::Settings as FormatSettings;
+use crate::kafka::format::{Settings as FormatSettings, push_unsigned};
+use crate::kafka::tables::Tables;
+use crate::kafka::unit::Unit;
 use crate::log::embedded::directory;
 use crate::log::history::History;
 use crate::log::record::{put_copy_begun, put_copy_done};
@@ -254,7 +254,7 @@ impl Open {
     /// Says of the records added since what their headers and places are.
     #[inline]
     fn describe(&mut self, before: usize, topic: u32, id: u32, first_partition: bool, offset: Offset, ordinal: u64) {
-        let offset = self.group.put_text(|out| push_number(offset.0, out));
+        let offset = self.group.put_text(|out| push_unsigned(offset.0, out));
         let position = self.group.put_text(|out| self.unit.put_position(ordinal, out));
         let unit = self.group.put_text(|out| self.unit.put_unit(id, out));
         let meta = Meta {
@@ -290,7 +290,7 @@ impl Open {
             out
         };
         let headers = EventHeaders {
-            offset: text(&|out| push_number(offset.0, out)),
+            offset: text(&|out| push_unsigned(offset.0, out)),
             position: text(&|out| self.unit.put_position(ordinal, out)),
             unit: text(&|out| self.unit.put_unit(id, out)),
         };

@@ -1,27 +1,28 @@
-//! The tables whose rows go into the log: for each version its number, its topic and its encoder.
+//! The tables whose rows go to Kafka: for each version its number, its topic and its encoder.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::KafkaError;
+use super::format::Settings as FormatSettings;
+use super::format::debezium::Encoder;
+use super::topic::{self, Template};
 use crate::event::{Relation, TableName};
-use crate::kafka::KafkaError;
-use crate::kafka::format::Settings as FormatSettings;
-use crate::kafka::format::debezium::Encoder;
-use crate::kafka::topic::{self, Template};
 
 /// A version of a table.
 #[derive(Debug)]
-pub(super) struct Version {
+pub struct Version {
     /// What its rows' headers and the control topic call it.
-    pub(super) id: u32,
+    pub id: u32,
     /// Its topic's number.
-    pub(super) topic: u32,
-    pub(super) encoder: Encoder,
+    pub topic: u32,
+    /// Writes its rows.
+    pub encoder: Encoder,
 }
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Tables {
+pub struct Tables {
     source: String,
     template: Template,
     format: FormatSettings,
@@ -37,30 +38,31 @@ pub(super) struct Tables {
 
 /// A topic, and the table that has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Topic {
-    pub(super) name: String,
+pub struct Topic {
+    /// Its name.
+    pub name: String,
     /// `None`: not a table's.
-    pub(super) table: Option<TableName>,
+    pub table: Option<TableName>,
     /// Its rows have keys.
-    pub(super) keyed: bool,
+    pub keyed: bool,
 }
 
 impl Tables {
-    pub(super) fn new(
-        source: &str,
-        template: &Template,
-        format: FormatSettings,
-        known: BTreeMap<u32, Relation>,
-    ) -> Self {
+    /// Tables whose versions have these numbers already; a new one gets the next.
+    #[must_use]
+    pub fn new(source: &str, template: &Template, format: FormatSettings, known: BTreeMap<u32, Relation>) -> Self {
         let next_id = known.keys().next_back().map_or(1, |last| last.saturating_add(1));
         let known = known.into_iter().map(|(id, relation)| (relation, id)).collect();
         let (source, template) = (source.to_owned(), template.clone());
         Tables { source, template, format, versions: Vec::new(), known, next_id, last: 0, topics: Vec::new() }
     }
 
-    /// The version, and whether the log has never had a row of it.
+    /// The version, and whether it has its number only now.
+    ///
+    /// # Errors
+    /// It cannot have a topic of its own.
     #[inline]
-    pub(super) fn version(&mut self, relation: &Arc<Relation>) -> Result<(&Version, bool), KafkaError> {
+    pub fn version(&mut self, relation: &Arc<Relation>) -> Result<(&Version, bool), KafkaError> {
         let is_it = |version: &Version| Arc::ptr_eq(version.encoder.relation(), relation);
         let new = if self.versions.get(self.last).is_some_and(is_it) {
             false
@@ -119,7 +121,7 @@ impl Tables {
     }
 
     /// The topic of logical messages.
-    pub(super) fn messages(&mut self) -> u32 {
+    pub fn messages(&mut self) -> u32 {
         let name = topic::messages(&self.source);
         let found = self.topics.iter().position(|topic| topic.name == name);
         match found {
@@ -134,7 +136,8 @@ impl Tables {
     }
 
     /// The topics that came since there were so many.
-    pub(super) fn topics_from(&self, count: usize) -> &[Topic] {
+    #[must_use]
+    pub fn topics_from(&self, count: usize) -> &[Topic] {
         self.topics.get(count..).unwrap_or_default()
     }
 }

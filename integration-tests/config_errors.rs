@@ -144,6 +144,31 @@ fn with_two_sources_a_sink_says_which() {
     );
 }
 
+/// Such a sink was let through, and a `TRUNCATE` of one of its tables removed the documents of all.
+#[test]
+fn one_key_for_several_tables_needs_the_table_in_it() {
+    let sinks = "[sinks.a]\nkind = 'redis'\nurl = 'redis://c'\nkey = 'a:{id}'\nfrom = 'public.*'\n\
+         [sinks.b]\nkind = 'redis'\nurl = 'redis://c'\nkey = 'b:{table}:{id}'\nfrom = 'public.*'\n\
+         [sinks.c]\nkind = 'redis'\nurl = 'redis://c'\nkey = 'c:{id}'\nfrom = 'public.c'\n\
+         [sinks.d]\nkind = 'tantivy'\npath = 'd'\nkey = '{id}'\nfrom = ['public.a', 'public.b']\n";
+    check(
+        &with(sinks),
+        &expect![[r#"
+        walbridge.toml:9:7: error: one key for several tables: their rows would share documents
+         9 | key = 'a:{id}'
+           |       ^^^^^^^^
+           = put the table into it: key = "{table}:a:{id}", or have a sink for each table, with `from` naming it and a key of its own; without `key`, documents are named after table and row
+
+        walbridge.toml:24:7: error: one key for several tables: their rows would share documents
+         24 | key = '{id}'
+            |       ^^^^^^
+           = put the table into it: key = "{table}:{id}", or have a sink for each table, with `from` naming it and a key of its own; without `key`, documents are named after table and row
+
+        2 mistakes in walbridge.toml
+    "#]],
+    );
+}
+
 #[test]
 fn no_two_write_to_the_same_place() {
     check(

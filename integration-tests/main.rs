@@ -19,6 +19,7 @@ mod decode_values;
 mod history;
 #[cfg(feature = "kafka")]
 mod kafka;
+mod kafka_formats;
 mod log_recovery;
 mod log_retention;
 #[path = "../demo/network/mod.rs"]

@@ -19,7 +19,7 @@ const IMPORTS: [(&str, &[&str]); 16] = [
     ("status", &["event"]),
     ("retry", &[]),
     ("decode", &["event", "status"]),
-    ("kafka", &["event", "decode", "project::key", "status"]),
+    ("kafka", &["event", "decode", "project", "status"]),
     ("log", &["event", "decode", "kafka", "status"]),
     ("project", &["event", "decode"]),
     ("capture", &["decode", "event", "retry", "status"]),

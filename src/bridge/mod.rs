@@ -300,7 +300,7 @@ async fn run_ingest<W: LogWriter + 'static>(
     let body = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let outcome = runtime.map(|runtime| {
-            let ingest = Ingest::new(source, writer, recovered, board).workers_on(shared).commanded_by(commands);
+            let ingest = Ingest::new(source, writer, recovered, board).monitored_on(shared).commanded_by(commands);
             runtime.block_on(ingest.run(&stop))
         });
         let _ = tell.send(outcome);

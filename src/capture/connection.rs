@@ -3,7 +3,7 @@
 //! One client for everything, replication and SQL alike, so that TLS, authentication, pinned settings and time limits are
 //! the same everywhere. Every wait has a limit. Values stay bytes: a row's text is kept as the server sent it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use postgres_protocol::message::frontend;
@@ -13,6 +13,7 @@ use super::address::{Address, Host, Session};
 use super::authenticate;
 use super::buffer::ReadBuffer;
 use super::error::{CaptureError, ServerError};
+use super::pace::Pace;
 use super::transport::Transport;
 use crate::status::{Code, Disposition};
 
@@ -237,12 +238,23 @@ impl Connection {
             match self.take_message()? {
                 Some((tag, total)) if !self.absorb(tag, total) => return Ok((tag, self.inbox.body(total))),
                 Some(_) => {}
-                None => {
-                    let silence = || self.broken(format!("no answer for {} s", ANSWER_TIMEOUT.as_secs()));
-                    let silence = silence();
-                    tokio::time::timeout(ANSWER_TIMEOUT, self.fill()).await.map_err(|_| silence)??;
-                }
+                None => _ = self.fill_in_time().await?,
             }
+        }
+    }
+
+    /// Reads more of an answer, first letting the socket fill while much is coming. For a thread that has nothing else to do.
+    pub(super) async fn gulp(&mut self, pace: &mut Pace) -> Result<(), CaptureError> {
+        pace.nap(Instant::now());
+        let count = self.fill_in_time().await?;
+        pace.read(count, Instant::now());
+        Ok(())
+    }
+
+    async fn fill_in_time(&mut self) -> Result<usize, CaptureError> {
+        match tokio::time::timeout(ANSWER_TIMEOUT, self.fill()).await {
+            Ok(filled) => filled,
+            Err(_) => Err(self.broken(format!("no answer for {} s", ANSWER_TIMEOUT.as_secs()))),
         }
     }
 

@@ -15,15 +15,25 @@ pub struct Pace {
     busy: bool,
 }
 
+/// How long a busy socket is left to fill. On TCP the receive buffer holds many milliseconds' worth. A Unix socket's buffer is
+/// counted against the sender, each small message with all its overhead, and is full after some two hundred rows: there the
+/// walsender must not be kept waiting. Both were measured: naps of 1 to 8 ms, and of 0 to 400 µs.
+const NAP_TCP: Duration = Duration::from_millis(3);
+const NAP_UNIX: Duration = Duration::from_micros(150);
 /// How much within [`WINDOW`] makes a stream busy: some 10,000 rows per second.
 const BUSY_BYTES: usize = 8 * 1024;
 /// Over how long it is measured.
 pub const WINDOW: Duration = Duration::from_millis(4);
 
 impl Pace {
-    /// `nap` is how long the socket is left to fill; zero never waits.
+    /// For a connection over TCP or over a Unix socket.
     #[must_use]
-    pub fn new(nap: Duration, now: Instant) -> Self {
+    pub fn of(is_unix: bool, now: Instant) -> Self {
+        Pace::new(if is_unix { NAP_UNIX } else { NAP_TCP }, now)
+    }
+
+    /// `nap` is how long the socket is left to fill; zero never waits.
+    fn new(nap: Duration, now: Instant) -> Self {
         Pace { nap, window_start: now, window_bytes: 0, busy: false }
     }
 
@@ -44,8 +54,18 @@ impl Pace {
 
     /// How long to wait before the next read.
     #[must_use]
-    pub fn nap(&self, now: Instant) -> Duration {
+    fn wait(&self, now: Instant) -> Duration {
         if self.busy(now) { self.nap } else { Duration::ZERO }
+    }
+
+    /// Lets the socket fill, if much is coming. Not by tokio's sleep: the runtime would wait in epoll, where every send of the
+    /// server wakes it, which is what the nap is there to avoid. Those who call this have their thread to themselves, and a nap is
+    /// shorter than an fsync.
+    pub fn nap(&self, now: Instant) {
+        let wait = self.wait(now);
+        if !wait.is_zero() {
+            std::thread::sleep(wait);
+        }
     }
 }
 
@@ -62,7 +82,7 @@ mod tests {
         for _ in 0..1000 {
             now += Duration::from_millis(1);
             pace.read(300, now);
-            assert_eq!(pace.nap(now), Duration::ZERO);
+            assert_eq!(pace.wait(now), Duration::ZERO);
         }
     }
 
@@ -74,12 +94,12 @@ mod tests {
             now += Duration::from_micros(100);
             pace.read(1000, now);
         }
-        assert_eq!(pace.nap(now), NAP);
+        assert_eq!(pace.wait(now), NAP);
         now += WINDOW;
         pace.read(200, now);
         now += WINDOW;
         pace.read(200, now);
-        assert_eq!(pace.nap(now), Duration::ZERO);
+        assert_eq!(pace.wait(now), Duration::ZERO);
     }
 
     #[test]

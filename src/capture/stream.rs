@@ -74,11 +74,6 @@ impl StreamOptions {
 
 /// A server that has been asked and stays silent for so long is taken for gone.
 const SILENCE: Duration = Duration::from_secs(30);
-/// How long a busy socket is left to fill. On TCP the receive buffer holds many milliseconds' worth. A Unix socket's buffer is
-/// counted against the sender, each small message with all its overhead, and is full after some two hundred rows: there the
-/// walsender must not be kept waiting. Both were measured: naps of 1 to 8 ms, and of 0 to 400 µs.
-const NAP_TCP: Duration = Duration::from_millis(3);
-const NAP_UNIX: Duration = Duration::from_micros(150);
 
 impl Stream {
     /// Starts streaming after `from`.
@@ -106,8 +101,8 @@ impl Stream {
             (tag, _) => return Err(unexpected(tag)),
         }
         let now = Instant::now();
-        let nap = if connection.is_unix() { NAP_UNIX } else { NAP_TCP };
-        Ok(Stream { connection, pace: Pace::new(nap, now), last_heard: now })
+        let pace = Pace::of(connection.is_unix(), now);
+        Ok(Stream { connection, pace, last_heard: now })
     }
 
     /// The next frame that has been read already.
@@ -133,12 +128,7 @@ impl Stream {
     /// # Errors
     /// The connection broke, or has been silent for too long.
     pub async fn fill(&mut self) -> Result<(), CaptureError> {
-        let nap = self.pace.nap(Instant::now());
-        if !nap.is_zero() {
-            // Not tokio's sleep: the runtime would wait in epoll, where every send of the walsender wakes it, which is what
-            // the nap is there to avoid. The ingest loop has this thread to itself, and a nap is shorter than an fsync.
-            std::thread::sleep(nap);
-        }
+        self.pace.nap(Instant::now());
         let deadline = (self.last_heard + SILENCE).into();
         let count = match tokio::time::timeout_at(deadline, self.connection.fill()).await {
             Ok(count) => count?,

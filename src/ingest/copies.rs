@@ -13,7 +13,7 @@ use crate::capture::catalog::Table;
 use crate::capture::snapshot::chunk::BYTES_WANTED;
 use crate::capture::snapshot::owed::Owed;
 use crate::capture::snapshot::window::Windows;
-use crate::capture::snapshot::{Part, Refusal, Survey, Ticket, Work};
+use crate::capture::snapshot::{Part, Refusal, Room, Survey, Ticket, Work};
 use crate::event::Offset;
 use crate::log::{Storage, TableSnapshot};
 use crate::retry::Backoff;
@@ -106,9 +106,9 @@ impl Copies {
         self.records.iter().filter(|(_, record)| record.done).map(|(oid, _)| *oid).collect()
     }
 
-    /// A table that is being copied.
-    pub(super) fn table(&self, oid: u32) -> Option<Table> {
-        self.running.get(&oid).map(|running| running.table.clone())
+    /// The tables that are being copied.
+    pub(super) fn unfinished(&self) -> impl Iterator<Item = u32> {
+        self.running.keys().copied()
     }
 
     /// Its name, for people.
@@ -232,10 +232,10 @@ impl Copies {
         oids.into_iter().find(|oid| self.finish(*oid, windows))
     }
 
-    /// The table is no longer there: nothing is left to be copied. The record that says so.
+    /// The table is no longer there: nothing is left to be copied. The record that says so, if that is new.
     pub(super) fn gone(&mut self, oid: u32) -> Option<&TableSnapshot> {
-        self.running.remove(&oid)?;
-        let record = self.records.get_mut(&oid)?;
+        self.running.remove(&oid);
+        let record = self.records.get_mut(&oid).filter(|record| !record.done)?;
         end(record);
         Some(record)
     }
@@ -359,7 +359,7 @@ impl Running {
         windows.open(ticket.oid, ticket.number);
         self.out.insert(ticket.number, Task::Read(part.clone()));
         let time_max = (self.step > 1).then_some(TIME_MAX);
-        Some(Work::Read { target, ticket, part, time_max })
+        Some(Work::Read { target, ticket, part, time_max, room: Room::default() })
     }
 
     /// The next places that nobody has read or is reading; or, when there are none or much is owed, rows that are owed.

@@ -22,7 +22,7 @@ use crate::capture::connection::Connection;
 use crate::capture::feedback::Feedback;
 use crate::capture::pace::WINDOW;
 use crate::capture::snapshot::window::Windows;
-use crate::capture::snapshot::{Request, Work};
+use crate::capture::snapshot::{Request, Room, Work};
 use crate::capture::stream::{Frame, Stream};
 use crate::capture::types::Types;
 use crate::event::{Lsn, Relation};
@@ -69,6 +69,8 @@ pub(super) struct Flow<'a, W: LogWriter> {
     pub(super) whole_rows: bool,
     pub(super) idle: VecDeque<oneshot::Sender<Work>>,
     pub(super) waiting: VecDeque<Waiting>,
+    /// What chunks were read in, to be read in again.
+    pub(super) rooms: Vec<Room>,
     pub(super) beginnings: VecDeque<Beginning>,
     pub(super) awaited: VecDeque<Awaited>,
     /// Tables that were found to be gone in the middle of their copy.
@@ -96,11 +98,11 @@ impl<W: LogWriter> Flow<'_, W> {
     /// Streams until told to stop, which is the only good end.
     pub(super) async fn run(&mut self, stop: &CancellationToken) -> Result<(), IngestError> {
         loop {
+            self.serve_all();
             self.take_buffered().await?;
             self.place_chunks()?;
             self.redefine().await?;
             self.begin_copies().await?;
-            self.dispatch();
             self.log_progress(false)?;
             let pending = self.writer.pending_bytes();
             if pending > 0 && self.writer.can_flush() && (pending >= FLUSH_BYTES || !self.stream.busy()) {

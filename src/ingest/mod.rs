@@ -14,6 +14,7 @@ mod memory;
 mod monitor;
 mod patience;
 mod place;
+mod plan;
 mod preflight;
 mod prepare;
 mod redefine;
@@ -33,6 +34,7 @@ use std::time::Instant;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tokio_util::sync::DropGuard;
 use tokio_util::task::AbortOnDropHandle;
 
 pub use self::budget::OverBudget;
@@ -73,7 +75,7 @@ pub struct Ingest<W> {
     windows: Windows,
     /// What is known of the tables' definitions. The watcher has it while it runs.
     memory: Arc<tokio::sync::Mutex<Memory>>,
-    /// Where workers run: not on the loop's own thread, if it has one.
+    /// Where the monitor runs: not on the loop's own thread, if it has one.
     runtime: Option<Handle>,
     types: Types,
     /// Not any more once a stream has brought a type that is not known.
@@ -125,9 +127,9 @@ impl<W: LogWriter> Ingest<W> {
         self
     }
 
-    /// Lets the workers of the copy run elsewhere than the loop.
+    /// Lets the monitor run elsewhere than the loop.
     #[must_use]
-    pub fn workers_on(mut self, runtime: Handle) -> Self {
+    pub fn monitored_on(mut self, runtime: Handle) -> Self {
         self.runtime = Some(runtime);
         self
     }
@@ -293,6 +295,7 @@ impl<W: LogWriter> Ingest<W> {
             whole_rows: self.source.whole_rows,
             idle: VecDeque::new(),
             waiting: VecDeque::new(),
+            rooms: Vec::new(),
             beginnings: VecDeque::new(),
             awaited: VecDeque::new(),
             gone: VecDeque::new(),
@@ -341,6 +344,7 @@ impl<W: LogWriter> Ingest<W> {
     ) -> (AbortOnDropHandle<()>, mpsc::Receiver<News>, Arc<Hints>) {
         let (to_flow, news) = mpsc::channel(1);
         let hints = Arc::new(Hints::default());
+        self.copies.unfinished().for_each(|oid| hints.copying(oid));
         let watcher = Watcher {
             source: self.source.clone(),
             address: prepared.address.clone(),
@@ -405,9 +409,9 @@ impl<W: LogWriter> Ingest<W> {
         }
     }
 
-    /// Starts workers, who copy what is not copied yet and what is to be copied later. A task that is dropped stops; the next
+    /// Starts workers, who copy what is not copied yet and what is to be copied later. They stop when the guard is dropped; the next
     /// session starts it again, and the log says where it was.
-    fn start_copies(&mut self, prepared: &Prepared, requests: &mpsc::Sender<Request>) -> Vec<AbortOnDropHandle<()>> {
+    fn start_copies(&mut self, prepared: &Prepared, requests: &mpsc::Sender<Request>) -> DropGuard {
         let tables: &[Table] = if self.source.snapshot { &prepared.tables } else { &[] };
         self.windows.abandon_chunks();
         self.copies.resume(tables);
@@ -428,8 +432,6 @@ impl<W: LogWriter> Ingest<W> {
             binary: self.source.binary,
             via_root: prepared.via_root,
         };
-        let runtime = self.runtime.clone().unwrap_or_else(Handle::current);
-        let start = |_| AbortOnDropHandle::new(runtime.spawn(worker::run(setting.clone(), requests.clone())));
-        (0..self.source.snapshot_workers.max(1)).map(start).collect()
+        worker::start(&setting, self.source.snapshot_workers.max(1), requests)
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::IngestError;
 use super::copies::{Added, Copies};
-use super::flow::{Flow, PENDING_BYTES_MAX, Report, talking};
+use super::flow::{Flow, Report, talking};
 use crate::capture::CaptureError;
 use crate::capture::catalog::{self, Table};
 use crate::capture::snapshot::window::Verdict;
@@ -19,10 +19,14 @@ use crate::log::{Entry, LogWriter, TableSnapshot};
 /// How long the stream may take to pass a chunk on its own.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// A chunk enters the log only when less than this waits for the disk, so that the writer's buffer stays small enough to be kept.
+const PLACE_BELOW_BYTES: usize = 1 << 20;
+
 /// A copy that is to begin, at the next place between two transactions.
 pub(super) struct Beginning {
     table: Table,
     reason: String,
+    sweeps: bool,
     begun: oneshot::Sender<Result<(), CaptureError>>,
 }
 
@@ -92,8 +96,18 @@ impl<W: LogWriter> Flow<'_, W> {
                 }
             }
             Request::Refused { ticket, why } => self.refused(ticket, why, now),
-            Request::Copy { table, reason, begun } => self.beginnings.push_back(Beginning { table, reason, begun }),
+            Request::Copy { table, reason, sweeps, begun } => {
+                self.beginnings.push_back(Beginning { table, reason, sweeps, begun });
+            }
         }
+    }
+
+    /// Takes all that workers ask for, so that none waits while a chunk is put into the log.
+    pub(super) fn serve_all(&mut self) {
+        while let Ok(request) = self.requests.try_recv() {
+            self.serve(request);
+        }
+        self.dispatch();
     }
 
     fn refused(&mut self, ticket: Ticket, why: Refusal, now: Instant) {
@@ -117,7 +131,7 @@ impl<W: LogWriter> Flow<'_, W> {
             if worker.is_closed() {
                 continue;
             }
-            match self.copies.next(&mut self.window, now) {
+            match self.copies.next(&mut self.window, now).map(|work| self.with_room(work)) {
                 // If the worker has gone, so has the connection, and the next session hands it out again.
                 Some(work) => _ = worker.send(work),
                 None => {
@@ -127,6 +141,13 @@ impl<W: LogWriter> Flow<'_, W> {
             }
         }
         self.nudge(now);
+    }
+
+    fn with_room(&mut self, mut work: Work) -> Work {
+        if let Work::Read { room, .. } = &mut work {
+            *room = self.rooms.pop().unwrap_or_default();
+        }
+        work
     }
 
     /// Lets a worker make the server write something, when the stream does not pass a chunk by itself.
@@ -148,7 +169,7 @@ impl<W: LogWriter> Flow<'_, W> {
         }
         let passed = self.passed;
         // As fast as the disk takes them; the others wait, and so do the workers.
-        while self.writer.pending_bytes() < PENDING_BYTES_MAX
+        while self.writer.pending_bytes() < PLACE_BELOW_BYTES
             && let Some(at) = self.waiting.iter().position(|waiting| passed >= waiting.chunk.seen_upto)
             && let Some(Waiting { chunk, .. }) = self.waiting.remove(at)
         {
@@ -161,6 +182,8 @@ impl<W: LogWriter> Flow<'_, W> {
                 self.copies.void(chunk.ticket, Instant::now());
             }
             self.window.close(oid, number);
+            self.rooms.extend(chunk.rows.into_room());
+            self.rooms.truncate(self.workers);
         }
         while let Some(oid) = self.gone.pop_front() {
             self.append_gone(oid)?;
@@ -220,24 +243,15 @@ impl<W: LogWriter> Flow<'_, W> {
         self.end_unit(events, oid)
     }
 
-    /// A table is gone in the middle of its copy: a copy without a row removes what the sinks have of it.
-    fn append_gone(&mut self, oid: u32) -> Result<(), IngestError> {
-        let Some(table) = self.copies.table(oid) else { return Ok(()) };
-        tracing::warn!(table = %table.name, "the table is gone; its copy ends");
-        self.writer.append(Entry::Begin(&self.transactions.chunk_unit(self.last_time())))?;
-        let mut events = 0;
-        if let Some(relation) = self.relations.get(&oid) {
-            let begun = self.writer.next_offset();
-            self.copies.begin(table, "the table is gone", begun);
-            self.writer.append(Entry::CopyBegun { relation })?;
-            self.writer.append(Entry::CopyDone { relation, since: begun })?;
-            events = 2;
-        }
-        if let Some(record) = self.copies.gone(oid) {
-            self.writer.append(Entry::Snapshot(record))?;
-        }
+    /// A table is gone in the middle of its copy. What becomes of its documents is the watcher's to say, who sees whether
+    /// another table has its name.
+    pub(super) fn append_gone(&mut self, oid: u32) -> Result<(), IngestError> {
         self.window.forget(oid);
-        self.end_unit(events, oid)
+        let Some(record) = self.copies.gone(oid).cloned() else { return Ok(()) };
+        tracing::warn!(table = %record.name, "the table is gone; its copy ends");
+        self.writer.append(Entry::Begin(&self.transactions.chunk_unit(self.last_time())))?;
+        self.writer.append(Entry::Snapshot(&record))?;
+        self.end_unit(0, oid)
     }
 
     /// Closes a unit that stands between two transactions, and remembers whom to tell when it is durable.
@@ -263,11 +277,14 @@ impl<W: LogWriter> Flow<'_, W> {
     /// Begins the copies that were asked for, if the stream stands between two transactions.
     pub(super) async fn begin_copies(&mut self) -> Result<(), IngestError> {
         while !self.is_inside_unit()
-            && let Some(Beginning { table, reason, begun }) = self.beginnings.pop_front()
+            && let Some(Beginning { table, reason, sweeps, begun }) = self.beginnings.pop_front()
         {
             let asked = catalog::describe(&mut self.catalog, &table, &self.publication);
             match talking(&mut self.stream, &mut self.feedback, asked).await? {
                 Ok(published) => {
+                    if sweeps {
+                        self.copies.assume_copied(&table);
+                    }
                     self.append_begun(table, &reason, published.relation)?;
                     if let Some(awaited) = self.awaited.back_mut() {
                         awaited.begun = Some(begun);
@@ -288,6 +305,7 @@ impl<W: LogWriter> Flow<'_, W> {
         let events = beginning.append(self.copies, &unit, self.writer)?;
         self.count_unit(events);
         self.window.begin_again(oid);
+        self.hints.copying(oid);
         self.relations.insert(oid, relation);
         self.await_durable(oid);
         Ok(())
@@ -309,6 +327,9 @@ impl<W: LogWriter> Flow<'_, W> {
         while let Some(awaited) = self.awaited.pop_front_if(|awaited| awaited.offset <= durable_offset) {
             if let Some(begun) = awaited.begun {
                 let _ = begun.send(Ok(()));
+            }
+            if awaited.table.done {
+                self.hints.copied(awaited.table.oid);
             }
             let progress = self.copies.progress(awaited.table.oid, Instant::now());
             (self.report)(Report::Table(&awaited.table, &progress));

@@ -13,10 +13,11 @@ use postgres_protocol::escape::escape_identifier;
 use super::super::connection::{Connection, DataRow, unexpected};
 use super::super::error::{CaptureError, ServerError};
 use super::super::literal::literal;
+use super::super::pace::Pace;
 use super::super::publication::quoted;
 use super::look::{self, Look};
 use super::window::key_texts;
-use super::{Chunk, Part, Refusal, Rows, Target, Ticket};
+use super::{Chunk, Part, Refusal, Room, Rows, Target, Ticket};
 use crate::status::Code;
 
 /// A chunk is meant to have so many bytes.
@@ -43,6 +44,7 @@ pub async fn read(
     ticket: Ticket,
     part: &Part,
     time_max: Option<Duration>,
+    room: Room,
 ) -> Result<Chunk, Refusal> {
     let started = Instant::now();
     let millis = time_max.map_or(0, |time| time.as_millis());
@@ -53,7 +55,7 @@ pub async fn read(
         select(target, part)
     );
     let alone = matches!(part, Part::Places(places) if places.end.saturating_sub(places.start) == 1);
-    let answer = answer(connection, &sql, target, alone).await;
+    let answer = answer(connection, &sql, target, alone, room).await;
     match answer {
         Ok((look, reading)) => {
             let rows = judge(target, &look, reading)?;
@@ -120,13 +122,19 @@ async fn answer(
     sql: &str,
     target: &Target,
     alone: bool,
+    room: Room,
 ) -> Result<(Look, Reading), CaptureError> {
     let columns = target.published.relation.columns.len();
     connection.start_query(sql).await?;
     let (mut sets, mut look, mut failure) = (0, None, None);
-    let mut reading = Reading { bytes: Vec::with_capacity(BYTES_WANTED / 2), ..Reading::default() };
+    let mut reading = Reading { bytes: room.bytes, ends: room.ends, ..Reading::default() };
+    let mut pace = Pace::of(connection.is_unix(), Instant::now());
     loop {
-        match connection.next_message().await? {
+        let Some(message) = connection.buffered_message()? else {
+            connection.gulp(&mut pace).await?;
+            continue;
+        };
+        match message {
             (b'd', body) => reading.take_copied(body, columns, alone)?,
             (b'D', body) if sets == 2 => reading.take(b't', body, columns, alone)?,
             (b'D', body) => {

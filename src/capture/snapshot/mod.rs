@@ -70,6 +70,8 @@ pub enum Work {
         part: Part,
         /// How long its transaction may take; `None` for a row that cannot be had any faster.
         time_max: Option<Duration>,
+        /// Where to put the rows.
+        room: Room,
     },
     /// Make the server write something: a chunk has been waiting for the stream to pass it.
     Nudge,
@@ -149,6 +151,15 @@ pub struct Chunk {
     pub took: Duration,
 }
 
+/// Memory in which a chunk is read: empty, and as large as the chunk before was.
+#[derive(Debug, Default)]
+pub struct Room {
+    bytes: Vec<u8>,
+    ends: Vec<u32>,
+}
+
+const ROOM_BYTES_MAX: usize = 2 * chunk::BYTES_WANTED;
+
 /// Rows as bodies of changes (`N` and a tuple), one behind the other in one buffer.
 #[derive(Clone, Debug, Default)]
 pub struct Rows {
@@ -173,6 +184,17 @@ impl Rows {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// Its memory, for the next chunk: new pages cost the kernel more than the rows cost us. `None` if a row is still in use
+    /// elsewhere, or a rare large chunk has blown it up.
+    #[must_use]
+    pub fn into_room(self) -> Option<Room> {
+        let Rows { bytes, mut ends } = self;
+        let mut bytes = bytes.is_unique().then(|| Vec::from(bytes))?;
+        bytes.clear();
+        ends.clear();
+        (bytes.capacity() <= ROOM_BYTES_MAX).then_some(Room { bytes, ends })
     }
 
     /// The bodies, in order.
@@ -224,6 +246,8 @@ pub enum Request {
         table: Table,
         /// Why once more, for people.
         reason: String,
+        /// Sinks may have another table's documents under its name: what its copy does not bring is to go.
+        sweeps: bool,
         /// Answered once a crash would not forget it.
         begun: oneshot::Sender<Result<(), CaptureError>>,
     },

@@ -4,6 +4,7 @@
 //! nothing behind.
 
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::super::address::Address;
 use super::super::connection::{Connection, Purpose};
@@ -26,16 +27,33 @@ pub struct Setting {
     pub via_root: bool,
 }
 
-/// Works until the ingest loop has gone.
-pub async fn run(setting: Setting, requests: mpsc::Sender<Request>) {
-    let mut slot = None;
-    loop {
-        let (give, work) = oneshot::channel();
-        if requests.send(Request::Idle(give)).await.is_err() {
-            break;
+/// Starts so many workers, which stop when what is returned is dropped. Each has a thread of its own: it lets its socket fill by
+/// sleeping, and nothing else should have to wait for that.
+pub fn start(setting: &Setting, count: usize, requests: &mpsc::Sender<Request>) -> DropGuard {
+    let stop = CancellationToken::new();
+    for number in 1..=count {
+        let (setting, requests, stop) = (setting.clone(), requests.clone(), stop.clone());
+        let body = move || match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => _ = runtime.block_on(stop.run_until_cancelled(run(setting, requests))),
+            Err(error) => tracing::error!(%error, "a worker of the copy cannot run"),
+        };
+        if let Err(error) = std::thread::Builder::new().name(format!("copy-{number}")).spawn(body) {
+            tracing::error!(%error, number, "a worker of the copy cannot be started");
         }
+    }
+    stop.drop_guard()
+}
+
+/// Works until the ingest loop has gone.
+async fn run(setting: Setting, requests: mpsc::Sender<Request>) {
+    let mut slot = None;
+    let mut next = ask(&requests).await;
+    while let Some(work) = next {
         let Ok(work) = work.await else { break };
-        let Some(outcome) = perform(&mut slot, &setting, work).await else { continue };
+        let outcome = perform(&mut slot, &setting, work).await;
+        // First, so that the next task is here by the time the loop has put this one's rows into the log.
+        next = ask(&requests).await;
+        let Some(outcome) = outcome else { continue };
         if let Request::Refused { why: Refusal::Failed(error), .. } = &outcome
             && matches!(error, CaptureError::Unreachable { .. } | CaptureError::Protocol(_))
         {
@@ -48,6 +66,12 @@ pub async fn run(setting: Setting, requests: mpsc::Sender<Request>) {
     if let Some(connection) = slot {
         connection.close().await;
     }
+}
+
+/// Asks for something to do; `None` if the ingest loop has gone.
+async fn ask(requests: &mpsc::Sender<Request>) -> Option<oneshot::Receiver<Work>> {
+    let (give, work) = oneshot::channel();
+    requests.send(Request::Idle(give)).await.is_ok().then_some(work)
 }
 
 async fn perform(slot: &mut Option<Connection>, setting: &Setting, work: Work) -> Option<Request> {
@@ -70,8 +94,8 @@ async fn perform(slot: &mut Option<Connection>, setting: &Setting, work: Work) -
                 Err(why) => refused(ticket, why),
             }
         }
-        (Work::Read { target, ticket, part, time_max }, Ok(connection)) => {
-            match chunk::read(connection, &target, &setting.publication, ticket, &part, time_max).await {
+        (Work::Read { target, ticket, part, time_max, room }, Ok(connection)) => {
+            match chunk::read(connection, &target, &setting.publication, ticket, &part, time_max, room).await {
                 Ok(chunk) => Some(Request::Place(chunk)),
                 Err(why) => refused(ticket, why),
             }

@@ -13,7 +13,6 @@ pub(super) fn push_unsigned(mut value: u64, out: &mut Vec<u8>) {
     let mut digits = [b'0'; 20];
     let mut used = 0_usize;
     for slot in digits.iter_mut().rev() {
-        #[expect(clippy::cast_possible_truncation, reason = "a digit")]
         let digit = (value % 10) as u8;
         *slot = b'0' + digit;
         value /= 10;

@@ -66,7 +66,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { segment_bytes: 128 << 20, frame_bytes: 256 << 10, group_bytes: 4 << 20 }
+        Options { segment_bytes: 128 << 20, frame_bytes: 256 << 10, group_bytes: 6 << 20 }
     }
 }
 

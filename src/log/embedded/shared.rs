@@ -12,7 +12,7 @@ use crate::log::{Durable, LogError, LogId};
 
 /// One is filled while one is written.
 const SPARE_BUFFERS: usize = 1;
-const SPARE_BYTES: usize = 4 << 20;
+const SPARE_BYTES: usize = 8 << 20;
 
 #[derive(Debug)]
 pub(super) struct Shared {

@@ -11,7 +11,9 @@ pub struct Unit {
     head: Vec<u8>,
     database: Vec<u8>,
     tells_transactions: bool,
-    /// From `"ts_ms":` to the first half of `sequence`.
+    /// `"ts_ms":` of `source`.
+    time: Vec<u8>,
+    /// From `"db":` to the first half of `sequence`.
     begin: Vec<u8>,
     /// From the second half of `sequence` to the table.
     middle: Vec<u8>,
@@ -43,6 +45,7 @@ impl Unit {
             head,
             database,
             tells_transactions: settings.transactions,
+            time: Vec::new(),
             begin: Vec::new(),
             middle: Vec::new(),
             end: Vec::new(),
@@ -58,16 +61,10 @@ impl Unit {
     pub fn begin(&mut self, transaction: &Transaction, now: Timestamp) {
         let micros = transaction.commit_time.unix_micros();
         let lsn = transaction.commit_lsn.get();
-        // A chunk continues the count of the unit it stands behind, and has no transaction's id.
-        let copied = transaction.xid == 0;
+        self.time.clear();
+        self.time.extend_from_slice(b"\"ts_ms\":");
+        number::push_integer(micros.div_euclid(1000), &mut self.time);
         self.begin.clear();
-        self.begin.extend_from_slice(b"\"ts_ms\":");
-        number::push_integer(micros.div_euclid(1000), &mut self.begin);
-        self.begin.extend_from_slice(if copied {
-            b",\"snapshot\":\"incremental\""
-        } else {
-            b",\"snapshot\":\"false\""
-        });
         self.begin.extend_from_slice(b",\"db\":");
         self.begin.extend_from_slice(&self.database);
         self.begin.extend_from_slice(b",\"sequence\":\"[\\\"");
@@ -87,7 +84,8 @@ impl Unit {
 
         self.end.clear();
         self.end.extend_from_slice(b",\"txId\":");
-        if copied {
+        // A chunk and a lone message have no transaction's id.
+        if transaction.xid == 0 {
             self.end.extend_from_slice(b"null");
         } else {
             number::push_unsigned(u64::from(transaction.xid), &mut self.end);
@@ -130,7 +128,7 @@ impl Unit {
 
     /// Writes the rest of a record whose row has just been written.
     pub(super) fn finish_row(&self, ordinal: u64, op: u8, table: &[u8], out: &mut Records) {
-        self.source(ordinal, table, &mut out.bytes);
+        self.source(ordinal, op, table, &mut out.bytes);
         self.close(op, &mut out.bytes);
     }
 
@@ -142,8 +140,12 @@ impl Unit {
         self.finish_row(ordinal, op, table, out);
     }
 
-    fn source(&self, ordinal: u64, table: &[u8], out: &mut Vec<u8>) {
+    /// Chunks come between transactions, with the stream running: what the connector calls an incremental snapshot.
+    fn source(&self, ordinal: u64, op: u8, table: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(&self.head);
+        out.extend_from_slice(&self.time);
+        let snapshot: &[u8] = if op == b'r' { b",\"snapshot\":\"incremental\"" } else { b",\"snapshot\":\"false\"" };
+        out.extend_from_slice(snapshot);
         out.extend_from_slice(&self.begin);
         number::push_unsigned(ordinal, out);
         out.extend_from_slice(&self.middle);
@@ -181,7 +183,7 @@ impl Unit {
         out.bytes.extend_from_slice(b"{\"op\":\"m\",");
         let ms = self.now.iter().position(|&byte| byte == b',').unwrap_or(0);
         out.bytes.extend_from_slice(self.now.get(..ms).unwrap_or_default());
-        self.source(ordinal, b"\"schema\":\"\",\"table\":\"\"", &mut out.bytes);
+        self.source(ordinal, b'm', b"\"schema\":\"\",\"table\":\"\"", &mut out.bytes);
         self.transaction(&mut out.bytes);
         out.bytes.extend_from_slice(b",\"message\":{\"prefix\":");
         json::write_string(prefix.as_bytes(), &mut out.bytes);

@@ -3,6 +3,7 @@
 mod faults;
 mod kills;
 mod records;
+mod same_state;
 mod topics;
 
 use std::collections::{BTreeMap, BTreeSet};

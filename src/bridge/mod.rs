@@ -51,7 +51,7 @@ enum OpenedLog {
     Embedded(Box<embedded::Writer>, Log, Recovered),
     /// Its loop opens it, and tries again while the cluster is away.
     #[cfg(feature = "kafka")]
-    Kafka(Box<crate::log::kafka::Writer>),
+    Kafka(Box<crate::log::kafka::Writer>, crate::log::kafka::Log),
 }
 
 /// Runs until `stop`, or until nothing can go on without an operator.
@@ -122,27 +122,40 @@ fn start_readers(
     #[cfg_attr(not(feature = "search"), expect(unused_mut, reason = "then nobody can be searched"))]
     let mut registry = SearchRegistry::default();
     for Opened { source, log } in opened {
-        #[cfg_attr(not(feature = "kafka"), expect(irrefutable_let_patterns, reason = "then there is no other log"))]
-        let OpenedLog::Embedded(_, log, _) = log else { continue };
         for sink in config.sinks.iter().filter(|sink| sink.source == source.name) {
             let parts = sinks::Parts {
                 config: sink.clone(),
                 source: source.clone(),
-                log: log.clone(),
                 dead_letters: config.log.dead_letters(),
                 board: board.clone(),
                 #[cfg(feature = "search")]
                 search: matches!(sink.target, config::Target::Tantivy { .. })
                     .then(|| search::register(&mut registry, &sink.name)),
             };
-            let stop = stop.clone();
-            readers.spawn(async move { sinks::run(parts, &stop).await });
+            start_sink(parts, log, stop.clone(), readers);
         }
-        let task = retention::run(source.name.clone(), log.clone(), config.log.retain, board.clone());
-        let stop = stop.clone();
-        readers.spawn(async move { stop.run_until_cancelled(task).await.unwrap_or_default() });
+        // In Kafka the cluster removes what is old.
+        if let OpenedLog::Embedded(_, log, _) = log {
+            let task = retention::run(source.name.clone(), log.clone(), config.log.retain, board.clone());
+            let stop = stop.clone();
+            readers.spawn(async move { stop.run_until_cancelled(task).await.unwrap_or_default() });
+        }
     }
     registry
+}
+
+fn start_sink(parts: sinks::Parts, log: &OpenedLog, stop: CancellationToken, readers: &mut JoinSet<()>) {
+    match log {
+        OpenedLog::Embedded(_, log, _) => {
+            let log = log.clone();
+            readers.spawn(async move { sinks::run(parts, log, &stop).await });
+        }
+        #[cfg(feature = "kafka")]
+        OpenedLog::Kafka(_, log) => {
+            let log = log.clone();
+            readers.spawn(async move { sinks::run(parts, log, &stop).await });
+        }
+    }
 }
 
 /// Waits for all ingest loops. If the set-up of every source was never right the process stops, and so it does after a panic;
@@ -212,7 +225,8 @@ fn open(source: &config::Source, logs: &config::Log) -> Result<Opened, LogError>
             directory: path.clone(),
             settings: settings.clone(),
         };
-        let log = OpenedLog::Kafka(Box::new(crate::log::kafka::Writer::new(options)?));
+        let reading = crate::log::kafka::Log::new(options.clone());
+        let log = OpenedLog::Kafka(Box::new(crate::log::kafka::Writer::new(options)?), reading);
         return Ok(Opened { source: Source { catalog_file: path.join(CATALOG_FILE_NAME), ..resolve(source) }, log });
     }
     let (writer, log, recovered) = embedded::open(&path, Options::default())?;
@@ -283,7 +297,7 @@ async fn ingest(
             run_ingest(source, *writer, recovered, board, commands, stop).await
         }
         #[cfg(feature = "kafka")]
-        OpenedLog::Kafka(writer) => run_ingest(source, *writer, Recovered::default(), board, commands, stop).await,
+        OpenedLog::Kafka(writer, _) => run_ingest(source, *writer, Recovered::default(), board, commands, stop).await,
     }
 }
 

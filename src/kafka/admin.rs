@@ -12,6 +12,8 @@ use super::topic::Wanted;
 
 /// How long one answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Kafka's own default of `delete.retention.ms`.
+const TOMBSTONES_KEPT_DEFAULT: Duration = Duration::from_secs(24 * 3600);
 /// Kafka's own default of `max.message.bytes`.
 const RECORD_BYTES_DEFAULT: usize = 1_048_588;
 
@@ -30,6 +32,8 @@ pub struct Topic {
     pub cleanup_policy: String,
     /// `max.message.bytes`.
     pub record_bytes_max: usize,
+    /// `delete.retention.ms`: for so long compaction keeps the tombstone of a key.
+    pub tombstones_kept: Duration,
 }
 
 impl Topic {
@@ -101,11 +105,13 @@ impl Admin {
             Some(Err(code)) => return Err(self.explain(name, Some(code), &code.to_string())),
         };
         let value = |key: &str| resource.get(key).and_then(|entry| entry.value.clone());
+        let kept_ms = value("delete.retention.ms").and_then(|ms| ms.parse().ok());
         let record_bytes_max = value("max.message.bytes").and_then(|bytes| bytes.parse().ok());
         Ok(Some(Topic {
             partitions,
             cleanup_policy: value("cleanup.policy").unwrap_or_else(|| "delete".to_owned()),
             record_bytes_max: record_bytes_max.unwrap_or(RECORD_BYTES_DEFAULT),
+            tombstones_kept: kept_ms.map_or(TOMBSTONES_KEPT_DEFAULT, Duration::from_millis),
         }))
     }
 

@@ -5,6 +5,8 @@ pub mod admin;
 #[cfg(feature = "kafka")]
 pub mod consumer;
 pub mod error;
+#[cfg(feature = "kafka")]
+pub mod fetch;
 pub mod format;
 #[cfg(feature = "kafka")]
 pub mod producer;

@@ -279,6 +279,12 @@ pub trait Log: Clone + Send + Sync + 'static {
     /// Its readers.
     type Reader: LogReader + 'static;
 
+    /// Comes first, and once more after an error that may pass: what follows is told of an open log.
+    ///
+    /// # Errors
+    /// The log cannot be opened.
+    fn open(&self) -> impl Future<Output = Result<(), LogError>> + Send;
+
     /// Its name.
     fn id(&self) -> LogId;
 

@@ -65,6 +65,10 @@ impl log::LogReader for Reader {
 impl log::Log for Log {
     type Reader = Reader;
 
+    async fn open(&self) -> Result<(), LogError> {
+        Ok(())
+    }
+
     fn id(&self) -> LogId {
         Log::id(self)
     }

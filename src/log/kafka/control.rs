@@ -229,12 +229,62 @@ impl Control {
         Ok(())
     }
 
+    /// Whether a record under this key says what the log holds.
+    pub(super) fn is_state(key: &[u8]) -> bool {
+        key == STATE
+    }
+
     /// The history that all of it tells.
     pub(super) fn history(&self) -> History {
         let mut history = self.state.history.clone();
         history.epoch = self.epochs.values().next_back().cloned();
         history.snapshots.clone_from(&self.snapshots);
         history
+    }
+}
+
+/// What a reader wants to know of a record besides the state.
+#[derive(Debug)]
+pub(super) enum Noted<'a> {
+    /// A topic that events are in.
+    Topic(&'a str),
+    /// Events that count as never written.
+    Void { from: Offset, events: u64 },
+    /// A table's version.
+    Relation(u32, Relation),
+    /// The beginning or end of a copy.
+    Copy(Record<'a>),
+    /// Nothing of these.
+    Other,
+}
+
+impl<'a> Noted<'a> {
+    /// Reads a record's key and value.
+    ///
+    /// # Errors
+    /// It is not one of ours.
+    pub(super) fn read(key: &'a [u8], value: &'a [u8]) -> Result<Self, String> {
+        let name = std::str::from_utf8(key).unwrap_or_default();
+        let refuse = || format!("the record under \"{name}\" is none of this version of walbridge");
+        let record = || Record::read(&mut Input::new(value)).ok_or_else(refuse);
+        if let Some(topic) = name.strip_prefix(TOPIC) {
+            return Ok(Noted::Topic(topic));
+        }
+        if let Some(from) = name.strip_prefix(VOID) {
+            let events = value.strip_prefix(&[FORMAT]).and_then(|value| Input::new(value).u64());
+            let from = from.parse().ok().map(Offset);
+            return Ok(Noted::Void { from: from.ok_or_else(refuse)?, events: events.ok_or_else(refuse)? });
+        }
+        if name.starts_with(COPY) {
+            return Ok(Noted::Copy(record()?));
+        }
+        if name.starts_with(RELATION) {
+            return match record()? {
+                Record::Relation { id, relation } => Ok(Noted::Relation(id, relation)),
+                _ => Err(refuse()),
+            };
+        }
+        Ok(Noted::Other)
     }
 }
 

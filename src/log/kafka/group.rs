@@ -102,7 +102,6 @@ pub(super) fn push_number(mut number: u64, out: &mut Vec<u8>) {
     loop {
         at -= 1;
         if let Some(digit) = digits.get_mut(at) {
-            #[expect(clippy::cast_possible_truncation, reason = "one digit")]
             let value = (number % 10) as u8;
             *digit = b'0' + value;
         }

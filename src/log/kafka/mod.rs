@@ -12,7 +12,14 @@
 //! else is trusted: after any error the log is opened again.
 
 mod control;
+mod follow;
+mod gather;
 mod group;
+mod handle;
+mod headers;
+mod merge;
+mod reader;
+mod seek;
 mod sender;
 mod start;
 mod tables;
@@ -21,6 +28,8 @@ mod writer;
 
 use std::path::PathBuf;
 
+pub use self::handle::Log;
+pub use self::reader::Reader;
 pub use self::writer::Writer;
 use crate::kafka::Settings;
 

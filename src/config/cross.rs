@@ -46,6 +46,14 @@ pub(super) fn check(log: &Option<Log>, sources: &Sources<'_>, sinks: Vec<Named<'
     whole.then_some(complete)
 }
 
+/// Nothing of this build reads a log on Kafka.
+fn refuse_sinks(sinks: &[Named<'_, RawSink>]) {
+    for sink in sinks {
+        let help = "read its topics with a consumer of your own, or use kind = \"embedded\"".to_owned();
+        sink.section.complain(format!("sink `{}` cannot be fed from a log on Kafka by this build", sink.name), help);
+    }
+}
+
 /// The source that feeds the sink: the one it names, or the only one.
 fn source_of<'s, 'a>(
     raw: &RawSink,

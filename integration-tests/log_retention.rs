@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use walbridge::event::{Lsn, Offset, Position, Timestamp};
 use walbridge::log::embedded::{Log, ReadOnly, Retention, Writer, open, verify};
-use walbridge::log::{Entry, Limit, LogError};
+use walbridge::log::{Entry, Limit, LogError, TableSnapshot};
 
 use crate::log_recovery::support::*;
 
@@ -95,6 +95,39 @@ async fn the_log_of_an_unfinished_copy_is_kept_for_the_sinks_that_have_not_passe
     assert!(before.start <= since, "a sink stands before its end: {before:?}");
     let passed = log.retain(&keep_bytes(0), writer.next_offset(), Timestamp::now()).unwrap();
     assert!(passed.start > done, "{passed:?}");
+}
+
+/// A table dropped in the middle of a further copy held the log for ever: nothing ended that copy. Its last record of progress
+/// does, also for a log that is opened again.
+#[tokio::test]
+async fn a_copy_that_was_given_up_does_not_hold_the_log() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("log");
+    let (mut writer, log) = sixty(&path).await;
+    let since = writer.next_offset();
+    writer.append(Entry::Begin(&transaction(61))).unwrap();
+    writer.append(Entry::CopyBegun { relation: &table() }).unwrap();
+    writer.append(Entry::Commit { end_lsn: Lsn::new(6101) }).unwrap();
+    for number in 62..=70 {
+        append(&mut writer, number, &[&[b'v'; 3000]]);
+        writer.sync().await.unwrap();
+    }
+    let held = log.retain(&keep_bytes(0), writer.next_offset(), Timestamp::now()).unwrap();
+    assert!(held.start <= since, "{held:?}");
+    let mut record = TableSnapshot::begin(table().oid, table().name.clone(), 2, since, "asked for".into());
+    record.done = true;
+    writer.append(Entry::Begin(&transaction(71))).unwrap();
+    writer.append(Entry::Snapshot(&record)).unwrap();
+    writer.append(Entry::Commit { end_lsn: Lsn::new(7101) }).unwrap();
+    writer.sync().await.unwrap();
+    drop((writer, log));
+    let (mut writer, log, _) = open(&path, SMALL).unwrap();
+    for number in 72..=80 {
+        append(&mut writer, number, &[&[b'v'; 3000]]);
+        writer.sync().await.unwrap();
+    }
+    let free = log.retain(&keep_bytes(0), writer.next_offset(), Timestamp::now()).unwrap();
+    assert!(free.start > since, "{free:?}");
 }
 
 #[tokio::test]

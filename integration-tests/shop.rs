@@ -14,7 +14,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) fn config(url: &str, redis: &Redis, directory: &Path, more: &str) -> String {
     format!(
         "[sources.shop]\nurl = \"{url}\"\ntables = \"public.*\"\n{more}\n[log]\npath = \"{directory}/log\"\n\
-         [sinks.cache]\nkind = \"redis\"\nurl = \"{redis}\"\nfrom = \"public.*\"\nkey = \"t:{{id}}\"\n",
+         [sinks.cache]\nkind = \"redis\"\nurl = \"{redis}\"\nfrom = \"public.t\"\nkey = \"t:{{id}}\"\n",
         redis = redis.url(),
         directory = directory.display()
     )

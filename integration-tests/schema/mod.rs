@@ -1,6 +1,7 @@
 //! Tables redefined while walbridge looks on, and while it does not: at the end every sink holds what `SELECT` says.
 
 mod columns;
+mod gaps;
 mod identity;
 mod names;
 mod partitions;

@@ -3,9 +3,11 @@
 mod backlog;
 mod budget;
 mod clock;
+mod mistakes;
 mod nothing;
 mod refusals;
 mod several;
 mod shutdown;
 mod slots;
 mod standby;
+mod upgrade;

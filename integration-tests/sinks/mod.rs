@@ -1,4 +1,5 @@
 //! Every sink against its real target.
 
+mod mistakes;
 mod redis;
 mod rows;

@@ -94,7 +94,7 @@ async fn the_versions_of_a_hot_key_arrive_in_order_over_a_way_that_is_slow_and_b
     let proxy = Proxy::start(redis.port);
     let mut walbridge = Walbridge::start(&format!(
         "[sources.shop]\nurl = \"{}\"\ntables = \"public.*\"\n[log]\npath = \"log\"\n\
-         [sinks.cache]\nkind = \"redis\"\nurl = \"redis://127.0.0.1:{}\"\nfrom = \"public.*\"\nkey = \"list:{{id}}\"\n",
+         [sinks.cache]\nkind = \"redis\"\nurl = \"redis://127.0.0.1:{}\"\nfrom = \"public.lists\"\nkey = \"list:{{id}}\"\n",
         postgres.url(),
         proxy.port
     ));

@@ -10,6 +10,7 @@ use super::log::Log;
 use super::pattern::{Pattern, TablePatterns};
 use super::sink::{RawSink, Sink, Target};
 use super::source::Source;
+use crate::project::key::KeyTemplate;
 
 type Sources<'a> = [Named<'a, Source>];
 
@@ -18,6 +19,7 @@ pub(super) fn check(log: &Option<Log>, sources: &Sources<'_>, sinks: Vec<Named<'
     refuse_shared_slots(sources);
     refuse_shared_paths(log.as_ref(), sources, &sinks);
     refuse_shared_keys(&sinks);
+    sinks.iter().for_each(refuse_one_key_for_many_tables);
     let mut complete = Vec::with_capacity(sinks.len());
     let mut whole = true;
     for Named { section, value, .. } in sinks {
@@ -169,13 +171,35 @@ fn plain(path: &Path) -> PathBuf {
     out
 }
 
+/// Rows of two tables would share documents, and a `TRUNCATE` of one, or the end of a copy of it, would take the other's.
+fn refuse_one_key_for_many_tables(sink: &Named<'_, RawSink>) {
+    let Some(raw) = &sink.value else { return };
+    let (Some(key), Some(item)) = (raw.target.key(), sink.section.item("key")) else { return };
+    let patterns: Vec<&Pattern> = raw.from.0.iter().map(|(pattern, _)| pattern).filter(|p| !p.excludes()).collect();
+    let is_one = matches!(patterns[..], [pattern] if pattern.table_name().is_some());
+    if is_one || tells_tables_apart(key) {
+        return;
+    }
+    let help = format!(
+        "put the table into it: key = \"{{table}}:{key}\", or have a sink for each table, with `from` naming it and a key of its own; \
+         without `key`, documents are named after table and row"
+    );
+    item.complain("one key for several tables: their rows would share documents".to_owned(), Some(help));
+}
+
+fn tells_tables_apart(key: &str) -> bool {
+    KeyTemplate::parse(key).is_ok_and(|template| template.tells_tables_apart())
+}
+
 /// Two sinks under the same keys of one server would overwrite each other's documents.
 fn refuse_shared_keys(sinks: &[Named<'_, RawSink>]) {
     let place = |sink: &Named<'_, RawSink>| match sink.value.as_ref().map(|raw| (&raw.target, &raw.from)) {
         Some((Target::Redis { url, key, .. }, from)) => {
-            // Without a template a key begins with the table's name: only the same tables meet.
-            let tables =
-                key.is_none().then(|| from.0.iter().map(|(pattern, _)| pattern.to_string()).collect::<Vec<_>>());
+            // With the table's name in the key only the same tables meet.
+            let tables = key
+                .as_deref()
+                .is_none_or(tells_tables_apart)
+                .then(|| from.0.iter().map(|(pattern, _)| pattern.to_string()).collect::<Vec<_>>());
             Some((url.expose_secret().to_owned(), key.clone(), tables))
         }
         _ => None,

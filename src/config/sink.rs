@@ -180,7 +180,7 @@ static REDIS_KEY: Key<Template> = Key::optional(
     "key",
     "`schema.table:` and the row's key",
     "\"user:{id}\"",
-    "The key under which a row is kept; `{column}` is that column's value.",
+    "The key under which a row is kept; `{column}` is that column's value, `{table}` the table's name.",
 );
 static VALUE: Key<RedisValue> = Key::default(
     "value",
@@ -196,7 +196,7 @@ static INDEX_KEY: Key<Template> = Key::optional(
     "key",
     "`schema.table:` and the row's key",
     "\"{id}\"",
-    "The key under which a row is indexed; `{column}` is that column's value.",
+    "The key under which a row is indexed; `{column}` is that column's value, `{table}` the table's name.",
 );
 static FIELDS: Key<Names> = Key::optional(
     "fields",

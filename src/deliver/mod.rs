@@ -101,10 +101,14 @@ impl<L: Log, S: Sink> Deliver<L, S> {
             () = stop.cancelled() => return Ok(()),
             checkpoint = self.sink.resume() => checkpoint?,
         };
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            opened = self.log.open() => opened?,
+        }
         let from = self.begin_at(checkpoint)?;
         let bytes = self.log.bytes_at(from)?;
         let mut place = Place { checkpoint: self.checkpoint(from, checkpoint), bytes, commit_time: None };
-        self.show_progress(&place, 0);
+        self.show_progress(&place, None);
         let mut reader = self.log.reader(from)?;
         let mut batch = Batch::new(self.limits);
         let limit = Limit { events: self.limits.rows, bytes: self.limits.bytes };
@@ -275,20 +279,25 @@ impl<L: Log, S: Sink> Deliver<L, S> {
     async fn commit(&mut self, place: &Place, batch: &mut Batch, backoff: &mut Backoff) -> Result<(), DeliverError> {
         self.sink.commit(place.checkpoint).await?;
         backoff.reset();
-        self.show_progress(place, batch.mutations());
+        self.show_progress(place, Some(batch.mutations()));
         batch.committed();
         Ok(())
     }
 
-    fn show_progress(&self, place: &Place, mutations: usize) {
+    /// `applied`: so many have just been committed; `None` where the checkpoint was only read. A target that can be read but not
+    /// written stays held up for who looks, or it would seem well for a moment at each attempt.
+    fn show_progress(&self, place: &Place, applied: Option<usize>) {
         let end = *self.log.durable().borrow();
         self.board.sink(&self.name, |status| {
             status.checkpoint = Some(place.checkpoint.offset);
             status.position = place.checkpoint.position;
             status.checkpoint_bytes = place.bytes;
-            status.applied += u64::try_from(mutations).unwrap_or(u64::MAX);
-            status.attempts = 0;
             status.set_lag(&end.log_end(), place.commit_time);
+            if applied.is_none() && status.attempts > 0 && status.lag_events > 0 {
+                return;
+            }
+            status.applied += applied.and_then(|count| u64::try_from(count).ok()).unwrap_or(0);
+            status.attempts = 0;
             (status.code, status.message) = (None, None);
             status.state = if status.rejected > 0 {
                 status.code = Some(Code::SinkRejected);

@@ -65,7 +65,8 @@ async fn copy(
     for table in tables {
         let (tell, told) = oneshot::channel();
         let name = table.name.to_string();
-        let request = Request::Copy { table, reason: "an operator asked for it".to_owned(), begun: tell };
+        let request =
+            Request::Copy { table, reason: "an operator asked for it".to_owned(), sweeps: false, begun: tell };
         to_loop.send(request).await.map_err(|_| GONE.to_owned())?;
         told.await.map_err(|_| GONE.to_owned())?.map_err(|error| error.to_string())?;
         begun.push(name);

@@ -106,9 +106,9 @@ impl Copies {
         self.records.iter().filter(|(_, record)| record.done).map(|(oid, _)| *oid).collect()
     }
 
-    /// A table that is being copied.
-    pub(super) fn table(&self, oid: u32) -> Option<Table> {
-        self.running.get(&oid).map(|running| running.table.clone())
+    /// The tables that are being copied.
+    pub(super) fn unfinished(&self) -> impl Iterator<Item = u32> {
+        self.running.keys().copied()
     }
 
     /// Its name, for people.
@@ -232,10 +232,10 @@ impl Copies {
         oids.into_iter().find(|oid| self.finish(*oid, windows))
     }
 
-    /// The table is no longer there: nothing is left to be copied. The record that says so.
+    /// The table is no longer there: nothing is left to be copied. The record that says so, if that is new.
     pub(super) fn gone(&mut self, oid: u32) -> Option<&TableSnapshot> {
-        self.running.remove(&oid)?;
-        let record = self.records.get_mut(&oid)?;
+        self.running.remove(&oid);
+        let record = self.records.get_mut(&oid).filter(|record| !record.done)?;
         end(record);
         Some(record)
     }

@@ -26,6 +26,7 @@ const PLACE_BELOW_BYTES: usize = 1 << 20;
 pub(super) struct Beginning {
     table: Table,
     reason: String,
+    sweeps: bool,
     begun: oneshot::Sender<Result<(), CaptureError>>,
 }
 
@@ -95,7 +96,9 @@ impl<W: LogWriter> Flow<'_, W> {
                 }
             }
             Request::Refused { ticket, why } => self.refused(ticket, why, now),
-            Request::Copy { table, reason, begun } => self.beginnings.push_back(Beginning { table, reason, begun }),
+            Request::Copy { table, reason, sweeps, begun } => {
+                self.beginnings.push_back(Beginning { table, reason, sweeps, begun });
+            }
         }
     }
 
@@ -161,7 +164,7 @@ impl<W: LogWriter> Flow<'_, W> {
 
     /// Puts waiting chunks into the log, if the stream stands between two transactions and behind all they saw.
     pub(super) fn place_chunks(&mut self) -> Result<(), IngestError> {
-        if self.transactions.in_transaction() {
+        if self.is_inside_unit() {
             return Ok(());
         }
         let passed = self.passed;
@@ -240,24 +243,15 @@ impl<W: LogWriter> Flow<'_, W> {
         self.end_unit(events, oid)
     }
 
-    /// A table is gone in the middle of its copy: a copy without a row removes what the sinks have of it.
-    fn append_gone(&mut self, oid: u32) -> Result<(), IngestError> {
-        let Some(table) = self.copies.table(oid) else { return Ok(()) };
-        tracing::warn!(table = %table.name, "the table is gone; its copy ends");
-        self.writer.append(Entry::Begin(&self.transactions.chunk_unit(self.last_time())))?;
-        let mut events = 0;
-        if let Some(relation) = self.relations.get(&oid) {
-            let begun = self.writer.next_offset();
-            self.copies.begin(table, "the table is gone", begun);
-            self.writer.append(Entry::CopyBegun { relation })?;
-            self.writer.append(Entry::CopyDone { relation, since: begun })?;
-            events = 2;
-        }
-        if let Some(record) = self.copies.gone(oid) {
-            self.writer.append(Entry::Snapshot(record))?;
-        }
+    /// A table is gone in the middle of its copy. What becomes of its documents is the watcher's to say, who sees whether
+    /// another table has its name.
+    pub(super) fn append_gone(&mut self, oid: u32) -> Result<(), IngestError> {
         self.window.forget(oid);
-        self.end_unit(events, oid)
+        let Some(record) = self.copies.gone(oid).cloned() else { return Ok(()) };
+        tracing::warn!(table = %record.name, "the table is gone; its copy ends");
+        self.writer.append(Entry::Begin(&self.transactions.chunk_unit(self.last_time())))?;
+        self.writer.append(Entry::Snapshot(&record))?;
+        self.end_unit(0, oid)
     }
 
     /// Closes a unit that stands between two transactions, and remembers whom to tell when it is durable.
@@ -282,12 +276,15 @@ impl<W: LogWriter> Flow<'_, W> {
 
     /// Begins the copies that were asked for, if the stream stands between two transactions.
     pub(super) async fn begin_copies(&mut self) -> Result<(), IngestError> {
-        while !self.transactions.in_transaction()
-            && let Some(Beginning { table, reason, begun }) = self.beginnings.pop_front()
+        while !self.is_inside_unit()
+            && let Some(Beginning { table, reason, sweeps, begun }) = self.beginnings.pop_front()
         {
             let asked = catalog::describe(&mut self.catalog, &table, &self.publication);
             match talking(&mut self.stream, &mut self.feedback, asked).await? {
                 Ok(published) => {
+                    if sweeps {
+                        self.copies.assume_copied(&table);
+                    }
                     self.append_begun(table, &reason, published.relation)?;
                     if let Some(awaited) = self.awaited.back_mut() {
                         awaited.begun = Some(begun);
@@ -308,6 +305,7 @@ impl<W: LogWriter> Flow<'_, W> {
         let events = beginning.append(self.copies, &unit, self.writer)?;
         self.count_unit(events);
         self.window.begin_again(oid);
+        self.hints.copying(oid);
         self.relations.insert(oid, relation);
         self.await_durable(oid);
         Ok(())
@@ -329,6 +327,9 @@ impl<W: LogWriter> Flow<'_, W> {
         while let Some(awaited) = self.awaited.pop_front_if(|awaited| awaited.offset <= durable_offset) {
             if let Some(begun) = awaited.begun {
                 let _ = begun.send(Ok(()));
+            }
+            if awaited.table.done {
+                self.hints.copied(awaited.table.oid);
             }
             let progress = self.copies.progress(awaited.table.oid, Instant::now());
             (self.report)(Report::Table(&awaited.table, &progress));

@@ -111,23 +111,27 @@ async fn refuse_without_key(source: &Source, catalog: &mut Connection, tables: &
     if told.is_empty() {
         return Ok(());
     }
-    let bad = tables.iter().filter(is_bad).filter(|table| table.primary_key.is_empty());
-    let full: Vec<String> =
-        bad.map(|table| format!("ALTER TABLE {} REPLICA IDENTITY FULL;", publication::quoted(&table.name))).collect();
-    let whole_rows = match (full.is_empty(), source.whole_rows) {
-        (true, _) => String::new(),
-        (false, true) => format!(". Or run {}", full.join(" ")),
-        (false, false) => {
-            format!(". Or take the whole row as their key, with tables_without_key = \"full\" and {}", full.join(" "))
-        }
+    let run = |table: &Table, identity: &str| {
+        format!("ALTER TABLE {} REPLICA IDENTITY {identity};", publication::quoted(&table.name))
     };
-    Err(CaptureError::halt(
-        Code::SourceIdentity,
-        format!("the rows of these tables cannot be named: {}", told.join(", ")),
-        format!(
-            "Give them a primary key that is not deferrable, or exclude them with \"!schema.table\" in `tables`{whole_rows}"
-        ),
-    ))
+    let (keyed, keyless): (Vec<&Table>, Vec<&Table>) =
+        tables.iter().filter(is_bad).copied().partition(|table| !table.primary_key.is_empty());
+    // Where there is a key, it only has to be used.
+    let mut remedies: Vec<String> = keyed.iter().map(|table| format!("Run {}", run(table, "DEFAULT"))).collect();
+    if !keyless.is_empty() {
+        let full: Vec<String> = keyless.iter().map(|table| run(table, "FULL")).collect();
+        let whole = if source.whole_rows {
+            "run"
+        } else {
+            "take the whole row as their key, with tables_without_key = \"full\" and"
+        };
+        remedies.push(format!(
+            "Give them a primary key that is not deferrable, or exclude them with \"!schema.table\" in `tables`. Or {whole} {}",
+            full.join(" ")
+        ));
+    }
+    let what = format!("the rows of these tables cannot be named: {}", told.join(", "));
+    Err(CaptureError::halt(Code::SourceIdentity, what, remedies.join(" ")))
 }
 
 fn refuse(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::assemble::{Assembler, Wanted};
 use super::copies::Copies;
 use super::memory::Memory;
+use super::plan::first_known;
 use super::preflight::{Past, preflight};
 use super::relations::Relations;
 use super::spill::Spill;
@@ -181,7 +182,7 @@ async fn prepare_publication(
         let found = schema::publication(catalog, &source.publication).await?;
         let via_root = found.is_none_or(|found| found.via_root);
         let look = schema::look(catalog, &source.publication, &source.tables, via_root).await?;
-        memory.keep(watch::first_known(source, look.inventory)).await?;
+        memory.keep(first_known(source, look.inventory)).await?;
     }
     Ok(watch::agreed(memory).unwrap_or(true))
 }

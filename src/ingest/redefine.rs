@@ -57,7 +57,7 @@ impl<W: LogWriter> Flow<'_, W> {
 
     /// Does what the watcher has asked for, if the stream stands between two transactions and behind all the watcher saw.
     pub(super) async fn redefine(&mut self) -> Result<(), IngestError> {
-        if self.transactions.in_transaction() {
+        if self.is_inside_unit() {
             return Ok(());
         }
         loop {
@@ -70,7 +70,10 @@ impl<W: LogWriter> Flow<'_, W> {
                 None => return Ok(()),
             }
             match self.heard.pop_front() {
-                Some(News::Passed { emptied, at, done, .. }) => {
+                Some(News::Passed { emptied, gone, at, done, .. }) => {
+                    for oid in gone {
+                        self.append_gone(oid)?;
+                    }
                     if !emptied.is_empty() {
                         self.writer.append(Entry::Begin(&self.transactions.chunk_unit(at)))?;
                         for relation in &emptied {
@@ -78,8 +81,8 @@ impl<W: LogWriter> Flow<'_, W> {
                         }
                         self.writer.append(Entry::Commit { end_lsn: self.logged })?;
                         self.count_unit(u64::try_from(emptied.len()).unwrap_or(u64::MAX));
-                        self.writer.sync().await?;
                     }
+                    self.writer.sync().await?;
                     // If the watcher has gone, so will the loop soon.
                     let _ = done.send(());
                 }

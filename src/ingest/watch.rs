@@ -13,10 +13,11 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::memory::Memory;
-use super::{IngestError, OnSchemaChange, OnTableDrop, Source};
+use super::plan::{Again, Circumstances, Plan, known_anew};
+use super::{IngestError, OnSchemaChange, Source};
 use crate::capture::address::Address;
 use crate::capture::connection::{Connection, Purpose};
-use crate::capture::schema::{self, Alarm, Change, Expected, Fingerprint, Inventory, Look, What};
+use crate::capture::schema::{self, Alarm, Change, Expected, Fingerprint, Inventory, Left, Look};
 use crate::capture::snapshot::Request;
 use crate::capture::{CaptureError, publication};
 use crate::event::{Lsn, Relation, TableName, Timestamp};
@@ -37,6 +38,8 @@ pub(super) struct Hints {
     pub(super) announced: Notify,
     /// Tables with partitions whose rows came under other names than agreed, and were left out.
     missed: Mutex<BTreeSet<u32>>,
+    /// Tables whose copy is not done yet, durably.
+    under_copy: Mutex<BTreeSet<u32>>,
 }
 
 impl Hints {
@@ -49,13 +52,30 @@ impl Hints {
     fn take_missed(&self) -> BTreeSet<u32> {
         std::mem::take(&mut *self.missed.lock().unwrap_or_else(PoisonError::into_inner))
     }
+
+    /// A copy of this table has begun.
+    pub(super) fn copying(&self, oid: u32) {
+        self.under_copy.lock().unwrap_or_else(PoisonError::into_inner).insert(oid);
+    }
+
+    /// The copy of this table is done, durably.
+    pub(super) fn copied(&self, oid: u32) {
+        if self.under_copy.lock().unwrap_or_else(PoisonError::into_inner).remove(&oid) {
+            self.announced.notify_one();
+        }
+    }
+
+    fn under_copy(&self) -> BTreeSet<u32> {
+        self.under_copy.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// What the watcher asks of the ingest loop.
 #[derive(Debug)]
 pub(super) enum News {
-    /// When the stream has passed `seen_upto`: these tables have no rows any more. Answered once that is durable.
-    Passed { seen_upto: Lsn, at: Timestamp, emptied: Vec<Arc<Relation>>, done: oneshot::Sender<()> },
+    /// When the stream has passed `seen_upto`: these tables have no rows any more, and the copies of those that are gone end.
+    /// Answered once that is durable.
+    Passed { seen_upto: Lsn, at: Timestamp, emptied: Vec<Arc<Relation>>, gone: Vec<u32>, done: oneshot::Sender<()> },
     /// Going on would be a guess.
     Stop(IngestError),
 }
@@ -195,7 +215,8 @@ impl Watcher {
         };
         self.show(&schema::inspect(&look.inventory, &expected));
         let known = memory.known().cloned().unwrap_or_default();
-        let plan = Plan::make(&self.source, &known, look, missed, settling);
+        let (settling, under_copy) = (&settling.tables(), &self.hints.under_copy());
+        let plan = Plan::make(&self.source, look, Circumstances { then: &known, missed, settling, under_copy });
         if let Some(change) = plan.changes.iter().find(|change| change.alters_a_table())
             && self.source.on_schema_change == OnSchemaChange::Halt
         {
@@ -206,28 +227,34 @@ impl Watcher {
             tracing::info!(source = %self.source.name, "{told}");
             self.board.source(&self.source.name, |status| status.note(Some(change.print.name().to_string()), told));
         }
-        if !plan.emptied.is_empty() || !plan.copies.is_empty() {
+        let Plan { seen_upto, at, emptied, gone, copies, .. } = plan;
+        if !emptied.is_empty() || !gone.is_empty() || !copies.is_empty() {
             let (done, is_done) = oneshot::channel();
-            let emptied = plan.emptied.into_iter().map(Arc::new).collect();
-            self.tell(News::Passed { seen_upto: plan.seen_upto, at: plan.at, emptied, done }).await?;
+            let emptied = emptied.into_iter().map(Arc::new).collect();
+            self.tell(News::Passed { seen_upto, at, emptied, gone, done }).await?;
             is_done.await.map_err(|_| LoopGone)?;
         }
+        let known_left = known.left.clone();
         let mut begun = known;
-        for (print, reason) in plan.copies {
-            if let Err(error) = self.copy(&print, reason).await? {
+        for again in copies {
+            let print = again.print.clone();
+            if let Err(error) = self.copy(again).await? {
                 // What is begun is not begun once more for that.
                 self.keep(memory, begun).await?;
                 return Err(error.into());
             }
+            let is_new = |left: &&Left| left.table == print.oid && !known_left.contains(left);
+            begun.left.extend(plan.known.left.iter().filter(is_new).cloned());
             begun.tables.insert(print.oid, print);
         }
         self.keep(memory, plan.known).await
     }
 
     /// Has a table copied from here on. The inner error is the source's.
-    async fn copy(&self, print: &Fingerprint, reason: String) -> Result<Result<(), CaptureError>, LoopGone> {
+    async fn copy(&self, again: Again) -> Result<Result<(), CaptureError>, LoopGone> {
+        let Again { print, reason, sweeps } = again;
         let (begun, is_begun) = oneshot::channel();
-        let request = Request::Copy { table: print.to_table(), reason, begun };
+        let request = Request::Copy { table: print.to_table(), reason, sweeps, begun };
         self.copies.send(request).await.map_err(|_| LoopGone)?;
         is_begun.await.map_err(|_| LoopGone)
     }
@@ -266,14 +293,7 @@ pub(super) fn agreed(memory: &Memory) -> Option<bool> {
     memory.known().and_then(|known| known.publication.as_ref()).map(|publication| publication.via_root)
 }
 
-/// What is known when a source is captured for the first time.
-pub(super) fn first_known(source: &Source, mut now: Inventory) -> Inventory {
-    wait_for_what_is_not_ready(source, &Inventory::default(), &mut now, &Settling::default());
-    now
-}
-
-/// History began anew, and the copies of all tables with it: what they were like before is of no use any more, except of those
-/// whose name nobody has now.
+/// History began anew, and the copies of all tables with it.
 pub(super) async fn begun_anew(
     source: &Source,
     connection: &mut Connection,
@@ -281,14 +301,8 @@ pub(super) async fn begun_anew(
 ) -> Result<(), IngestError> {
     let via_root = agreed(memory).unwrap_or(true);
     let look = schema::look(connection, &source.publication, &source.tables, via_root).await?;
-    let mut known = memory.known().cloned().unwrap_or_default();
-    let mut now = first_known(source, look.inventory);
-    if let (Some(publication), Some(_)) = (&mut now.publication, &known.publication) {
-        publication.via_root = via_root;
-    }
-    let names: BTreeSet<TableName> = now.tables.values().map(Fingerprint::name).collect();
-    known.tables.retain(|oid, print| !now.tables.contains_key(oid) && !names.contains(&print.name()));
-    now.tables.extend(known.tables);
+    let before = memory.known().cloned().unwrap_or_default();
+    let now = known_anew(source, &before, look.inventory);
     Ok(memory.keep(now).await?)
 }
 
@@ -300,97 +314,14 @@ fn must_not_follow(change: &Change) -> CaptureError {
     )
 }
 
-/// What follows from a look.
-struct Plan {
-    seen_upto: Lsn,
-    at: Timestamp,
-    changes: Vec<Change>,
-    /// Names under which there are no rows any more.
-    emptied: Vec<Relation>,
-    /// Tables to copy, and why.
-    copies: Vec<(Fingerprint, String)>,
-    /// What is known when all that is done.
-    known: Inventory,
-}
-
-impl Plan {
-    fn make(source: &Source, then: &Inventory, look: Look, missed: &BTreeSet<u32>, settling: &Settling) -> Self {
-        let Look { inventory: mut now, seen_upto, at, unwanted } = look;
-        let via_root = then.publication.as_ref().map(|publication| publication.via_root);
-        if let (Some(publication), Some(via_root)) = (&mut now.publication, via_root) {
-            publication.via_root = via_root;
-        }
-        let waiting = wait_for_what_is_not_ready(source, then, &mut now, settling);
-        let mut changes = schema::compare(then, &now);
-        changes.retain(|change| !waiting.contains(&change.print.oid));
-        for (oid, print) in now.tables.iter().filter(|(oid, _)| missed.contains(oid) && then.tables.contains_key(oid)) {
-            if !changes.iter().any(|change| change.print.oid == *oid) {
-                let why = "changes of its partitions came under other names".to_owned();
-                changes.push(Change { print: print.clone(), what: What::RowsDiffer { why } });
-            }
-        }
-        let mut emptied = Vec::new();
-        let mut copies = Vec::new();
-        for change in &changes {
-            let print = &change.print;
-            match &change.what {
-                // Left out by the configuration: what is there may stay.
-                What::Vanished if unwanted.get(&print.oid) == Some(&print.name()) => {}
-                What::Vanished if source.on_table_drop == OnTableDrop::Clear => emptied.push(print.relation()),
-                What::Vanished | What::Followed { .. } => {}
-                What::Renamed { from } | What::Replaced { old: from } => {
-                    emptied.push(from.relation());
-                    copies.push((print.clone(), change.told()));
-                }
-                What::Appeared | What::RowsDiffer { .. } => copies.push((print.clone(), change.told())),
-            }
-        }
-        copies.retain(|_| source.snapshot);
-        Plan { seen_upto, at, changes, emptied, copies, known: now }
-    }
-}
-
-/// A table that cannot be captured as it is, or is not sent, stays what it was known as, so that what happened to it is found
-/// when it can be: then it is copied. An alarm stands meanwhile. Returns those that wait.
-fn wait_for_what_is_not_ready(
-    source: &Source,
-    then: &Inventory,
-    now: &mut Inventory,
-    settling: &Settling,
-) -> BTreeSet<u32> {
-    let mut tables = BTreeMap::new();
-    let mut waiting_tables = BTreeSet::new();
-    for (oid, print) in std::mem::take(&mut now.tables) {
-        let sent = print.published.is_some() && !settling.has(oid);
-        let ready = print.is_capturable(source.whole_rows) && sent;
-        match then.tables.get(&oid) {
-            _ if ready => _ = tables.insert(oid, print),
-            None => {}
-            Some(known) => {
-                let mut waiting = known.clone();
-                if print.published.is_none() {
-                    waiting.published = None;
-                }
-                waiting.logged &= print.logged;
-                // Its rows came under another key, or were left out: a key that comes back must not look the same.
-                waiting.named &= print.key() == known.key();
-                tables.insert(oid, waiting);
-                waiting_tables.insert(oid);
-            }
-        }
-    }
-    now.tables = tables;
-    waiting_tables
-}
-
 /// Tables that the publication sends only now, and the transactions that were writing to them by then: what those wrote before
 /// is not sent, and no copy sees it before they have ended. So the copy must wait for them, however long they take.
 #[derive(Debug, Default)]
 struct Settling(BTreeMap<u32, (u32, BTreeSet<String>)>);
 
 impl Settling {
-    fn has(&self, oid: u32) -> bool {
-        self.0.get(&oid).is_some_and(|(_, writers)| !writers.is_empty())
+    fn tables(&self) -> BTreeSet<u32> {
+        self.0.iter().filter(|(_, (_, writers))| !writers.is_empty()).map(|(oid, _)| *oid).collect()
     }
 
     /// Looks whether those are still there, and who writes to tables that came just now.

@@ -1,9 +1,12 @@
 //! The name of a row's document in a target: a template with the row's key columns in it.
 
+mod error;
+
 use std::fmt;
 
 use bytes::Bytes;
 
+pub use self::error::TemplateError;
 use super::mutation::Key;
 use sha2::{Digest as _, Sha256};
 
@@ -13,7 +16,8 @@ use crate::event::{Cell, Relation, ReplicaIdentity, Row, Scalar, Shape, TableNam
 ///
 /// Two rows never get the same key. Each value but the last ends at the first byte of the literal behind it; that byte, and
 /// `%`, are percent-encoded inside the value, so that (`a:b`, `c`) and (`a`, `b:c`) stay apart. The last value stands as it
-/// is: `user:{id}` gives `user:` and the id, whatever it holds.
+/// is: `user:{id}` gives `user:` and the id, whatever it holds. `{table}` is the table's name, `schema.table`, so that rows of
+/// several tables stay apart too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyTemplate {
     parts: Vec<Part>,
@@ -26,57 +30,11 @@ pub struct KeyTemplate {
 enum Part {
     Literal(String),
     Column(String),
+    Table,
 }
 
-/// What is wrong with a template.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TemplateError {
-    /// A brace without its partner.
-    #[error("`{{` and `}}` do not match at character {at}; a placeholder is {{column}}, a literal brace {{{{ or }}}}")]
-    Brace {
-        /// Counted from 1.
-        at: usize,
-    },
-    /// Two values with nothing between them, or something that encoded values hold too.
-    #[error(
-        "the placeholder that ends at character {at} needs a separator behind it, such as a colon: one that does not begin \
-         with %, a digit or A to F, of which encoded values are made"
-    )]
-    Separator {
-        /// Counted from 1.
-        at: usize,
-    },
-    /// Every row would get the same key.
-    #[error("a key needs a placeholder, as in user:{{id}}")]
-    NoColumn,
-    /// A placeholder names nothing.
-    #[error("the table has no column `{column}`; its columns are {known}")]
-    UnknownColumn {
-        /// The name in the template.
-        column: String,
-        /// What there is.
-        known: String,
-    },
-    /// A delete tells only the replica identity's columns, so the document could not be found again.
-    #[error(
-        "column `{column}` is not part of the table's key ({key}), so a deleted row's document could not be found; use the \
-         key's columns"
-    )]
-    NotKey {
-        /// The name in the template.
-        column: String,
-        /// The key.
-        key: String,
-    },
-    /// Two rows could share a document.
-    #[error(
-        "the key's column `{column}` is missing from the template, so different rows would share a document; add {{{column}}}"
-    )]
-    Ambiguous {
-        /// The missing one.
-        column: String,
-    },
-}
+/// The placeholder for the table's name.
+const TABLE: &str = "table";
 
 /// A row that has no key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -118,7 +76,7 @@ impl KeyTemplate {
                     if !literal.is_empty() {
                         parts.push(Part::Literal(std::mem::take(&mut literal)));
                     }
-                    parts.push(Part::Column(column));
+                    parts.push(if column == TABLE { Part::Table } else { Part::Column(column) });
                 }
                 '}' => return Err(TemplateError::Brace { at }),
                 other => literal.push(other),
@@ -203,14 +161,19 @@ impl KeyTemplate {
                     let refuse = || KeyError(name.clone());
                     let index = relation.column_index(name).ok_or_else(refuse)?;
                     let value = value(row, index).or_else(|| value(fallback?, index)).ok_or_else(refuse)?;
-                    match self.end_of(at) {
-                        Some(end) => encode(value, end, &mut key),
-                        None => key.extend_from_slice(value),
-                    }
+                    self.put_value(at, value, &mut key);
                 }
+                Part::Table => self.put_value(at, table_prefix(&relation.name).as_bytes(), &mut key),
             }
         }
         Ok(Key(Bytes::from(key)))
+    }
+
+    fn put_value(&self, at: usize, value: &[u8], key: &mut Vec<u8>) {
+        match self.end_of(at) {
+            Some(end) => encode(value, end, key),
+            None => key.extend_from_slice(value),
+        }
     }
 
     /// A glob (as Redis's `SCAN … MATCH` has it) that matches every key of this template, and perhaps others:
@@ -221,7 +184,7 @@ impl KeyTemplate {
         for part in &self.parts {
             match part {
                 Part::Literal(text) => put_literal(text, &mut glob),
-                Part::Column(_) => glob.push(b'*'),
+                Part::Column(_) | Part::Table => glob.push(b'*'),
             }
         }
         glob
@@ -238,6 +201,11 @@ impl KeyTemplate {
                 Part::Column(name) => self
                     .value_length(at, rest)
                     .filter(|&length| plausible(relation, name, rest.get(..length).unwrap_or_default())),
+                Part::Table => {
+                    let mut name = Vec::new();
+                    self.put_value(at, table_prefix(&relation.name).as_bytes(), &mut name);
+                    self.value_length(at, rest).filter(|&length| rest.get(..length) == Some(&name))
+                }
             };
             let Some((_, after)) = length.and_then(|length| rest.split_at_checked(length)) else { return false };
             rest = after;
@@ -250,7 +218,7 @@ impl KeyTemplate {
         match (self.end_of(at), self.parts.get(at.saturating_add(1))) {
             (Some(end), _) => rest.iter().position(|&byte| byte == end),
             (None, Some(Part::Literal(last))) => rest.len().checked_sub(last.len()),
-            (None, Some(Part::Column(_)) | None) => Some(rest.len()),
+            (None, Some(Part::Column(_) | Part::Table) | None) => Some(rest.len()),
         }
     }
 
@@ -265,8 +233,14 @@ impl KeyTemplate {
     fn columns(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().filter_map(|part| match part {
             Part::Column(name) => Some(name.as_str()),
-            Part::Literal(_) => None,
+            Part::Literal(_) | Part::Table => None,
         })
+    }
+
+    /// Whether the table's name is in it, so that several tables never share a document.
+    #[must_use]
+    pub fn tells_tables_apart(&self) -> bool {
+        self.parts.contains(&Part::Table)
     }
 }
 
@@ -365,6 +339,7 @@ impl fmt::Display for KeyTemplate {
         self.parts.iter().try_for_each(|part| match part {
             Part::Literal(text) => f.write_str(&text.replace('{', "{{").replace('}', "}}")),
             Part::Column(name) => write!(f, "{{{name}}}"),
+            Part::Table => write!(f, "{{{TABLE}}}"),
         })
     }
 }
@@ -405,6 +380,22 @@ mod tests {
             let template = KeyTemplate::parse(template).expect("valid");
             proptest::prop_assert!(template.may_be_ours(&relation("t", &["a", "b"], &[0, 1]), key(&one).as_bytes()));
         }
+    }
+
+    #[test]
+    fn a_key_with_the_tables_name_in_it_is_that_tables_alone() {
+        let template = KeyTemplate::parse("doc:{table}:{id}").expect("valid");
+        assert!(template.tells_tables_apart() && !KeyTemplate::parse("doc:{id}").expect("valid").tells_tables_apart());
+        let of = |table: &str| {
+            let relation = relation(table, &["id"], &[0]);
+            let key = template.render(&relation, &row(&["1:2"]), None).expect("a key");
+            (relation, key)
+        };
+        let ((short, one), (long, other)) = (of("a"), of("a:1"));
+        assert_eq!(one.to_string(), "doc:public.a:1:2");
+        assert!(template.may_be_ours(&short, &one.0) && template.may_be_ours(&long, &other.0));
+        assert!(!template.may_be_ours(&long, &one.0) && !template.may_be_ours(&short, &other.0));
+        assert_eq!((template.check(&short), template.to_string()), (Ok(()), "doc:{table}:{id}".to_owned()));
     }
 
     #[test]

@@ -6,7 +6,9 @@ use crate::status::{Code, Disposition};
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
     /// It cannot be reached, is starting, or went away. Tried again for ever.
-    #[error("{target} is unavailable: {detail}")]
+    #[error(
+        "{target} is unavailable: {detail}. It is tried again; see that the target runs and can be reached from here"
+    )]
     Unavailable {
         /// Its address, without secrets.
         target: String,
@@ -14,7 +16,7 @@ pub enum SinkError {
         detail: String,
     },
     /// It is there but asks for patience: out of memory, read-only, too many requests. Tried again for ever.
-    #[error("{target} cannot take writes now: {detail}")]
+    #[error("{target} cannot take writes now: {detail}. It is tried again; give the target room, or make it writable")]
     Throttled {
         /// Its address, without secrets.
         target: String,
@@ -41,7 +43,7 @@ pub enum SinkError {
         detail: String,
     },
     /// Credentials refused.
-    #[error("{target} refused the credentials: {detail}")]
+    #[error("{target} refused the credentials: {detail}. Mend them in the configuration, then restart walbridge")]
     Auth {
         /// Its address, without secrets.
         target: String,

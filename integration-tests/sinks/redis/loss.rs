@@ -105,7 +105,7 @@ async fn a_replica_is_waited_for_and_takes_writes_once_it_is_master() {
     sink.resume().await.expect("a server");
     let rows = [put(1, "t:1", [text("1"), NULL, NULL])];
     let refused = apply(&mut sink, 1, &rows).await;
-    assert!(matches!(refused, Err(SinkError::Unavailable { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(SinkError::Throttled { .. })), "{refused:?}");
     tell(&replica, ["REPLICAOF", "NO", "ONE"]).await;
     sink.resume().await.expect("a server");
     apply(&mut sink, 1, &rows).await.expect("applied");

@@ -11,6 +11,7 @@ mod programs;
 pub(crate) mod role;
 mod standby;
 mod template;
+mod upgrade;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

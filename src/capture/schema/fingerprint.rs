@@ -16,6 +16,18 @@ pub struct Inventory {
     pub publication: Option<Publication>,
     /// The tables that the configuration means, whether or not the publication sends them.
     pub tables: BTreeMap<u32, Fingerprint>,
+    /// Names that nobody has any more, whose documents stay until a copy under another name is done.
+    #[serde(default)]
+    pub left: Vec<Left>,
+}
+
+/// A name that a table has left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    /// The table as it was under that name.
+    pub print: Fingerprint,
+    /// What it is copied for: `pg_class.oid`.
+    pub table: u32,
 }
 
 /// A publication.

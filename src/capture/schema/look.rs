@@ -62,7 +62,7 @@ pub async fn look(
     let row = rows.first().ok_or_else(|| CaptureError::Protocol("no WAL position was told".to_owned()))?;
     let seen_upto = without_page_header(parsed(row, 0).unwrap_or_default());
     let at = Timestamp::from_unix_micros(parsed(row, 1).unwrap_or_default());
-    Ok(Look { inventory: Inventory { publication: found, tables }, unwanted, seen_upto, at })
+    Ok(Look { inventory: Inventory { publication: found, tables, left: Vec::new() }, unwanted, seen_upto, at })
 }
 
 /// The transactions that have written to a table, or to a partition of it, and not ended: idle ones too.

@@ -46,7 +46,7 @@ fn publish_all(print: &mut Fingerprint) {
 fn inventory(tables: Vec<Fingerprint>) -> Inventory {
     let publication = Some(Publication { oid: 1, via_root: true, complete: true, counts_generated: false });
     let tables: BTreeMap<u32, Fingerprint> = tables.into_iter().map(|print| (print.oid, print)).collect();
-    Inventory { publication, tables }
+    Inventory { publication, tables, left: Vec::new() }
 }
 
 /// What became of table `t` under this change.

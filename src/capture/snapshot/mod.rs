@@ -246,6 +246,8 @@ pub enum Request {
         table: Table,
         /// Why once more, for people.
         reason: String,
+        /// Sinks may have another table's documents under its name: what its copy does not bring is to go.
+        sweeps: bool,
         /// Answered once a crash would not forget it.
         begun: oneshot::Sender<Result<(), CaptureError>>,
     },

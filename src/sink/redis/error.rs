@@ -5,9 +5,10 @@ use redis::{ErrorKind, RedisError, ServerError};
 
 use crate::sink::SinkError;
 
-/// Redis tells these when it will take writes again later: memory is full, it cannot persist, too few replicas are attached.
+/// Redis tells these when it will take writes again later: memory is full, it cannot persist, too few replicas are attached, it is a
+/// replica until it is promoted.
 /// `EXECABORT` without an earlier refusal means that `EXEC` itself met one of these.
-const PATIENCE: [&str; 4] = ["OOM", "MISCONF", "NOREPLICAS", "EXECABORT"];
+const PATIENCE: [&str; 5] = ["OOM", "MISCONF", "NOREPLICAS", "READONLY", "EXECABORT"];
 const CREDENTIALS: [&str; 3] = ["NOAUTH", "WRONGPASS", "NOPERM"];
 const CLUSTER: [&str; 3] = ["MOVED", "ASK", "CROSSSLOT"];
 /// A command it does not have, a key of ours with a foreign type, a failing script: the same tomorrow.
@@ -16,7 +17,7 @@ const HOPELESS: [&str; 3] = ["ERR", "WRONGTYPE", "NOPROTO"];
 /// What an error reply means for the sink. Codes that are not known are waited for, visibly.
 pub(super) fn refused(target: &str, doing: &str, error: &ServerError) -> SinkError {
     let (target, code) = (target.to_owned(), error.code());
-    let detail = format!("{doing}: {code} {}", error.details().unwrap_or_default());
+    let detail = format!("{doing}: {code} {}", error.details().unwrap_or_default().trim_end_matches('.'));
     if CREDENTIALS.contains(&code) {
         SinkError::Auth { target, detail }
     } else if PATIENCE.contains(&code) {
@@ -72,10 +73,10 @@ mod tests {
 
     #[test]
     fn error_replies_are_told_apart_by_their_code() {
-        for code in ["LOADING", "READONLY", "MASTERDOWN", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "SOMETHINGNEW"] {
+        for code in ["LOADING", "MASTERDOWN", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "SOMETHINGNEW"] {
             assert!(matches!(meaning(&format!("{code} text")), SinkError::Unavailable { .. }), "{code}");
         }
-        for code in ["OOM", "MISCONF", "NOREPLICAS", "EXECABORT"] {
+        for code in PATIENCE {
             assert!(matches!(meaning(&format!("{code} text")), SinkError::Throttled { .. }), "{code}");
         }
         for code in ["NOAUTH", "WRONGPASS", "NOPERM"] {

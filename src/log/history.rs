@@ -182,6 +182,8 @@ impl History {
                 None => self.copies.remove(&oid),
             };
         }
+        // A copy that was given up has no end of its own, and nobody will read it again.
+        unit.staged.iter().filter(|snapshot| snapshot.done).for_each(|given_up| _ = self.copies.remove(&given_up.oid));
         self.snapshots.extend(unit.staged.into_iter().map(|snapshot| (snapshot.oid, snapshot)));
         Ok(())
     }

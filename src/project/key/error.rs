@@ -1,0 +1,51 @@
+//! What is wrong with a template: each with its place and what to write instead.
+
+/// What is wrong with a template.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    /// A brace without its partner.
+    #[error("`{{` and `}}` do not match at character {at}; a placeholder is {{column}}, a literal brace {{{{ or }}}}")]
+    Brace {
+        /// Counted from 1.
+        at: usize,
+    },
+    /// Two values with nothing between them, or something that encoded values hold too.
+    #[error(
+        "the placeholder that ends at character {at} needs a separator behind it, such as a colon: one that does not begin \
+         with %, a digit or A to F, of which encoded values are made"
+    )]
+    Separator {
+        /// Counted from 1.
+        at: usize,
+    },
+    /// Every row would get the same key.
+    #[error("a key needs a placeholder, as in user:{{id}}")]
+    NoColumn,
+    /// A placeholder names nothing.
+    #[error("the table has no column `{column}`; its columns are {known}")]
+    UnknownColumn {
+        /// The name in the template.
+        column: String,
+        /// What there is.
+        known: String,
+    },
+    /// A delete tells only the replica identity's columns, so the document could not be found again.
+    #[error(
+        "column `{column}` is not part of the table's key ({key}), so a deleted row's document could not be found; use the \
+         key's columns"
+    )]
+    NotKey {
+        /// The name in the template.
+        column: String,
+        /// The key.
+        key: String,
+    },
+    /// Two rows could share a document.
+    #[error(
+        "the key's column `{column}` is missing from the template, so different rows would share a document; add {{{column}}}"
+    )]
+    Ambiguous {
+        /// The missing one.
+        column: String,
+    },
+}

@@ -35,7 +35,7 @@ pub struct Unit {
     pub(super) position: String,
     /// When it committed; its text is made when it is first wanted.
     committed: Timestamp,
-    committed_text: std::cell::OnceCell<String>,
+    committed_text: std::sync::OnceLock<String>,
     pub(super) xid: u32,
     attributes: Attributes,
 }
@@ -67,7 +67,7 @@ impl Unit {
             committed_ms: 0,
             position: String::new(),
             committed: Timestamp::default(),
-            committed_text: std::cell::OnceCell::new(),
+            committed_text: std::sync::OnceLock::new(),
             xid: 0,
             attributes: Attributes::new(settings.cloudevents, &settings.name, "application/json"),
         }
@@ -127,7 +127,7 @@ impl Unit {
         (self.current, self.total) = (0, 0);
         self.committed_ms = micros.div_euclid(1000);
         self.position = format!("{}:{}#", transaction.epoch, transaction.commit_lsn);
-        self.committed_text = std::cell::OnceCell::new();
+        self.committed_text = std::sync::OnceLock::new();
         (self.committed, self.xid) = (transaction.commit_time, transaction.xid);
         self.attributes.begin(&self.position, transaction.commit_time);
     }

@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::KafkaError;
-use super::format::Settings as FormatSettings;
-use super::format::debezium::Encoder;
+use super::format::{Encoder, Format, Settings as FormatSettings};
 use super::topic::{self, Template};
 use crate::event::{Relation, TableName};
 
@@ -16,6 +15,7 @@ pub struct Version {
     pub id: u32,
     /// Its topic's number.
     pub topic: u32,
+    relation: Arc<Relation>,
     /// Writes its rows.
     pub encoder: Encoder,
 }
@@ -25,7 +25,8 @@ pub struct Version {
 pub struct Tables {
     source: String,
     template: Template,
-    format: FormatSettings,
+    format: Format,
+    settings: FormatSettings,
     /// Versions that have rows since the log was opened.
     versions: Vec<Version>,
     /// The numbers of all versions there ever were.
@@ -50,11 +51,16 @@ pub struct Topic {
 impl Tables {
     /// Tables whose versions have these numbers already; a new one gets the next.
     #[must_use]
-    pub fn new(source: &str, template: &Template, format: FormatSettings, known: BTreeMap<u32, Relation>) -> Self {
+    pub fn new(
+        source: &str,
+        kafka: &super::Settings,
+        settings: FormatSettings,
+        known: BTreeMap<u32, Relation>,
+    ) -> Self {
         let next_id = known.keys().next_back().map_or(1, |last| last.saturating_add(1));
         let known = known.into_iter().map(|(id, relation)| (relation, id)).collect();
-        let (source, template) = (source.to_owned(), template.clone());
-        Tables { source, template, format, versions: Vec::new(), known, next_id, last: 0, topics: Vec::new() }
+        let (source, template, format) = (source.to_owned(), kafka.topic.clone(), kafka.format);
+        Tables { source, template, format, settings, versions: Vec::new(), known, next_id, last: 0, topics: Vec::new() }
     }
 
     /// The version, and whether it has its number only now.
@@ -63,7 +69,7 @@ impl Tables {
     /// It cannot have a topic of its own.
     #[inline]
     pub fn version(&mut self, relation: &Arc<Relation>) -> Result<(&Version, bool), KafkaError> {
-        let is_it = |version: &Version| Arc::ptr_eq(version.encoder.relation(), relation);
+        let is_it = |version: &Version| Arc::ptr_eq(&version.relation, relation);
         let new = if self.versions.get(self.last).is_some_and(is_it) {
             false
         } else if let Some(found) = self.versions.iter().position(is_it) {
@@ -79,7 +85,7 @@ impl Tables {
     fn define(&mut self, relation: &Arc<Relation>) -> Result<bool, KafkaError> {
         let topic = self.topic_of(relation)?;
         // The same version may be announced over and over, each time as another object.
-        self.versions.retain(|version| **version.encoder.relation() != **relation);
+        self.versions.retain(|version| *version.relation != **relation);
         let (id, new) = match self.known.get(&**relation) {
             Some(&id) => (id, false),
             None => {
@@ -89,7 +95,12 @@ impl Tables {
                 (id, true)
             }
         };
-        self.versions.push(Version { id, topic, encoder: Encoder::new(relation, &self.format) });
+        self.versions.push(Version {
+            id,
+            topic,
+            relation: Arc::clone(relation),
+            encoder: self.format.encoder(relation, &self.settings),
+        });
         self.last = self.versions.len().saturating_sub(1);
         Ok(new)
     }

@@ -1,13 +1,13 @@
 //! The open unit, as the headers of its records tell of it.
 
-use super::format::{Settings as FormatSettings, debezium, push_unsigned};
+use super::format::{self, Settings as FormatSettings, push_unsigned};
 use crate::event::{Op, Timestamp, Transaction};
 
 /// See the module.
 #[derive(Debug)]
 pub struct Unit {
     /// As the format tells of it.
-    pub format: debezium::Unit,
+    pub format: format::Unit,
     /// The source's name.
     pub source: String,
     /// When it was committed.
@@ -26,7 +26,7 @@ impl Unit {
     #[must_use]
     pub fn new(settings: &FormatSettings) -> Self {
         Unit {
-            format: debezium::Unit::new(settings),
+            format: format::Unit::new(settings),
             source: settings.name.clone(),
             timestamp_ms: 0,
             position: Vec::new(),

@@ -14,7 +14,7 @@ use super::sender::{Job, Sender, Shared};
 use super::start::{Start, start};
 use crate::event::{Lsn, Offset, Op, Relation, Transaction};
 use crate::kafka::KafkaError;
-use crate::kafka::format::{Settings as FormatSettings, push_unsigned};
+use crate::kafka::format::{Format, push_unsigned};
 use crate::kafka::tables::Tables;
 use crate::kafka::unit::Unit;
 use crate::log::embedded::directory;
@@ -46,6 +46,7 @@ struct Open {
     topics_told: usize,
     group: Group,
     unit: Unit,
+    format: Format,
     /// Where the group is taken back to if the open unit is.
     mark: Mark,
     /// The unit that is in the log in part, unless it is open.
@@ -114,19 +115,15 @@ impl Open {
         durable: watch::Receiver<Durable>,
     ) -> Self {
         let Start { control, records } = start;
-        let format = FormatSettings {
-            name: options.source.clone(),
-            database: options.database.clone(),
-            tombstones: options.settings.tombstones,
-            transactions: false,
-            cloudevents: false,
-        };
+        let settings = &options.settings;
+        let records_settings = settings.of_records(&options.source, &options.database);
         let history = control.history();
         let mut group = shared.group();
         group.versions = records;
         Open {
-            tables: Tables::new(&options.source, &options.settings.topic, format.clone(), control.relations),
-            unit: Unit::new(&format),
+            unit: Unit::new(&records_settings),
+            format: settings.format,
+            tables: Tables::new(&options.source, settings, records_settings, control.relations),
             bytes: history.closed.bytes,
             writer: control.state.writer,
             rest: control.state.rest,
@@ -247,7 +244,7 @@ impl Open {
         let Some((offset, ordinal)) = self.event(Op::Message, 0)? else { return Ok(()) };
         let topic = self.tables.messages();
         let before = self.group.records.len();
-        self.unit.format.message(ordinal, prefix, content, &mut self.group.records);
+        self.format.message(&mut self.unit.format, ordinal, prefix, content, &mut self.group.records);
         self.describe(before, topic, 0, false, offset, ordinal);
         Ok(())
     }

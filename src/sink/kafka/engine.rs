@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 use super::Options;
 use crate::event::{Change, Event, OldRow, Op, Position, Relation, Timestamp, Transaction};
 use crate::kafka::admin::Admin;
-use crate::kafka::format::{Record, Records, Settings as FormatSettings, push_unsigned};
+use crate::kafka::format::{Format, Record, Records, push_unsigned};
 use crate::kafka::headers::{OFFSET_HEADER, POSITION_HEADER, UNIT_HEADER};
 use crate::kafka::producer::{Outgoing, Producer};
 use crate::kafka::settings::Delivery;
@@ -47,6 +47,7 @@ struct Open {
     wanted: Wanted,
     topics: Vec<Known>,
     unit: Unit,
+    format: Format,
     transaction: Option<Arc<Transaction>>,
     records: Records,
     body: Vec<u8>,
@@ -96,12 +97,7 @@ impl Engine {
             Delivery::ExactlyOnce => (transactional, None),
             Delivery::AtLeastOnce => (Producer::new(settings, None, batch_bytes_max)?, Some(transactional)),
         };
-        let format = FormatSettings {
-            name: source.clone(),
-            database: database.clone(),
-            tombstones: settings.tombstones,
-            transactions: false,
-        };
+        let records_settings = settings.of_records(source, database);
         self.open = Some(Open {
             admin,
             runtime,
@@ -109,10 +105,11 @@ impl Engine {
             checkpoints,
             begun: false,
             position: checkpoint.and_then(|checkpoint| checkpoint.position),
-            tables: Tables::new(source, &settings.topic, format.clone(), BTreeMap::new()),
+            format: settings.format,
+            unit: Unit::new(&records_settings),
+            tables: Tables::new(source, settings, records_settings, BTreeMap::new()),
             wanted: settings.topics.clone(),
             topics: Vec::new(),
-            unit: Unit::new(&format),
             transaction: None,
             records: Records::default(),
             body: Vec::new(),
@@ -235,7 +232,7 @@ impl Open {
         let (op, relation) = match &event.change {
             Change::CopyBegun { .. } | Change::CopyDone { .. } => return Ok(None),
             Change::Message { prefix, content } => {
-                self.unit.format.message(event.ordinal, prefix, content, &mut self.records);
+                self.format.message(&mut self.unit.format, event.ordinal, prefix, content, &mut self.records);
                 return Ok(Some((self.tables.messages(), 0)));
             }
             Change::Insert { relation, .. }

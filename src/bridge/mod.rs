@@ -257,13 +257,14 @@ async fn ingest(
     commands: mpsc::Receiver<Resnapshot>,
     stop: CancellationToken,
 ) -> Option<Halt> {
-    let Opened { source, writer, recovered, .. } = opened;
+    let Opened { source, writer, log, recovered } = opened;
     let (tell, ended) = oneshot::channel();
     let (name, shared) = (source.name.clone(), tokio::runtime::Handle::current());
     let body = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let outcome = runtime.map(|runtime| {
-            let ingest = Ingest::new(source, writer, recovered, board).monitored_on(shared).commanded_by(commands);
+            let ingest = Ingest::new(source, writer, recovered, board).reading(log);
+            let ingest = ingest.monitored_on(shared).commanded_by(commands);
             runtime.block_on(ingest.run(&stop))
         });
         let _ = tell.send(outcome);

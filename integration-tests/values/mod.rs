@@ -3,6 +3,7 @@
 mod cases;
 mod edges;
 mod encodings;
+mod large;
 mod mid_stream;
 mod rendered;
 mod round_trip;

@@ -86,8 +86,10 @@ pub struct Ingest<W> {
     backoff: Backoff,
     patience: Patience,
     streamed: bool,
-    /// The log, to be read until the first stream begins.
+    /// The log, to be read.
     past: Option<Box<dyn Retold>>,
+    /// It has told what unfinished copies owe, since it was opened.
+    recollected: bool,
     commands: Commands,
     monitor: Monitor,
     /// Why history is to begin anew, once that is decided.
@@ -120,6 +122,7 @@ impl<W: LogWriter> Ingest<W> {
             patience: Patience::default(),
             streamed: false,
             past: None,
+            recollected: false,
             commands: None,
             anew: None,
         }
@@ -261,6 +264,9 @@ impl<W: LogWriter> Ingest<W> {
 
     /// One connection, from the first look to its end.
     async fn session(&mut self, stop: &CancellationToken) -> Result<Ended, IngestError> {
+        if !self.open_log(stop).await? {
+            return Ok(Ended::Stopped);
+        }
         if self.writer.in_transaction() {
             self.writer.append(Entry::Abort)?;
         }
@@ -331,6 +337,24 @@ impl<W: LogWriter> Ingest<W> {
         self.end_session(stream, binary, outcome).await
     }
 
+    /// Makes sure that the log is open. What was begun and is not in an opened log was never begun. False: told to stop.
+    async fn open_log(&mut self, stop: &CancellationToken) -> Result<bool, IngestError> {
+        let opened = tokio::select! {
+            () = stop.cancelled() => return Ok(false),
+            opened = self.writer.open() => opened?,
+        };
+        if let Some(recovered) = opened {
+            self.copies = Copies::new(&recovered.snapshots, self.source.snapshot_rate);
+            self.board.source(&self.source.name, |status| {
+                status.durable_lsn = recovered.durable.end_lsn;
+                status.epoch = recovered.epoch.as_ref().map_or(0, |epoch| epoch.number);
+            });
+            self.recovered = recovered;
+            self.recollected = false;
+        }
+        Ok(true)
+    }
+
     /// Watches the tables' definitions until the handle is dropped.
     fn start_watcher(
         &self,
@@ -377,12 +401,13 @@ impl<W: LogWriter> Ingest<W> {
 
     /// Has the log tell what unfinished copies owe.
     async fn recollect(&mut self) -> Result<(), IngestError> {
-        let Some(past) = &self.past else { return Ok(()) };
+        let Some(past) = self.past.as_ref().filter(|_| !self.recollected) else { return Ok(()) };
         let begun = self.copies.begun_before();
         self.windows = Windows::recollecting(begun.iter().map(|(oid, _)| *oid));
         if let Some(from) = begun.iter().map(|(_, from)| *from).min() {
             let windows = &mut self.windows;
-            match past.retell(from, &mut |event| windows.recollect(&event.change)).await {
+            match past.retell(from..self.recovered.durable.offset, &mut |event| windows.recollect(&event.change)).await
+            {
                 Err(LogError::Expired { .. }) => {
                     // What is no longer in the log cannot be asked: the rows are read once more.
                     self.windows = Windows::default();
@@ -391,7 +416,7 @@ impl<W: LogWriter> Ingest<W> {
                 told => told?,
             }
         }
-        self.past = None;
+        self.recollected = true;
         Ok(())
     }
 

@@ -85,7 +85,8 @@ impl Windows {
 
     /// A change that the log has had since such a copy began.
     pub fn recollect(&mut self, change: &Change) {
-        let owed = change.relation().and_then(|relation| self.tables.get_mut(&relation.oid)).map(|table| &mut table.owed);
+        let owed =
+            change.relation().and_then(|relation| self.tables.get_mut(&relation.oid)).map(|table| &mut table.owed);
         let Some(owed) = owed else { return };
         match change {
             Change::Insert { relation, new: row } | Change::Read { relation, row } => {

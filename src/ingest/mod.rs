@@ -273,10 +273,7 @@ impl<W: LogWriter> Ingest<W> {
         self.recovered.durable = self.writer.sync().await?;
         let prepared = tokio::select! {
             () = stop.cancelled() => return Ok(Ended::Stopped),
-            prepared = async {
-                self.recollect().await?;
-                self.prepare().await
-            } => prepared?,
+            prepared = self.prepare() => prepared?,
         };
         self.backoff.reset();
         self.streamed = true;
@@ -421,6 +418,7 @@ impl<W: LogWriter> Ingest<W> {
     }
 
     async fn prepare(&mut self) -> Result<Prepared, IngestError> {
+        self.recollect().await?;
         // Until the watcher of the session before has let go.
         let memory = self.memory.clone();
         let mut memory = memory.lock().await;

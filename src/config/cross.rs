@@ -19,9 +19,6 @@ pub(super) fn check(log: &Option<Log>, sources: &Sources<'_>, sinks: Vec<Named<'
     refuse_shared_slots(sources);
     refuse_shared_paths(log.as_ref(), sources, &sinks);
     refuse_shared_keys(&sinks);
-    if log.as_ref().is_some_and(|log| log.kafka.is_some()) {
-        refuse_sinks(&sinks);
-    }
     sinks.iter().for_each(refuse_one_key_for_many_tables);
     let mut complete = Vec::with_capacity(sinks.len());
     let mut whole = true;
@@ -44,14 +41,6 @@ pub(super) fn check(log: &Option<Log>, sources: &Sources<'_>, sinks: Vec<Named<'
         complete.extend(resolved);
     }
     whole.then_some(complete)
-}
-
-/// Nothing of this build reads a log on Kafka.
-fn refuse_sinks(sinks: &[Named<'_, RawSink>]) {
-    for sink in sinks {
-        let help = "read its topics with a consumer of your own, or use kind = \"embedded\"".to_owned();
-        sink.section.complain(format!("sink `{}` cannot be fed from a log on Kafka by this build", sink.name), help);
-    }
 }
 
 /// The source that feeds the sink: the one it names, or the only one.

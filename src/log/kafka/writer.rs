@@ -119,6 +119,7 @@ impl Open {
             database: options.database.clone(),
             tombstones: options.settings.tombstones,
             transactions: false,
+            cloudevents: false,
         };
         let history = control.history();
         let mut group = shared.group();

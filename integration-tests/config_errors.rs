@@ -385,3 +385,48 @@ fn the_report_for_programs_has_the_same_places() {
     assert_eq!((first["line"].as_u64(), first["column"].as_u64()), (Some(6), Some(8)), "{json}");
     assert_eq!(first["key"], "sinks.a.from");
 }
+
+#[cfg(feature = "kafka")]
+#[test]
+fn what_kafka_cannot_be_told_says_why() {
+    check(
+        &with(
+            "kind = 'kafka'\nbrokers = 'kafka-1'\ntopic = '{source}'\ntls = { certificate = 'a.pem' }\nretain = {}\n\
+             properties = { acks = 1, \"socket.keepalive.enable\" = true }\ntopics = { \"retention.ms\" = 5 }\n\
+             [sinks.a]\nkind = 'file'\npath = 'a'\nfrom = 'public.*'\n",
+        ),
+        &expect![[r#"
+            walbridge.toml:7:11: error: `kafka-1` is not a list of host:port
+             7 | brokers = 'kafka-1'
+               |           ^^^^^^^^^
+               = write "kafka-1:9092,kafka-2:9092"
+
+            walbridge.toml:8:9: error: `{source}` cannot be a topic's name
+             8 | topic = '{source}'
+               |         ^^^^^^^^^^
+               = without {table} all tables would share one topic, and rows of two tables may have the same key
+
+            walbridge.toml:9:7: error: `log.tls` needs certificate and key, or neither
+             9 | tls = { certificate = 'a.pem' }
+               |       ^^^^^^^^^^^^^^^^^^^^^^^^^
+               = give both
+
+            walbridge.toml:10:1: error: unknown key `retain`
+             10 | retain = {}
+                | ^^^^^^
+               = how long a topic keeps records is the topic's: topics = { config = { "retention.ms" = … } }
+
+            walbridge.toml:11:23: error: `acks` cannot be given here
+             11 | properties = { acks = 1, "socket.keepalive.enable" = true }
+                |                       ^
+               = a record counts as written when all replicas in sync have it, or not at all
+
+            walbridge.toml:12:12: error: unknown key `retention.ms`
+             12 | topics = { "retention.ms" = 5 }
+                |            ^^^^^^^^^^^^^^
+               = a topic's own settings stand in config: config = { "retention.ms" = … }
+
+            6 mistakes in walbridge.toml
+        "#]],
+    );
+}

@@ -17,6 +17,8 @@ mod contract;
 mod decode_golden;
 mod decode_values;
 mod history;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod kafka_formats;
 mod log_recovery;
 mod log_retention;

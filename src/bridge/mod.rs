@@ -34,7 +34,7 @@ use crate::ingest::{
     CATALOG_FILE_NAME, Halt, Ingest, OnBreak, OnSchemaChange, OnTableDrop, OnTruncate, OverBudget, Resnapshot, Source,
 };
 use crate::log::embedded::{self, Log, Options};
-use crate::log::{LogError, Recovered};
+use crate::log::{LogError, LogWriter, Recovered};
 use crate::status::{Board, Code, ExitCode, State};
 
 /// What is still under way so long after being told to stop is left as a crash would leave it, which loses nothing.
@@ -43,9 +43,15 @@ const GRACE: Duration = Duration::from_secs(10);
 /// An opened source.
 struct Opened {
     source: Source,
-    writer: embedded::Writer,
-    log: Log,
-    recovered: Recovered,
+    log: OpenedLog,
+}
+
+/// A log and what it is written with.
+enum OpenedLog {
+    Embedded(Box<embedded::Writer>, Log, Recovered),
+    /// Its loop opens it, and tries again while the cluster is away.
+    #[cfg(feature = "kafka")]
+    Kafka(Box<crate::log::kafka::Writer>, crate::log::kafka::Log),
 }
 
 /// Runs until `stop`, or until nothing can go on without an operator.
@@ -115,26 +121,41 @@ fn start_readers(
 ) -> SearchRegistry {
     #[cfg_attr(not(feature = "search"), expect(unused_mut, reason = "then nobody can be searched"))]
     let mut registry = SearchRegistry::default();
-    for Opened { source, log, .. } in opened {
+    for Opened { source, log } in opened {
         for sink in config.sinks.iter().filter(|sink| sink.source == source.name) {
             let parts = sinks::Parts {
                 config: sink.clone(),
                 source: source.clone(),
-                log: log.clone(),
                 dead_letters: config.log.dead_letters(),
                 board: board.clone(),
                 #[cfg(feature = "search")]
                 search: matches!(sink.target, config::Target::Tantivy { .. })
                     .then(|| search::register(&mut registry, &sink.name)),
             };
-            let stop = stop.clone();
-            readers.spawn(async move { sinks::run(parts, &stop).await });
+            start_sink(parts, log, stop.clone(), readers);
         }
-        let task = retention::run(source.name.clone(), log.clone(), config.log.retain, board.clone());
-        let stop = stop.clone();
-        readers.spawn(async move { stop.run_until_cancelled(task).await.unwrap_or_default() });
+        // In Kafka the cluster removes what is old.
+        if let OpenedLog::Embedded(_, log, _) = log {
+            let task = retention::run(source.name.clone(), log.clone(), config.log.retain, board.clone());
+            let stop = stop.clone();
+            readers.spawn(async move { stop.run_until_cancelled(task).await.unwrap_or_default() });
+        }
     }
     registry
+}
+
+fn start_sink(parts: sinks::Parts, log: &OpenedLog, stop: CancellationToken, readers: &mut JoinSet<()>) {
+    match log {
+        OpenedLog::Embedded(_, log, _) => {
+            let log = log.clone();
+            readers.spawn(async move { sinks::run(parts, log, &stop).await });
+        }
+        #[cfg(feature = "kafka")]
+        OpenedLog::Kafka(_, log) => {
+            let log = log.clone();
+            readers.spawn(async move { sinks::run(parts, log, &stop).await });
+        }
+    }
 }
 
 /// Waits for all ingest loops. If the set-up of every source was never right the process stops, and so it does after a panic;
@@ -195,11 +216,24 @@ fn locked_log(config: &Config) -> Option<LogError> {
 }
 
 fn open(source: &config::Source, logs: &config::Log) -> Result<Opened, LogError> {
-    let (writer, log, recovered) = embedded::open(&logs.path_of(&source.name), Options::default())?;
+    let path = logs.path_of(&source.name);
+    #[cfg(feature = "kafka")]
+    if let Some(settings) = &logs.kafka {
+        let options = crate::log::kafka::Options {
+            source: source.name.clone(),
+            database: source.address.database.clone(),
+            directory: path.clone(),
+            settings: settings.clone(),
+        };
+        let reading = crate::log::kafka::Log::new(options.clone());
+        let log = OpenedLog::Kafka(Box::new(crate::log::kafka::Writer::new(options)?), reading);
+        return Ok(Opened { source: Source { catalog_file: path.join(CATALOG_FILE_NAME), ..resolve(source) }, log });
+    }
+    let (writer, log, recovered) = embedded::open(&path, Options::default())?;
     tracing::info!(source = %source.name, log = %log.id(), events = %recovered.durable.offset,
         end_lsn = %recovered.durable.end_lsn, truncated_bytes = recovered.truncated_bytes, "log opened");
-    let source = Source { catalog_file: logs.path_of(&source.name).join(CATALOG_FILE_NAME), ..resolve(source) };
-    Ok(Opened { source, writer, log, recovered })
+    let source = Source { catalog_file: path.join(CATALOG_FILE_NAME), ..resolve(source) };
+    Ok(Opened { source, log: OpenedLog::Embedded(Box::new(writer), log, recovered) })
 }
 
 /// The source as the ingest loop wants it.
@@ -257,7 +291,24 @@ async fn ingest(
     commands: mpsc::Receiver<Resnapshot>,
     stop: CancellationToken,
 ) -> Option<Halt> {
-    let Opened { source, writer, recovered, .. } = opened;
+    let Opened { source, log } = opened;
+    match log {
+        OpenedLog::Embedded(writer, _, recovered) => {
+            run_ingest(source, *writer, recovered, board, commands, stop).await
+        }
+        #[cfg(feature = "kafka")]
+        OpenedLog::Kafka(writer, _) => run_ingest(source, *writer, Recovered::default(), board, commands, stop).await,
+    }
+}
+
+async fn run_ingest<W: LogWriter + 'static>(
+    source: Source,
+    writer: W,
+    recovered: Recovered,
+    board: Board,
+    commands: mpsc::Receiver<Resnapshot>,
+    stop: CancellationToken,
+) -> Option<Halt> {
     let (tell, ended) = oneshot::channel();
     let (name, shared) = (source.name.clone(), tokio::runtime::Handle::current());
     let body = move || {

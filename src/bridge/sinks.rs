@@ -11,7 +11,7 @@ use crate::config::{self, Target};
 use crate::dead_letter::DeadLetters;
 use crate::deliver::{Deliver, Limits, OnReject};
 use crate::ingest::Source;
-use crate::log::embedded::Log;
+use crate::log::Log;
 use crate::project::key::KeyTemplate;
 use crate::project::known::KnownTables;
 use crate::project::{Kind, Projection};
@@ -24,7 +24,6 @@ use crate::status::{Board, Code, State};
 pub(super) struct Parts {
     pub(super) config: config::Sink,
     pub(super) source: Source,
-    pub(super) log: Log,
     pub(super) dead_letters: PathBuf,
     pub(super) board: Board,
     #[cfg(feature = "search")]
@@ -32,7 +31,7 @@ pub(super) struct Parts {
 }
 
 /// Runs a sink until told to stop. A sink that halts stays on the board; the others go on.
-pub(super) async fn run(parts: Parts, stop: &CancellationToken) {
+pub(super) async fn run(parts: Parts, log: impl Log, stop: &CancellationToken) {
     let name = parts.config.name.clone();
     parts.board.sink(&name, |status| {
         status.kind = parts.config.target.kind();
@@ -53,14 +52,14 @@ pub(super) async fn run(parts: Parts, stop: &CancellationToken) {
                 response_timeout: redis::RESPONSE_TIMEOUT,
             };
             match RedisSink::new(options) {
-                Ok(sink) => deliver(parts, sink, Kind::State, known, stop).await,
+                Ok(sink) => deliver(parts, log, sink, Kind::State, known, stop).await,
                 Err(error) => halt(&parts, error.code(), &error.to_string()),
             }
         }
         Target::File { path } => {
             let source = parts.source.name.clone();
             let sink = FileSink::new(file::Options { name, source, path });
-            deliver(parts, sink, Kind::History, known, stop).await;
+            deliver(parts, log, sink, Kind::History, known, stop).await;
         }
         #[cfg(feature = "search")]
         Target::Tantivy { path, fields, .. } => {
@@ -80,7 +79,7 @@ pub(super) async fn run(parts: Parts, stop: &CancellationToken) {
                         // A sink's loop is started once.
                         let _ = slot.set(sink.search_handle());
                     }
-                    deliver(parts, sink, Kind::State, known, stop).await;
+                    deliver(parts, log, sink, Kind::State, known, stop).await;
                 }
                 Err(error) => halt(&parts, error.code(), &error.to_string()),
             }
@@ -92,7 +91,14 @@ pub(super) async fn run(parts: Parts, stop: &CancellationToken) {
     }
 }
 
-async fn deliver(parts: Parts, sink: impl Sink, kind: Kind, known: Arc<KnownTables>, stop: &CancellationToken) {
+async fn deliver(
+    parts: Parts,
+    log: impl Log,
+    sink: impl Sink,
+    kind: Kind,
+    known: Arc<KnownTables>,
+    stop: &CancellationToken,
+) {
     let dead_letters = match DeadLetters::open(&parts.dead_letters, &parts.config.name, &parts.source.name) {
         Ok(dead_letters) => dead_letters,
         Err(error) => {
@@ -104,7 +110,7 @@ async fn deliver(parts: Parts, sink: impl Sink, kind: Kind, known: Arc<KnownTabl
     let bytes = usize::try_from(batch.bytes).unwrap_or(usize::MAX);
     let deliver = Deliver {
         name: parts.config.name,
-        log: parts.log,
+        log,
         sink,
         projection: Projection::of_known(kind, Arc::new(move |name| patterns.matches(name)), known),
         limits: Limits { rows: batch.rows, bytes, linger: batch.linger },

@@ -64,7 +64,13 @@ fn describe(config: &Config, findings: &[Finding], sound: bool) -> String {
     for source in &config.sources {
         let _ = writeln!(out, "source {}: {} from {}", source.name, source.tables, source.address);
         let _ = writeln!(out, "  slot {}, publication {}", source.slot, source.publication);
-        let _ = writeln!(out, "  log  {}", config.log.path_of(&source.name).display());
+        let path = config.log.path_of(&source.name);
+        let _ = match &config.log.kafka {
+            None => writeln!(out, "  log  {}", path.display()),
+            Some(kafka) => {
+                writeln!(out, "  log  {} in Kafka at {}, with {}", kafka.topic, kafka.brokers, path.display())
+            }
+        };
     }
     for sink in &config.sinks {
         let _ = writeln!(out, "sink   {}: {} into {}", sink.name, sink.tables, sink.target.kind());

@@ -65,6 +65,7 @@ impl Feed {
 
 /// Opens the log of a source, to be read.
 pub(super) fn open(config: &Config, source: &str) -> Result<ReadOnly, Failure> {
+    refuse_kafka(config)?;
     let directory = config.log.path_of(source);
     match ReadOnly::open(&directory) {
         Err(LogError::Io { source: error, .. }) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -73,6 +74,16 @@ pub(super) fn open(config: &Config, source: &str) -> Result<ReadOnly, Failure> {
         }
         opened => Ok(opened?),
     }
+}
+
+/// A log on Kafka is read by Kafka's own tools.
+pub(super) fn refuse_kafka(config: &Config) -> Result<(), Failure> {
+    let Some(kafka) = &config.log.kafka else { return Ok(()) };
+    let (brokers, topic) = (&kafka.brokers, &kafka.topic);
+    let why = format!(
+        "the log is in Kafka at {brokers}, in topics named {topic}: read them with any consumer (docs/kafka.md)"
+    );
+    Err(Failure::Usage(why))
 }
 
 /// The sources asked for: the one named, or all.

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::events::{Feed, Printer, Style, begin, sources};
+use super::events::{Feed, Printer, Style, begin, refuse_kafka, sources};
 use super::output::{print, print_json};
 use super::place::{self, Place};
 use super::status::bytes;
@@ -86,6 +86,7 @@ fn dump(arguments: &Dump) -> Outcome {
 
 fn verify(arguments: &Verify) -> Outcome {
     let config = arguments.config.load()?;
+    refuse_kafka(&config)?;
     let mut reports = Vec::new();
     for source in sources(&config, arguments.source.as_deref())? {
         let report = embedded::verify(&config.log.path_of(&source), |_, _| {})?;

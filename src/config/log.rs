@@ -3,19 +3,23 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
+use super::kafka;
 use super::key::{Describe, Key, Section, Value, table_schema};
 use super::reader::Item;
 use super::value::{Bytes, Choice, Limit, Positive};
+use crate::kafka::Settings;
 
 /// The log.
 #[derive(Clone, Debug)]
 pub struct Log {
     /// Its directory; the log of source `NAME` is in `NAME` there.
     pub path: PathBuf,
-    /// How much of the past it keeps.
+    /// How much of the past it keeps. A log on Kafka keeps what its topics keep.
     pub retain: Retain,
+    /// Where it is, if not on the local disk.
+    pub kafka: Option<Settings>,
 }
 
 impl Log {
@@ -47,26 +51,23 @@ pub struct Retain {
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     Embedded,
+    Kafka,
 }
 
 impl Choice for Kind {
-    const WORDS: &'static [(&'static str, Self)] = &[("embedded", Kind::Embedded)];
-
-    fn hint(word: &str) -> Option<&'static str> {
-        (word == "kafka").then_some("this build has only the embedded log: kind = \"embedded\"")
-    }
+    const WORDS: &'static [(&'static str, Self)] = &[("embedded", Kind::Embedded), ("kafka", Kind::Kafka)];
 }
 
 static KIND: Key<Kind> = Key::default(
     "kind",
     "\"embedded\"",
-    "\"embedded\"",
-    "`embedded`: segments on the local disk. There is no other yet.",
+    "\"kafka\"",
+    "`embedded`: segments on the local disk. `kafka`: topics of a Kafka cluster.",
 );
 static PATH: Key<PathBuf> = Key::required(
     "path",
     "\"/var/lib/walbridge\"",
-    "The log's directory; each source has one of its own in it. Made, for its owner only, if it is not there.",
+    "The log's directory; each source has one of its own in it. Made, for its owner only, if it is not there. With `kafka` it holds what is kept beside the log.",
 );
 static RETAIN: Key<Retain> = Key::default(
     "retain",
@@ -83,18 +84,71 @@ static SIZE: Key<Limit<Bytes>> = Key::default(
     "Beyond this size, for each source, the oldest events go. `unlimited` sets no limit.",
 );
 
-pub(super) static KEYS: &[&dyn Describe] = &[&KIND, &PATH, &RETAIN];
+static COMMON: &[&dyn Describe] = &[&KIND, &PATH];
+static EMBEDDED: &[&dyn Describe] = &[&RETAIN];
 pub(super) static RETAIN_KEYS: &[&dyn Describe] = &[&AGE, &SIZE];
+
+impl Kind {
+    fn own_keys(self) -> &'static [&'static dyn Describe] {
+        match self {
+            Kind::Embedded => EMBEDDED,
+            Kind::Kafka => kafka::KEYS,
+        }
+    }
+}
+
+/// The keys that every log has, and those of each kind.
+pub(super) fn keys() -> impl Iterator<Item = (Option<&'static str>, &'static [&'static dyn Describe])> {
+    let of_kinds = Kind::WORDS.iter().map(|(word, kind)| (Some(*word), kind.own_keys()));
+    std::iter::once((None, COMMON)).chain(of_kinds)
+}
+
+/// The JSON Schema: one alternative for each kind.
+pub(super) fn schema() -> Json {
+    let alternatives = Kind::WORDS.iter().map(|(word, kind)| {
+        let keys: Vec<&dyn Describe> = COMMON.iter().chain(kind.own_keys()).copied().collect();
+        let mut schema = table_schema(&keys);
+        if let Some(own) = schema.pointer_mut("/properties/kind") {
+            *own = json!({ "const": word, "description": KIND.about() });
+        }
+        if let (Kind::Kafka, Some(required)) = (kind, schema.pointer_mut("/required").and_then(Json::as_array_mut)) {
+            // What is not said is embedded.
+            required.push(json!("kind"));
+        }
+        schema
+    });
+    json!({ "oneOf": alternatives.collect::<Vec<_>>() })
+}
 
 /// Reads it.
 pub(super) fn read(section: &Section<'_>) -> Option<Log> {
-    section.refuse_others(KEYS, |_| None);
     let kind = section.get(&KIND);
+    let known: Vec<&dyn Describe> = match kind {
+        Some(kind) => COMMON.iter().chain(kind.own_keys()).copied().collect(),
+        None => COMMON.iter().chain(EMBEDDED).chain(kafka::KEYS).copied().collect(),
+    };
+    section.refuse_others(&known, belongs_elsewhere);
     let path = section.get(&PATH);
-    let retain = section.get(&RETAIN);
-    match kind? {
-        Kind::Embedded => Some(Log { path: path?, retain: retain? }),
+    let (retain, kafka) = match kind {
+        Some(Kind::Kafka) => (Some(Retain { age: None, size_bytes: None }), Some(kafka::read(section))),
+        Some(Kind::Embedded) | None => (section.get(&RETAIN), None),
+    };
+    kind?;
+    let kafka = match kafka {
+        Some(settings) => Some(settings?),
+        None => None,
+    };
+    Some(Log { path: path?, retain: retain?, kafka })
+}
+
+fn belongs_elsewhere(name: &str) -> Option<String> {
+    let is = |keys: &[&dyn Describe]| keys.iter().any(|key| key.name() == name);
+    if name == RETAIN.name() {
+        return Some(
+            "how long a topic keeps records is the topic's: topics = { config = { \"retention.ms\" = … } }".to_owned(),
+        );
     }
+    is(kafka::KEYS).then(|| format!("`{name}` is a key of kind kafka: add kind = \"kafka\""))
 }
 
 impl Value for Retain {

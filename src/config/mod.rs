@@ -9,6 +9,7 @@ mod admin;
 mod cross;
 mod error;
 mod interpolate;
+mod kafka;
 mod key;
 mod log;
 mod mask;

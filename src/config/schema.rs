@@ -3,7 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use super::key::{Absence, Describe, table_schema};
-use super::{admin, log, sink, source};
+use super::{admin, kafka, log, sink, source};
 
 /// The JSON Schema (draft 2020-12) of a configuration file: what `walbridge schema` prints.
 #[must_use]
@@ -21,7 +21,7 @@ pub fn json_schema() -> Json {
                 "additionalProperties": table_schema(source::KEYS),
                 "minProperties": 1,
             },
-            "log": table_schema(log::KEYS),
+            "log": log::schema(),
             "sinks": {
                 "description": "The targets, by name.",
                 "type": "object",
@@ -68,8 +68,13 @@ pub fn documented_keys() -> Vec<KeyDocumentation> {
         }));
     };
     add("sources.NAME", None, source::KEYS);
-    add("log", None, log::KEYS);
-    add("log.retain", None, log::RETAIN_KEYS);
+    for (kind, described) in log::keys() {
+        add("log", kind, described);
+    }
+    add("log.retain", Some("embedded"), log::RETAIN_KEYS);
+    for (table, described) in [("topics", kafka::TOPICS_KEYS), ("tls", kafka::TLS_KEYS), ("sasl", kafka::SASL_KEYS)] {
+        add(&format!("log.{table}"), Some("kafka"), described);
+    }
     for (kind, described) in sink::keys() {
         add("sinks.NAME", kind, described);
         if kind.is_none() {
@@ -86,9 +91,11 @@ mod tests {
 
     #[test]
     fn every_default_and_every_example_is_a_value_of_its_key() {
-        let sinks = sink::keys().map(|(_, keys)| keys);
-        for keys in [source::KEYS, log::KEYS, log::RETAIN_KEYS, admin::KEYS, sink::BATCH_KEYS].into_iter().chain(sinks)
-        {
+        let kinds = sink::keys().chain(log::keys()).map(|(_, keys)| keys);
+        let kafka = [kafka::TOPICS_KEYS, kafka::TLS_KEYS, kafka::SASL_KEYS];
+        let keys =
+            [source::KEYS, log::RETAIN_KEYS, admin::KEYS, sink::BATCH_KEYS].into_iter().chain(kinds).chain(kafka);
+        for keys in keys {
             for key in keys {
                 let read = key.reads_its_own_texts();
                 assert!(read.is_ok(), "{read:?}");

@@ -101,6 +101,10 @@ impl<L: Log, S: Sink> Deliver<L, S> {
             () = stop.cancelled() => return Ok(()),
             checkpoint = self.sink.resume() => checkpoint?,
         };
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            opened = self.log.open() => opened?,
+        }
         let from = self.begin_at(checkpoint)?;
         let bytes = self.log.bytes_at(from)?;
         let mut place = Place { checkpoint: self.checkpoint(from, checkpoint), bytes, commit_time: None };

@@ -78,6 +78,9 @@ impl Halt {
                 | Code::SourceIdentity
                 | Code::SourceProtocol
                 | Code::SecurityTls
+                | Code::ConfigInvalid
+                | Code::KafkaDenied
+                | Code::KafkaTopic
                 | Code::SecurityAuth
         );
         about_setup && !self.streamed

@@ -189,6 +189,11 @@ impl<W: LogWriter> Flow<'_, W> {
         }
     }
 
+    /// Whether the stream stands inside a transaction, or the log waits for the rest of one: no place for anything else.
+    pub(super) fn is_inside_unit(&self) -> bool {
+        self.transactions.in_transaction() || self.writer.awaits_rest()
+    }
+
     /// The stream has shown everything before this.
     fn pass(&mut self, lsn: Lsn) -> Result<(), IngestError> {
         self.passed = self.passed.max(lsn);
@@ -213,7 +218,7 @@ impl<W: LogWriter> Flow<'_, W> {
     fn log_progress(&mut self, now: bool) -> Result<(), IngestError> {
         let behind = self.passed.bytes_since(self.logged);
         let due = now || behind >= PROGRESS_BYTES || self.progress_logged_at.elapsed() >= PROGRESS_INTERVAL;
-        if behind > 0 && due && !self.transactions.in_transaction() {
+        if behind > 0 && due && !self.is_inside_unit() {
             self.writer.append(Entry::Progress(self.passed))?;
             self.logged = self.passed;
             self.progress_logged_at = Instant::now();

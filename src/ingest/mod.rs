@@ -249,6 +249,9 @@ impl<W: LogWriter> Ingest<W> {
 
     /// One connection, from the first look to its end.
     async fn session(&mut self, stop: &CancellationToken) -> Result<Ended, IngestError> {
+        if !self.open_log(stop).await? {
+            return Ok(Ended::Stopped);
+        }
         if self.writer.in_transaction() {
             self.writer.append(Entry::Abort)?;
         }
@@ -314,6 +317,23 @@ impl<W: LogWriter> Ingest<W> {
         self.types = flow.types;
         let (stream, binary) = (flow.stream, flow.binary);
         self.end_session(stream, binary, outcome).await
+    }
+
+    /// Makes sure that the log is open. What was begun and is not in an opened log was never begun. False: told to stop.
+    async fn open_log(&mut self, stop: &CancellationToken) -> Result<bool, IngestError> {
+        let opened = tokio::select! {
+            () = stop.cancelled() => return Ok(false),
+            opened = self.writer.open() => opened?,
+        };
+        if let Some(recovered) = opened {
+            self.copies = Copies::new(&recovered.snapshots, self.source.snapshot_rate);
+            self.board.source(&self.source.name, |status| {
+                status.durable_lsn = recovered.durable.end_lsn;
+                status.epoch = recovered.epoch.as_ref().map_or(0, |epoch| epoch.number);
+            });
+            self.recovered = recovered;
+        }
+        Ok(true)
     }
 
     /// Watches the tables' definitions until the handle is dropped.

@@ -164,7 +164,7 @@ impl<W: LogWriter> Flow<'_, W> {
 
     /// Puts waiting chunks into the log, if the stream stands between two transactions and behind all they saw.
     pub(super) fn place_chunks(&mut self) -> Result<(), IngestError> {
-        if self.transactions.in_transaction() {
+        if self.is_inside_unit() {
             return Ok(());
         }
         let passed = self.passed;
@@ -276,7 +276,7 @@ impl<W: LogWriter> Flow<'_, W> {
 
     /// Begins the copies that were asked for, if the stream stands between two transactions.
     pub(super) async fn begin_copies(&mut self) -> Result<(), IngestError> {
-        while !self.transactions.in_transaction()
+        while !self.is_inside_unit()
             && let Some(Beginning { table, reason, sweeps, begun }) = self.beginnings.pop_front()
         {
             let asked = catalog::describe(&mut self.catalog, &table, &self.publication);

@@ -57,7 +57,7 @@ impl<W: LogWriter> Flow<'_, W> {
 
     /// Does what the watcher has asked for, if the stream stands between two transactions and behind all the watcher saw.
     pub(super) async fn redefine(&mut self) -> Result<(), IngestError> {
-        if self.transactions.in_transaction() {
+        if self.is_inside_unit() {
             return Ok(());
         }
         loop {

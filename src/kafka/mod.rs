@@ -1,3 +1,17 @@
 //! Everything that speaks Kafka, for the log and for the sink.
 
+#[cfg(feature = "kafka")]
+pub mod admin;
+#[cfg(feature = "kafka")]
+pub mod consumer;
+pub mod error;
+#[cfg(feature = "kafka")]
+pub mod fetch;
 pub mod format;
+#[cfg(feature = "kafka")]
+pub mod producer;
+pub mod settings;
+pub mod topic;
+
+pub use self::error::KafkaError;
+pub use self::settings::Settings;

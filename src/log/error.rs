@@ -4,9 +4,10 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::event::Offset;
+use crate::kafka::KafkaError;
 use crate::status::{Code, Disposition};
 
-/// An error of the log. All end the process or the reader: a log is never repaired by guessing.
+/// An error of the log. A log is never repaired by guessing.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The disk failed or refused. After a failed fsync nothing is ever written again: what the kernel dropped from its
@@ -80,6 +81,9 @@ pub enum LogError {
         /// One past the newest.
         end: Offset,
     },
+    /// Kafka, where the log is there.
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
     /// Something was appended out of order. A bug: the process stops rather than write it.
     #[error("internal: {0}")]
     Misuse(String),
@@ -114,14 +118,26 @@ impl LogError {
             LogError::Locked { .. } => Code::LogLocked,
             LogError::Format { .. } => Code::LogFormat,
             LogError::Expired { .. } | LogError::Ahead { .. } => Code::LogExpired,
+            LogError::Kafka(error) => error.code(),
             LogError::Misuse(_) => Code::Internal,
         }
     }
 
-    /// All of them stop.
+    /// A disk's failure stops; Kafka may come back.
     #[must_use]
     pub const fn disposition(&self) -> Disposition {
-        Disposition::Stop
+        match self {
+            LogError::Kafka(error) => error.disposition(),
+            LogError::Io { .. }
+            | LogError::Poisoned { .. }
+            | LogError::Corrupt { .. }
+            | LogError::Locked { .. }
+            | LogError::Format { .. }
+            | LogError::Unsafe { .. }
+            | LogError::Expired { .. }
+            | LogError::Ahead { .. }
+            | LogError::Misuse(_) => Disposition::Stop,
+        }
     }
 
     /// For `map_err`: names the action and the place.

@@ -8,6 +8,11 @@
 
 pub mod embedded;
 mod error;
+mod history;
+mod input;
+#[cfg(feature = "kafka")]
+pub mod kafka;
+mod record;
 
 use std::future::Future;
 use std::ops::Range;
@@ -212,6 +217,17 @@ pub struct Batch {
 
 /// The appending side. There is one.
 pub trait LogWriter: Send {
+    /// Comes first, and once more after an error that may pass. Opens the log if it is not open, and then tells its past: what
+    /// was appended and is not durable by then was not appended. `None` if it was open all along.
+    ///
+    /// # Errors
+    /// The log cannot be opened.
+    fn open(&mut self) -> impl Future<Output = Result<Option<Recovered>, LogError>> + Send;
+
+    /// Whether the unit that comes next was begun in the log before, and must go on where it stopped: nothing may be put in
+    /// front of it.
+    fn awaits_rest(&self) -> bool;
+
     /// Takes an entry into the buffer. Copies; never waits.
     ///
     /// # Errors
@@ -262,6 +278,12 @@ pub trait LogReader: Send {
 pub trait Log: Clone + Send + Sync + 'static {
     /// Its readers.
     type Reader: LogReader + 'static;
+
+    /// Comes first, and once more after an error that may pass: what follows is told of an open log.
+    ///
+    /// # Errors
+    /// The log cannot be opened.
+    fn open(&self) -> impl Future<Output = Result<(), LogError>> + Send;
 
     /// Its name.
     fn id(&self) -> LogId;

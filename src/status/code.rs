@@ -114,6 +114,18 @@ pub enum Code {
     LogFormat,
     /// What was asked for is no longer in the log.
     LogExpired,
+    /// Kafka cannot be reached, or too few of its replicas are in sync.
+    KafkaUnavailable,
+    /// Kafka does not allow what the log or sink needs.
+    KafkaDenied,
+    /// Another walbridge writes the same log.
+    KafkaFenced,
+    /// A record is larger than its topic takes.
+    KafkaRecordTooLarge,
+    /// A topic has lost what was written to it: deleted, made anew, or cut.
+    KafkaOffsetLost,
+    /// A topic is not what the configuration says.
+    KafkaTopic,
     /// The sink cannot be reached.
     SinkUnavailable,
     /// The sink asks for patience.
@@ -165,6 +177,12 @@ impl Code {
         Code::LogLocked,
         Code::LogFormat,
         Code::LogExpired,
+        Code::KafkaUnavailable,
+        Code::KafkaDenied,
+        Code::KafkaFenced,
+        Code::KafkaRecordTooLarge,
+        Code::KafkaOffsetLost,
+        Code::KafkaTopic,
         Code::SinkUnavailable,
         Code::SinkThrottled,
         Code::SinkRejected,
@@ -208,6 +226,12 @@ impl Code {
             Code::LogLocked => "log.locked",
             Code::LogFormat => "log.format",
             Code::LogExpired => "log.expired",
+            Code::KafkaUnavailable => "kafka.unavailable",
+            Code::KafkaDenied => "kafka.denied",
+            Code::KafkaFenced => "kafka.fenced",
+            Code::KafkaRecordTooLarge => "kafka.record_too_large",
+            Code::KafkaOffsetLost => "kafka.offset_lost",
+            Code::KafkaTopic => "kafka.topic",
             Code::SinkUnavailable => "sink.unavailable",
             Code::SinkThrottled => "sink.throttled",
             Code::SinkRejected => "sink.rejected",

@@ -110,6 +110,24 @@ impl Kafka {
         self.read_as(topic, "read_committed")
     }
 
+    /// The same once no transaction is open: a commit is answered a moment before its markers are in the topic.
+    pub(crate) fn read_settled(&self, topic: &str) -> Vec<Record> {
+        let [committed, written] = ["read_committed", "read_uncommitted"].map(|isolation| self.consumer(isolation));
+        for partition in 0..i32::try_from(self.partitions(topic)).expect("few partitions") {
+            eventually_sync(PATIENCE, || {
+                let end =
+                    |consumer: &BaseConsumer| consumer.fetch_watermarks(topic, partition, ANSWER).map(|marks| marks.1);
+                let (committed, written) = (end(&committed), end(&written));
+                if committed.is_ok() && committed == written {
+                    Ok(())
+                } else {
+                    Err(format!("{topic} {partition}: {committed:?} of {written:?}"))
+                }
+            });
+        }
+        self.read(topic)
+    }
+
     /// The same at the given isolation level: `read_uncommitted` sees aborted records too.
     pub(crate) fn read_as(&self, topic: &str, isolation: &str) -> Vec<Record> {
         let partitions = i32::try_from(self.partitions(topic)).expect("few partitions");

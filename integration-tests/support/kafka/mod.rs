@@ -91,6 +91,14 @@ impl Kafka {
         self.server_mut(broker).await_port();
     }
 
+    /// Starts all that are stopped: where a quorum is lost, none comes up without another.
+    pub(crate) fn start_all_again(&mut self) {
+        let stopped = self.servers.iter_mut().filter(|server| server.pid().is_none());
+        let mut started: Vec<&mut Server> = stopped.collect();
+        started.iter_mut().for_each(|server| server.start());
+        started.iter_mut().for_each(|server| server.await_port());
+    }
+
     /// Freezes a broker (SIGSTOP): connections stay open and nothing answers.
     pub(crate) fn freeze(&self, broker: usize) {
         self.server(broker).pid().map(|pid| process::signal(pid, Signal::STOP));

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::format::FORMAT;
-use super::history::History;
 use crate::event::{Offset, Position, Timestamp};
 use crate::log::LogError;
+use crate::log::history::History;
 
 /// What is known of a segment without reading its records. Never changes.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use crate::log::LogError;
 
 /// Held by the one writer. Gone with the process, however it ends.
 #[derive(Debug)]
-pub(super) struct Lock(#[expect(dead_code, reason = "held, not read")] File);
+pub(in crate::log) struct Lock(#[expect(dead_code, reason = "held, not read")] File);
 
 /// What a directory holds.
 #[derive(Debug, Default)]
@@ -23,7 +23,7 @@ pub(super) struct Listing {
 }
 
 /// Makes the directory, or checks the one that is there.
-pub(super) fn prepare(directory: &Path) -> Result<(), LogError> {
+pub(in crate::log) fn prepare(directory: &Path) -> Result<(), LogError> {
     let metadata = match fs::symlink_metadata(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return make(directory),
         found => found.map_err(LogError::io("open", directory))?,
@@ -54,7 +54,7 @@ fn is_empty(directory: &Path) -> Result<bool, LogError> {
 }
 
 /// Takes the lock, or says who is in the way.
-pub(super) fn lock(directory: &Path) -> Result<Lock, LogError> {
+pub(in crate::log) fn lock(directory: &Path) -> Result<Lock, LogError> {
     let path = directory.join(LOCK_NAME);
     let file = match fs::symlink_metadata(&path) {
         Ok(_) => open_file(&path, true)?,

@@ -1,6 +1,6 @@
 //! The fixed parts of the format: file names, a segment's first bytes, a frame's header (docs/log-format.md).
 
-use super::input::Input;
+use crate::log::input::Input;
 
 /// The format this version writes; it reads this one and older ones.
 pub(super) const FORMAT: u16 = 2;

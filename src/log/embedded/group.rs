@@ -1,8 +1,8 @@
 //! The buffer in which frames are gathered until they are written together.
 
 use super::format::{BEGINS_INSIDE, DEFINES_RELATIONS, ENDS_INSIDE, FRAME_HEADER_LEN, FrameKind, Header};
-use super::input::{TooLong, len32};
 use super::preamble::write_header;
+use crate::log::input::{TooLong, len32};
 
 /// Frames that share one write and one fsync.
 #[derive(Debug)]

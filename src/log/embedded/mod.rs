@@ -6,19 +6,16 @@
 
 mod catalog;
 mod clock;
-mod directory;
+pub(in crate::log) mod directory;
 mod disk;
 mod flusher;
 mod format;
 mod frames;
 mod group;
-mod history;
-mod input;
 mod lookup;
 mod preamble;
 mod reader;
 mod readonly;
-mod record;
 mod recovery;
 mod relations;
 mod retention;
@@ -48,11 +45,11 @@ use self::directory::Listing;
 use self::disk::{Disk, RealDisk};
 use self::flusher::{Flusher, make_segment};
 use self::format::{SEGMENT_HEADER_LEN, SegmentHeader, parse_segment_header, segment_name};
-use self::history::History;
 use self::preamble::Preamble;
 use self::scan::Scan;
 use self::shared::Shared;
 use self::writer::{Start, Tail};
+use super::history::History;
 use super::{Durable, LogError, LogId, Recovered};
 use crate::event::{Offset, Position, Timestamp};
 

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::format::{FRAME_HEADER_LEN, FrameKind, Header, SEGMENT_HEADER_LEN, frame_crc, segment_header};
-use super::history::{CopyMark, History, Unit};
-use super::input::{Input, TooLong, len32};
-use super::record::{put_epoch, put_snapshot, put_transaction, read_epoch, read_snapshot, read_transaction};
 use crate::event::{Lsn, Offset, Position, Timestamp};
+use crate::log::history::{CopyMark, History, Unit};
+use crate::log::input::{Input, TooLong, len32};
+use crate::log::record::{put_epoch, put_snapshot, put_transaction, read_epoch, read_snapshot, read_transaction};
 use crate::log::{Durable, LogId, TableSnapshot};
 
 /// Where a unit's first frame stands.

@@ -4,9 +4,19 @@ use tokio::sync::watch;
 
 use super::{Log, Reader, Writer};
 use crate::event::Offset;
-use crate::log::{self, Batch, Durable, Entry, Limit, LogError, LogId};
+use crate::log::{self, Batch, Durable, Entry, Limit, LogError, LogId, Recovered};
 
 impl log::LogWriter for Writer {
+    /// It is open as long as it is there; a failure of the disk is for good.
+    async fn open(&mut self) -> Result<Option<Recovered>, LogError> {
+        Ok(None)
+    }
+
+    /// A unit's parts are cut off with it.
+    fn awaits_rest(&self) -> bool {
+        false
+    }
+
     #[inline]
     fn append(&mut self, entry: Entry<'_>) -> Result<(), LogError> {
         Writer::append(self, entry)
@@ -54,6 +64,10 @@ impl log::LogReader for Reader {
 
 impl log::Log for Log {
     type Reader = Reader;
+
+    async fn open(&self) -> Result<(), LogError> {
+        Ok(())
+    }
 
     fn id(&self) -> LogId {
         Log::id(self)

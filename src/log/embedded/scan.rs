@@ -9,10 +9,10 @@ use bytes::{Buf, Bytes};
 use super::catalog::{Catalog, Segment};
 use super::format::DEFINES_RELATIONS;
 use super::frames::{Frames, Next};
-use super::input::Input;
-use super::record::Record;
 use crate::decode::tuple;
 use crate::event::{Change, Event, Offset, Op, Relation, Transaction};
+use crate::log::input::Input;
+use crate::log::record::Record;
 use crate::log::{Batch, Durable, Limit, LogError};
 
 /// A place in the log and the events read ahead of it.

@@ -170,6 +170,7 @@ impl Check<'_> {
             | LogError::Unsafe { .. }
             | LogError::Expired { .. }
             | LogError::Ahead { .. }
+            | LogError::Kafka(_)
             | LogError::Misuse(_)) => Err(other),
         }
     }

@@ -6,11 +6,11 @@ use bytes::Bytes;
 
 use super::format::{BEGINS_INSIDE, DEFINES_RELATIONS, ENDS_INSIDE, Header};
 use super::frames::{Frames, Next};
-use super::history::History;
-use super::input::Input;
-use super::record::Record;
 use crate::event::Relation;
 use crate::log::LogError;
+use crate::log::history::History;
+use crate::log::input::Input;
+use crate::log::record::Record;
 
 /// A place between two frames where no unit is open.
 #[derive(Clone, Copy, Debug)]

@@ -14,16 +14,16 @@ use super::directory::Lock;
 use super::flusher::Job;
 use super::format::{BEGINS_INSIDE, SPILL_NAME, segment_name};
 use super::group::{Group, Mark};
-use super::history::History;
-use super::input::TooLong;
 use super::preamble::{Place, Preamble};
-use super::record::{
-    put_begin, put_change, put_commit, put_copy_begun, put_copy_done, put_epoch_record, put_message, put_origin,
-    put_progress, put_relation, put_resume, put_snapshot_record,
-};
 use super::relations::Relations;
 use super::shared::Shared;
 use crate::event::{Lsn, Offset, Op, Relation, Transaction};
+use crate::log::history::History;
+use crate::log::input::TooLong;
+use crate::log::record::{
+    put_begin, put_change, put_commit, put_copy_begun, put_copy_done, put_epoch_record, put_message, put_origin,
+    put_progress, put_relation, put_resume, put_snapshot_record,
+};
 use crate::log::{Durable, Entry, LogError};
 
 /// Appends to the log. There is one for each log; it holds the lock.

@@ -1,0 +1,125 @@
+//! SIGKILL at random moments, and two that write the same log.
+
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::Stage;
+use crate::support::process::{self, Signal};
+use crate::support::{Kafka, Postgres, Walbridge};
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
+}
+
+/// Counts rows up, several in a transaction, until told to stop; now and then a transaction of many rows.
+pub(super) struct Counter(std::sync::Arc<std::sync::atomic::AtomicBool>, tokio::task::JoinHandle<u64>);
+
+impl Counter {
+    pub(super) async fn start(postgres: &Postgres) -> Counter {
+        let client = postgres.client().await;
+        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let told = stop.clone();
+        let task = tokio::spawn(async move {
+            let mut done = 0;
+            while !told.load(std::sync::atomic::Ordering::Relaxed) {
+                let id = done % 10 + 1;
+                let many = if done % 50 == 49 { 1000 } else { 1 };
+                let sql = format!(
+                    "BEGIN; UPDATE t SET n = n + 1 WHERE id IN ({id}, {}); DELETE FROM t WHERE id > 1000;
+                     INSERT INTO t SELECT 1000 + i, 0, repeat('x', 200) FROM generate_series(1, {many}) i; COMMIT",
+                    (id + 3) % 10 + 1
+                );
+                client.batch_execute(&sql).await.expect("the writer writes");
+                // A pace at which there is something to write all the time, and not much left at the end.
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                done += 1;
+            }
+            done
+        });
+        Counter(stop, task)
+    }
+
+    /// How many transactions there were.
+    pub(super) async fn stop(self) -> u64 {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.1.await.expect("the writer ended well")
+    }
+}
+
+/// Scenarios 103 and 114, walbridge's side. Whatever moment it is killed at, every change is there once and in order.
+/// `KILLS=200` makes a long run of it; `SEED=n` repeats the schedule.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_change_is_read_once_and_in_order_after_sigkills_at_random_moments() {
+    let (kills, seed) = (setting("KILLS", 6), setting("SEED", u64::from(std::process::id())));
+    println!("KILLS={kills} SEED={seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let kafka = Kafka::shared();
+    let mut stage = Stage::set(&kafka, "topics = { partitions = 4 }");
+    let counter = Counter::start(&stage.postgres).await;
+    for kill in 1..=kills {
+        // Not a wait for something: the moment is the test.
+        tokio::time::sleep(Duration::from_millis(random.random_range(0..1500))).await;
+        let ended = stage.walbridge.ended();
+        assert!(ended.is_none(), "before kill {kill} it ended by itself, {ended:?}:\n{}", stage.walbridge.log());
+        stage.walbridge.sigkill();
+        stage.walbridge.start_again();
+    }
+    let written = counter.stop().await;
+    stage.caught_up().await;
+    let records = stage.proven(&kafka);
+    println!("{written} transactions, {} records", records.len());
+    assert!(written > 0);
+    assert_eq!(stage.walbridge.sigterm(), Some(0), "{}", stage.walbridge.log());
+}
+
+/// A transaction that is larger than what is sent at once, cut off by SIGKILL again and again while it is being sent: what was
+/// sent of it is not seen twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_transaction_is_there_once_however_often_its_sending_is_cut_off() {
+    let seed = setting("SEED", u64::from(std::process::id()));
+    println!("SEED={seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let kafka = Kafka::shared();
+    let mut stage = Stage::set(&kafka, "topics = { partitions = 2 }");
+    stage.caught_up().await;
+    stage.postgres.psql(
+        "INSERT INTO t SELECT 1000 + i, 0, repeat('x', 600) FROM generate_series(1, 40000) i; UPDATE t SET n = n + 1",
+    );
+    for _ in 0..setting("KILLS", 3) {
+        tokio::time::sleep(Duration::from_millis(random.random_range(100..1200))).await;
+        stage.walbridge.sigkill();
+        stage.walbridge.start_again();
+    }
+    stage.caught_up().await;
+    stage.proven(&kafka);
+}
+
+/// Scenario 111. A walbridge that was frozen wakes up, and another has gone on with its log meanwhile: it writes nothing more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_zombie_is_fenced_and_says_so() {
+    let kafka = Kafka::shared();
+    let mut stage = Stage::set(&kafka, "");
+    stage.caught_up().await;
+    let zombie = stage.walbridge.pid().expect("it runs");
+    process::signal(zombie, Signal::STOP);
+    stage.postgres.psql("UPDATE t SET n = n + 1");
+    // The server lets go of the frozen one's slot.
+    stage.postgres.psql("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active");
+    let config = std::fs::read_to_string(stage.walbridge.config_path()).unwrap();
+    let mut second = Walbridge::start(config.split("[admin]").next().expect("all before it"));
+    crate::pipeline::caught_up(&mut second, &stage.postgres).await;
+    stage.postgres.psql("UPDATE t SET n = n + 1");
+    crate::pipeline::caught_up(&mut second, &stage.postgres).await;
+    assert_eq!(second.sigterm(), Some(0), "{}", second.log());
+    // The slot is free now: only the fence keeps the first from it.
+    process::signal(zombie, Signal::CONT);
+    stage.postgres.psql("UPDATE t SET n = n + 1");
+    let status = stage.await_code("halted", "kafka.fenced").await;
+    assert!(status["message"].as_str().is_some_and(|message| message.contains("Stop one of the two")), "{status}");
+    assert_eq!(stage.walbridge.sigterm(), Some(3));
+    stage.walbridge.start_again();
+    stage.caught_up().await;
+    stage.proven(&kafka);
+}

@@ -1,0 +1,362 @@
+//! The keys of Kafka, for the log and for the sink: one set, read into [`Settings`].
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde_json::{Value as Json, json};
+use toml::de::DeValue;
+
+use super::key::{Describe, Key, Section, Value, table_schema};
+use super::reader::Item;
+use super::value::{Bytes, Choice, Count};
+use crate::kafka::Settings;
+use crate::kafka::settings::{Delivery, Format, Sasl, Tls, refusal};
+use crate::kafka::topic::{Template, Wanted};
+
+impl Choice for Format {
+    const WORDS: &'static [(&'static str, Self)] = &[("debezium", Format::Debezium)];
+}
+
+impl Choice for Delivery {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("exactly_once", Delivery::ExactlyOnce), ("at_least_once", Delivery::AtLeastOnce)];
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Compression(&'static str);
+
+impl Choice for Compression {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("none", Compression("none")),
+        ("lz4", Compression("lz4")),
+        ("zstd", Compression("zstd")),
+        ("snappy", Compression("snappy")),
+        ("gzip", Compression("gzip")),
+    ];
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Mechanism(&'static str);
+
+impl Choice for Mechanism {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("PLAIN", Mechanism("PLAIN")),
+        ("SCRAM-SHA-256", Mechanism("SCRAM-SHA-256")),
+        ("SCRAM-SHA-512", Mechanism("SCRAM-SHA-512")),
+    ];
+
+    fn hint(word: &str) -> Option<&'static str> {
+        match word {
+            "GSSAPI" | "OAUTHBEARER" => Some(
+                "this build has PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512; or name yourself by a certificate in `tls`",
+            ),
+            _ => None,
+        }
+    }
+}
+
+/// `host:port`, one or several.
+struct Brokers(String);
+
+/// [`Template`], checked.
+struct TopicTemplate(Template);
+
+/// Names with values: settings that are somebody else's.
+struct Pairs(Vec<(String, String)>);
+
+/// [`Pairs`] for the client.
+struct Properties(Vec<(String, String)>);
+
+static BROKERS: Key<Brokers> = Key::required(
+    "brokers",
+    "\"kafka-1:9092,kafka-2:9092\"",
+    "Where the cluster is: some of its brokers, as `host:port`.",
+);
+static TOPIC: Key<TopicTemplate> = Key::default(
+    "topic",
+    "\"{source}.{schema}.{table}\"",
+    "\"cdc.{table}\"",
+    "The name of a table's topic. What no topic's name may have becomes `_`.",
+);
+static FORMAT: Key<Format> = Key::default(
+    "format",
+    "\"debezium\"",
+    "\"debezium\"",
+    "What a record looks like. `debezium`: the envelope of Debezium's connector for PostgreSQL, in JSON without schemas.",
+);
+static DELIVERY: Key<Delivery> = Key::default(
+    "delivery",
+    "\"exactly_once\"",
+    "\"at_least_once\"",
+    "`exactly_once`: a `read_committed` reader sees every change once, whatever crashes. `at_least_once`: records can be read a little sooner, and after a crash some come again.",
+);
+static COMPRESSION: Key<Compression> =
+    Key::default("compression", "\"none\"", "\"lz4\"", "Of batches: `none`, `lz4`, `zstd`, `snappy` or `gzip`.");
+static LINGER: Key<Duration> = Key::default(
+    "linger",
+    "\"0ms\"",
+    "\"5ms\"",
+    "How long a batch waits for more records. The end of a transaction ends the waiting.",
+);
+static BATCH_SIZE: Key<Bytes> = Key::default(
+    "batch_size",
+    "\"1MB\"",
+    "\"256KiB\"",
+    "How large a batch may be. Never larger than the smallest topic takes (`max.message.bytes`).",
+);
+static TOMBSTONES: Key<bool> = Key::default(
+    "tombstones",
+    "true",
+    "false",
+    "A delete is followed by a record without a value, so that a compacted topic forgets the key.",
+);
+static TOPICS: Key<RawTopics> = Key::default(
+    "topics",
+    "{}",
+    "{ partitions = 12, replication = 3, cleanup_policy = \"compact\" }",
+    "What topics are made with. One that is there is taken as it is, unless it differs in what is said here.",
+);
+static TLS: Key<RawTls> = Key::optional(
+    "tls",
+    "plain connections",
+    "{ ca = \"/etc/ssl/kafka.pem\" }",
+    "Encrypted connections. `{}` trusts the system's authorities.",
+);
+static SASL: Key<RawSasl> = Key::optional(
+    "sasl",
+    "no credentials",
+    "{ mechanism = \"SCRAM-SHA-512\", username = \"walbridge\", password = \"${KAFKA_PASSWORD}\" }",
+    "Who we are.",
+);
+static PROPERTIES: Key<Properties> = Key::default(
+    "properties",
+    "{}",
+    "{ \"socket.keepalive.enable\" = \"true\" }",
+    "Further properties of librdkafka, as its documentation has them. Those that would break a promise are refused.",
+);
+
+static PARTITIONS: Key<Count> = Key::optional("partitions", "the brokers' default", "12", "How many partitions.");
+static REPLICATION: Key<Count> = Key::optional("replication", "the brokers' default", "3", "How many replicas.");
+static CLEANUP_POLICY: Key<String> = Key::optional(
+    "cleanup_policy",
+    "the brokers' default",
+    "\"compact\"",
+    "`delete`, `compact` or `compact,delete`: whether the last record of a key stays for ever.",
+);
+static TOPIC_CONFIG: Key<Pairs> = Key::default(
+    "config",
+    "{}",
+    "{ \"min.insync.replicas\" = \"2\" }",
+    "Further settings of a topic that is made, as Kafka's documentation has them.",
+);
+
+static CA: Key<PathBuf> =
+    Key::optional("ca", "the system's authorities", "\"/etc/ssl/kafka.pem\"", "The authorities to trust, in PEM.");
+static CERTIFICATE: Key<PathBuf> =
+    Key::optional("certificate", "none", "\"/etc/walbridge/kafka.crt\"", "A certificate of our own, in PEM.");
+static KEY: Key<PathBuf> = Key::optional("key", "none", "\"/etc/walbridge/kafka.key\"", "Its private key, in PEM.");
+static KEY_PASSWORD: Key<SecretString> =
+    Key::optional("key_password", "the key has none", "\"${KAFKA_KEY_PASSWORD}\"", "The private key's password.");
+
+static MECHANISM: Key<Mechanism> =
+    Key::default("mechanism", "\"SCRAM-SHA-512\"", "\"PLAIN\"", "`PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.");
+static USERNAME: Key<String> = Key::required("username", "\"walbridge\"", "The name.");
+static PASSWORD: Key<SecretString> = Key::required("password", "\"${KAFKA_PASSWORD}\"", "The password.");
+
+pub(super) static KEYS: &[&dyn Describe] = &[
+    &BROKERS,
+    &TOPIC,
+    &FORMAT,
+    &DELIVERY,
+    &COMPRESSION,
+    &LINGER,
+    &BATCH_SIZE,
+    &TOMBSTONES,
+    &TOPICS,
+    &TLS,
+    &SASL,
+    &PROPERTIES,
+];
+pub(super) static TOPICS_KEYS: &[&dyn Describe] = &[&PARTITIONS, &REPLICATION, &CLEANUP_POLICY, &TOPIC_CONFIG];
+pub(super) static TLS_KEYS: &[&dyn Describe] = &[&CA, &CERTIFICATE, &KEY, &KEY_PASSWORD];
+pub(super) static SASL_KEYS: &[&dyn Describe] = &[&MECHANISM, &USERNAME, &PASSWORD];
+
+/// Reads them.
+pub(super) fn read(section: &Section<'_>) -> Option<Settings> {
+    let brokers = section.get(&BROKERS);
+    let topic = section.get(&TOPIC);
+    let format = section.get(&FORMAT);
+    let delivery = section.get(&DELIVERY);
+    let compression = section.get(&COMPRESSION);
+    let linger = section.get(&LINGER);
+    let batch_size = section.get(&BATCH_SIZE);
+    let tombstones = section.get(&TOMBSTONES);
+    let topics = section.get(&TOPICS);
+    let (tls, sasl) = (section.get(&TLS), section.get(&SASL));
+    let properties = section.get(&PROPERTIES);
+    let wrong = |key: &str, read: bool| section.item(key).is_some() && !read;
+    if wrong("tls", tls.is_some()) || wrong("sasl", sasl.is_some()) {
+        return None;
+    }
+    if cfg!(not(feature = "kafka"))
+        && let Some(item) = section.item("kind")
+    {
+        let help = "build it with: cargo build --features kafka".to_owned();
+        item.complain("this build of walbridge is without Kafka".to_owned(), Some(help));
+        return None;
+    }
+    Some(Settings {
+        brokers: brokers?.0,
+        topic: topic?.0,
+        format: format?,
+        delivery: delivery?,
+        compression: compression?.0,
+        linger: linger?,
+        batch_bytes: batch_size?.0,
+        topics: topics?.0,
+        tls: tls.map(|tls| tls.0),
+        sasl: sasl.map(|sasl| sasl.0),
+        tombstones: tombstones?,
+        properties: properties?.0,
+    })
+}
+
+impl Value for Brokers {
+    fn read(item: &Item<'_>) -> Option<Self> {
+        let text = item.text("one or more brokers, as host:port")?;
+        let is_address = |address: &str| {
+            let parts = address.trim().rsplit_once(':');
+            parts.is_some_and(|(host, port)| {
+                !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok_and(|port| port > 0)
+            })
+        };
+        if !text.split(',').all(is_address) {
+            let help = "write \"kafka-1:9092,kafka-2:9092\"".to_owned();
+            item.complain(format!("`{}` is not a list of host:port", item.written()), Some(help));
+            return None;
+        }
+        Some(Brokers(text.split(',').map(str::trim).collect::<Vec<_>>().join(",")))
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "minLength": 1 })
+    }
+}
+
+impl Value for TopicTemplate {
+    fn read(item: &Item<'_>) -> Option<Self> {
+        let text = item.text("a topic's name such as \"{source}.{schema}.{table}\"")?;
+        let template = Template::parse(&text);
+        let template = template.inspect_err(|why| {
+            item.complain(format!("`{}` cannot be a topic's name", item.written()), Some(why.clone()));
+        });
+        template.ok().map(TopicTemplate)
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "minLength": 1, "pattern": "\\{table\\}" })
+    }
+}
+
+impl Value for Pairs {
+    fn read(item: &Item<'_>) -> Option<Self> {
+        let section = Section::of(item, item.value.span())?;
+        let read = section.items().map(|(name, _, item)| {
+            let value = match item.value.get_ref() {
+                DeValue::Boolean(value) => Some(value.to_string()),
+                DeValue::Integer(value) => Some(value.as_str().to_owned()),
+                _ => item.text("a text"),
+            };
+            value.map(|value| (name.to_owned(), value))
+        });
+        let read: Vec<_> = read.collect();
+        read.into_iter().collect::<Option<_>>().map(Pairs)
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "object", "additionalProperties": { "type": ["string", "integer", "boolean"] } })
+    }
+}
+
+impl Value for Properties {
+    fn read(item: &Item<'_>) -> Option<Self> {
+        let pairs = Pairs::read(item)?;
+        let section = Section::of(item, item.value.span())?;
+        let mut sound = true;
+        for (name, _, item) in section.items() {
+            if let Some(why) = refusal(name) {
+                item.complain(format!("`{name}` cannot be given here"), Some(why.to_owned()));
+                sound = false;
+            }
+        }
+        sound.then_some(Properties(pairs.0))
+    }
+
+    fn schema() -> Json {
+        Pairs::schema()
+    }
+}
+
+struct RawTopics(Wanted);
+
+impl Value for RawTopics {
+    fn read(item: &Item<'_>) -> Option<Self> {
+        let section = Section::of(item, item.value.span())?;
+        section.refuse_others(TOPICS_KEYS, |name| {
+            name.contains('.').then(|| format!("a topic's own settings stand in config: config = {{ \"{name}\" = … }}"))
+        });
+        let number = |count: Option<Count>| count.map(|count| i32::try_from(count.0).unwrap_or(i32::MAX));
+        let partitions = number(section.get(&PARTITIONS));
+        let replication = number(section.get(&REPLICATION));
+        let cleanup_policy = section.get(&CLEANUP_POLICY);
+        let config = section.get(&TOPIC_CONFIG)?.0;
+        let known = |policy: &String| policy.split(',').all(|word| ["compact", "delete"].contains(&word.trim()));
+        if let (Some(item), Some(false)) = (section.item("cleanup_policy"), cleanup_policy.as_ref().map(known)) {
+            let help = "write \"delete\", \"compact\" or \"compact,delete\"".to_owned();
+            item.complain(format!("`{}` is no cleanup policy", item.written()), Some(help));
+            return None;
+        }
+        Some(RawTopics(Wanted { partitions, replication, cleanup_policy, config }))
+    }
+
+    fn schema() -> Json {
+        table_schema(TOPICS_KEYS)
+    }
+}
+
+struct RawTls(Tls);
+
+impl Value for RawTls {
+    fn read(item: &Item<'_>) -> Option<Self> {
+        let section = Section::of(item, item.value.span())?;
+        section.refuse_others(TLS_KEYS, |_| None);
+        let (ca, certificate) = (section.get(&CA), section.get(&CERTIFICATE));
+        let (key, key_password) = (section.get(&KEY), section.get(&KEY_PASSWORD));
+        if certificate.is_some() != key.is_some() {
+            section.complain(format!("`{}` needs certificate and key, or neither", item.path), "give both".to_owned());
+            return None;
+        }
+        Some(RawTls(Tls { ca, certificate, key, key_password }))
+    }
+
+    fn schema() -> Json {
+        table_schema(TLS_KEYS)
+    }
+}
+
+struct RawSasl(Sasl);
+
+impl Value for RawSasl {
+    fn read(item: &Item<'_>) -> Option<Self> {
+        let section = Section::of(item, item.value.span())?;
+        section.refuse_others(SASL_KEYS, |_| None);
+        let mechanism = section.get(&MECHANISM);
+        let (username, password) = (section.get(&USERNAME), section.get(&PASSWORD));
+        Some(RawSasl(Sasl { mechanism: mechanism?.0, username: username?, password: password? }))
+    }
+
+    fn schema() -> Json {
+        table_schema(SASL_KEYS)
+    }
+}

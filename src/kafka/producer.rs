@@ -1,0 +1,300 @@
+//! The producer: records out, in transactions or idempotently, with every failure as one of ours.
+//!
+//! It blocks, so it belongs on a thread of its own. After an error a producer is not used again: what became of the open
+//! transaction is found out by the next one, whose `init` ends it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientContext;
+use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode as ErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{
+    BaseRecord, DeliveryResult, NoCustomPartitioner, Producer as _, ProducerContext, ThreadedProducer,
+};
+
+use super::error::KafkaError;
+use super::settings::Settings;
+
+/// How long one answer of the cluster may take before it counts as unavailable.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+/// How long no broker at all may be reachable while something waits for it.
+const ALONE_MAX: Duration = Duration::from_secs(5);
+
+/// A producer. Dropping it gives up what is not written.
+pub struct Producer {
+    client: ThreadedProducer<Watch, NoCustomPartitioner>,
+    brokers: String,
+    transactional: bool,
+}
+
+/// A record on its way out.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing<'a> {
+    /// The topic.
+    pub topic: &'a str,
+    /// The partition; `None`: by the key.
+    pub partition: Option<i32>,
+    /// The key.
+    pub key: Option<&'a [u8]>,
+    /// The value; `None`: a tombstone.
+    pub value: Option<&'a [u8]>,
+    /// Milliseconds since 1970.
+    pub timestamp_ms: i64,
+}
+
+/// Lets what the client's threads say be read where it is looked for: everything that matters comes as an error of a call.
+pub(crate) struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(facility, message, "librdkafka");
+    }
+
+    fn error(&self, error: ClientError, reason: &str) {
+        tracing::debug!(%error, reason, "librdkafka");
+    }
+}
+
+impl ConsumerContext for Quiet {}
+
+/// What the client tells from its own threads.
+#[derive(Clone, Default)]
+struct Watch(Arc<Mutex<Seen>>);
+
+#[derive(Default)]
+struct Seen {
+    /// The first record that was not written, by its topic and the reason.
+    failed: Option<(String, ErrorCode)>,
+    /// Since when no broker can be reached.
+    alone_since: Option<Instant>,
+    /// The last reason that was given for anything.
+    last: Option<(Option<ErrorCode>, String)>,
+}
+
+impl Watch {
+    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ClientContext for Watch {
+    fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(facility, message, "librdkafka");
+    }
+
+    fn error(&self, error: ClientError, reason: &str) {
+        let code = error.rdkafka_error_code();
+        let mut seen = self.seen();
+        if code == Some(ErrorCode::AllBrokersDown) {
+            seen.alone_since.get_or_insert_with(Instant::now);
+        }
+        seen.last = Some((code, reason.to_owned()));
+    }
+}
+
+impl ProducerContext for Watch {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, message)) = result {
+            let code = error.rdkafka_error_code().unwrap_or(ErrorCode::Unknown);
+            // What is thrown away is so because of something else.
+            if matches!(code, ErrorCode::PurgeQueue | ErrorCode::PurgeInflight) {
+                return;
+            }
+            let topic = rdkafka::Message::topic(message).to_owned();
+            self.seen().failed.get_or_insert((topic, code));
+        }
+    }
+}
+
+impl Producer {
+    /// A producer, not connected yet: transactional under this id, or only idempotent. No batch has more bytes than this.
+    ///
+    /// # Errors
+    /// The client refuses its settings.
+    pub fn new(settings: &Settings, transactional_id: Option<&str>, batch_bytes_max: u64) -> Result<Self, KafkaError> {
+        let config = settings.producer(transactional_id, batch_bytes_max);
+        let client = ThreadedProducer::from_config_and_context(&config, Watch::default())
+            .map_err(|error| KafkaError::Settings { detail: error.to_string() })?;
+        Ok(Producer { client, brokers: settings.brokers.clone(), transactional: transactional_id.is_some() })
+    }
+
+    /// Fences whoever had the same transactional id, and ends what it had open.
+    ///
+    /// # Errors
+    /// The cluster does not answer, or refuses.
+    pub fn init(&self) -> Result<(), KafkaError> {
+        if !self.transactional {
+            return Ok(());
+        }
+        self.client.init_transactions(PATIENCE).map_err(|error| self.explain(&error))
+    }
+
+    /// Begins a transaction.
+    ///
+    /// # Errors
+    /// An earlier failure.
+    pub fn begin(&self) -> Result<(), KafkaError> {
+        if !self.transactional {
+            return Ok(());
+        }
+        self.client.begin_transaction().map_err(|error| self.explain(&error))
+    }
+
+    /// Takes a record; waits only while too much of what was taken before is not written.
+    ///
+    /// # Errors
+    /// The client refuses it, or the cluster takes nothing for too long.
+    pub fn send<'h>(
+        &self,
+        outgoing: &Outgoing<'_>,
+        headers: impl IntoIterator<Item = (&'static str, &'h [u8])>,
+    ) -> Result<(), KafkaError> {
+        let headers = headers.into_iter();
+        let start = OwnedHeaders::new_with_capacity(headers.size_hint().0);
+        let headers = headers.fold(start, |all, (key, value)| all.insert(Header { key, value: Some(value) }));
+        let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(outgoing.topic).timestamp(outgoing.timestamp_ms);
+        record.headers = Some(headers);
+        record.partition = outgoing.partition;
+        record.key = outgoing.key;
+        record.payload = outgoing.value;
+        let started = Instant::now();
+        loop {
+            match self.client.send(record) {
+                Ok(()) => return Ok(()),
+                Err((error, back)) if error.rdkafka_error_code() == Some(ErrorCode::QueueFull) => {
+                    record = back;
+                    self.check(started)?;
+                    thread::sleep(Duration::from_millis(1));
+                }
+                Err((error, _)) => return Err(self.explain(&error)),
+            }
+        }
+    }
+
+    /// Waits until everything taken is written, in all replicas in sync.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn flush(&self) -> Result<(), KafkaError> {
+        let started = Instant::now();
+        let mut pause = Duration::from_micros(40);
+        // The client's own waiting is in steps of 100 ms. Asked without waiting, it sends at once what still gathers in batches.
+        while self.client.flush(Duration::ZERO).is_err() {
+            self.check(started)?;
+            thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(1));
+        }
+        self.check(started)
+    }
+
+    /// Commits the transaction: all of it is written, and `read_committed` readers see it. Where records are delivered at least
+    /// once, waits until they are written.
+    ///
+    /// # Errors
+    /// It is not known to be committed: whoever comes next has to find out.
+    pub fn commit(&self) -> Result<(), KafkaError> {
+        self.flush()?;
+        if !self.transactional {
+            return Ok(());
+        }
+        let started = Instant::now();
+        loop {
+            match self.client.commit_transaction(Duration::from_secs(1)) {
+                Ok(()) => break,
+                Err(ClientError::Transaction(error)) if error.is_retriable() && started.elapsed() < PATIENCE => {
+                    self.check(started)?;
+                }
+                Err(error) => return Err(self.explain(&error)),
+            }
+        }
+        self.seen().alone_since = None;
+        Ok(())
+    }
+
+    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
+        self.client.context().seen()
+    }
+
+    /// An error if something has failed, or what began at `started` takes too long.
+    fn check(&self, started: Instant) -> Result<(), KafkaError> {
+        if let Some((code, reason)) = self.client.client().fatal_error() {
+            return Err(self.classify(code, &reason));
+        }
+        let mut seen = self.seen();
+        if let Some((topic, code)) = seen.failed.clone() {
+            drop(seen);
+            return Err(self.classify_of(code, &format!("a record of topic {topic} was not written: {code}"), &topic));
+        }
+        let alone = seen.alone_since.is_some_and(|since| since.elapsed() > ALONE_MAX);
+        if started.elapsed() > PATIENCE || (alone && started.elapsed() > ALONE_MAX) {
+            let (code, reason) = seen.last.take().unwrap_or_default();
+            drop(seen);
+            let detail = if reason.is_empty() { "nothing was acknowledged in time".to_owned() } else { reason };
+            return Err(self.classify(code.unwrap_or(ErrorCode::OperationTimedOut), &detail));
+        }
+        Ok(())
+    }
+
+    fn explain(&self, error: &ClientError) -> KafkaError {
+        if let Some((code, reason)) = self.client.client().fatal_error() {
+            return self.classify(code, &reason);
+        }
+        if let Some((topic, code)) = self.seen().failed.clone() {
+            return self.classify_of(code, &format!("a record of topic {topic} was not written: {code}"), &topic);
+        }
+        let (code, detail) = match error {
+            ClientError::Transaction(inner) => (Some(inner.code()), inner.string()),
+            other => (other.rdkafka_error_code(), other.to_string()),
+        };
+        let code = code.unwrap_or(ErrorCode::Unknown);
+        // "Timed out" is all that a call says where the reason was told elsewhere.
+        let last = self.seen().last.clone();
+        match last {
+            Some((Some(why), reason)) if code == ErrorCode::OperationTimedOut => self.classify(why, &reason),
+            _ => self.classify(code, &detail),
+        }
+    }
+
+    fn classify(&self, code: ErrorCode, detail: &str) -> KafkaError {
+        self.classify_of(code, detail, "")
+    }
+
+    fn classify_of(&self, code: ErrorCode, detail: &str, topic: &str) -> KafkaError {
+        classify(code, detail, topic, &self.brokers)
+    }
+}
+
+/// What an answer calls for.
+pub(crate) fn classify(code: ErrorCode, detail: &str, topic: &str, brokers: &str) -> KafkaError {
+    let (detail, topic) = (detail.to_owned(), topic.to_owned());
+    match code {
+        ErrorCode::ProducerFenced
+        | ErrorCode::InvalidProducerEpoch
+        | ErrorCode::Fenced
+        | ErrorCode::TransactionCoordinatorFenced => KafkaError::Fenced { topic },
+        ErrorCode::TopicAuthorizationFailed
+        | ErrorCode::ClusterAuthorizationFailed
+        | ErrorCode::TransactionalIdAuthorizationFailed
+        | ErrorCode::GroupAuthorizationFailed => KafkaError::Denied {
+            detail,
+            wanted: "Write, Create, Describe and DescribeConfigs on the source's topics, Read on its control topic, Write and \
+                     Describe on its transactional id, and IdempotentWrite on the cluster",
+        },
+        ErrorCode::Authentication | ErrorCode::SaslAuthenticationFailed | ErrorCode::UnsupportedSASLMechanism => {
+            KafkaError::Credentials { detail }
+        }
+        ErrorCode::SSL => KafkaError::Tls { detail },
+        ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopic | ErrorCode::UnknownPartition => {
+            KafkaError::Lost { topic, control: String::new(), detail }
+        }
+        ErrorCode::InvalidRecord | ErrorCode::PolicyViolation => KafkaError::Topic { topic, detail },
+        ErrorCode::InvalidArgument | ErrorCode::InvalidConfig => KafkaError::Settings { detail },
+        _ => KafkaError::Unavailable { brokers: brokers.to_owned(), detail },
+    }
+}

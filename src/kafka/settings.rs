@@ -1,0 +1,214 @@
+//! How a cluster is reached and written to: what the configuration says, as the client's properties.
+//!
+//! Invariant: no property of the user's can break a promise. What would is refused by name, with the reason.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+/// All of it.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `host:port,host:port`…
+    pub brokers: String,
+    /// The template of topics' names.
+    pub topic: super::topic::Template,
+    /// What a record looks like.
+    pub format: Format,
+    /// What holds after a crash.
+    pub delivery: Delivery,
+    /// The codec: `none`, `lz4`, `zstd`, `snappy`, `gzip`.
+    pub compression: &'static str,
+    /// How long a batch waits for more records.
+    pub linger: Duration,
+    /// How many bytes a batch may have.
+    pub batch_bytes: u64,
+    /// What topics are made with.
+    pub topics: super::topic::Wanted,
+    /// Encryption; `None`: plain connections.
+    pub tls: Option<Tls>,
+    /// Who we are; `None`: nobody.
+    pub sasl: Option<Sasl>,
+    /// A delete is followed by a record without a value.
+    pub tombstones: bool,
+    /// Properties of librdkafka's that go to it as they are.
+    pub properties: Vec<(String, String)>,
+}
+
+/// What a record looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Debezium's envelope, without schemas.
+    Debezium,
+}
+
+/// What holds after a crash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// Records and the place to go on from are one Kafka transaction.
+    ExactlyOnce,
+    /// Records first, then the place to go on from: after a crash some come again, with the offsets they had.
+    AtLeastOnce,
+}
+
+/// Encryption.
+#[derive(Clone, Debug, Default)]
+pub struct Tls {
+    /// The authorities to trust; `None`: the system's.
+    pub ca: Option<PathBuf>,
+    /// A certificate of our own.
+    pub certificate: Option<PathBuf>,
+    /// Its key.
+    pub key: Option<PathBuf>,
+    /// The key's password.
+    pub key_password: Option<SecretString>,
+}
+
+/// Who we are.
+#[derive(Clone, Debug)]
+pub struct Sasl {
+    /// `PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512`.
+    pub mechanism: &'static str,
+    /// The name.
+    pub username: String,
+    /// The password.
+    pub password: SecretString,
+}
+
+/// Why a property cannot be given, if so.
+#[must_use]
+pub fn refusal(property: &str) -> Option<&'static str> {
+    Some(match property {
+        "bootstrap.servers" | "metadata.broker.list" => "write it as `brokers`",
+        "compression.codec" | "compression.type" => "write it as `compression`",
+        "linger.ms" | "queue.buffering.max.ms" => "write it as `linger`",
+        "batch.size" => "write it as `batch_size`",
+        "security.protocol" => "it follows from `tls` and `sasl`",
+        "sasl.mechanism" | "sasl.mechanisms" | "sasl.username" | "sasl.password" => "write it in `sasl`",
+        "ssl.ca.location" | "ssl.certificate.location" | "ssl.key.location" | "ssl.key.password" => "write it in `tls`",
+        "enable.ssl.certificate.verification" => "a connection that anybody may answer is not encrypted to any purpose",
+        "acks" | "request.required.acks" => {
+            "a record counts as written when all replicas in sync have it, or not at all"
+        }
+        "enable.idempotence" | "max.in.flight" | "max.in.flight.requests.per.connection" => {
+            "without it a retry could write a record twice, or in another order"
+        }
+        "retries" | "message.send.max.retries" | "enable.gapless.guarantee" => {
+            "a record is tried until it is written, or nothing behind it is"
+        }
+        "message.timeout.ms" | "delivery.timeout.ms" => "a record that is given up is a gap",
+        "transactional.id" => "it is the control topic's name, so that two that write the same log meet",
+        "partitioner" | "partitioner_cb" => {
+            "it is the Java client's, so that a key has the same partition for everybody"
+        }
+        "isolation.level" => "what is not committed is not read",
+        "group.id" | "enable.auto.commit" | "enable.auto.offset.store" | "auto.offset.reset" => {
+            "where to go on from is kept with the data, not by the group"
+        }
+        "allow.auto.create.topics" => "a topic that is gone must be noticed, not made again",
+        "delivery.report.only.error" | "enable.partition.eof" | "message.max.bytes" => "walbridge decides it",
+        _ => return None,
+    })
+}
+
+#[cfg(feature = "kafka")]
+mod client {
+    use rdkafka::ClientConfig;
+    use secrecy::ExposeSecret as _;
+
+    use super::Settings;
+
+    /// A producer's transaction ends within this, or the cluster ends it.
+    const TRANSACTION_TIMEOUT_MS: &str = "60000";
+    /// What the client takes at most; brokers take 100 MiB in one request (`socket.request.max.bytes`).
+    const RECORD_BYTES_MAX: usize = 100_000_000;
+
+    impl Settings {
+        /// What every client has.
+        #[must_use]
+        pub fn client(&self) -> ClientConfig {
+            let mut config = ClientConfig::new();
+            config.set("bootstrap.servers", &self.brokers).set("client.id", "walbridge");
+            config.set("allow.auto.create.topics", "false");
+            // A cluster that comes back is found soon; one that does not answer is given up before a transaction is.
+            config.set("reconnect.backoff.max.ms", "1000").set("socket.timeout.ms", "10000");
+            let protocol = match (&self.tls, &self.sasl) {
+                (None, None) => "plaintext",
+                (Some(_), None) => "ssl",
+                (None, Some(_)) => "sasl_plaintext",
+                (Some(_), Some(_)) => "sasl_ssl",
+            };
+            config.set("security.protocol", protocol);
+            self.set_tls(&mut config);
+            if let Some(sasl) = &self.sasl {
+                config.set("sasl.mechanism", sasl.mechanism).set("sasl.username", &sasl.username);
+                config.set("sasl.password", sasl.password.expose_secret());
+            }
+            for (name, value) in &self.properties {
+                config.set(name, value);
+            }
+            config
+        }
+
+        fn set_tls(&self, config: &mut ClientConfig) {
+            let Some(tls) = &self.tls else { return };
+            let files = [
+                ("ssl.ca.location", &tls.ca),
+                ("ssl.certificate.location", &tls.certificate),
+                ("ssl.key.location", &tls.key),
+            ];
+            for (name, path) in files {
+                if let Some(path) = path {
+                    config.set(name, path.to_string_lossy());
+                }
+            }
+            if let Some(password) = &tls.key_password {
+                config.set("ssl.key.password", password.expose_secret());
+            }
+        }
+
+        /// A producer's: transactional under this id, or only idempotent. No batch has more bytes than the smallest topic takes.
+        #[must_use]
+        pub fn producer(&self, transactional_id: Option<&str>, batch_bytes_max: u64) -> ClientConfig {
+            let mut config = self.client();
+            config.set("enable.idempotence", "true").set("acks", "all").set("partitioner", "murmur2_random");
+            config.set("compression.type", self.compression);
+            config.set("linger.ms", self.linger.as_millis().to_string());
+            config.set("batch.size", self.batch_bytes.min(batch_bytes_max).to_string());
+            // What a topic takes is checked against the topic.
+            config.set("message.max.bytes", RECORD_BYTES_MAX.to_string());
+            // What waits for brokers is bounded; beyond it the sender waits.
+            config.set("queue.buffering.max.messages", "1000000").set("queue.buffering.max.kbytes", "65536");
+            config.set("delivery.report.only.error", "true");
+            // A topic that is gone is noticed within this.
+            config.set("topic.metadata.propagation.max.ms", "5000");
+            if let Some(id) = transactional_id {
+                config.set("transactional.id", id).set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS);
+            }
+            config
+        }
+
+        /// A consumer's that keeps its own place.
+        #[must_use]
+        pub fn consumer(&self) -> ClientConfig {
+            let mut config = self.client();
+            config.set("isolation.level", "read_committed").set("enable.auto.commit", "false");
+            config.set("enable.partition.eof", "true").set("auto.offset.reset", "error");
+            config.set("group.id", "walbridge");
+            config
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_break_a_promise_is_refused_and_the_rest_goes_through() {
+        assert!(refusal("acks").is_some_and(|why| why.contains("all replicas")));
+        assert!(refusal("enable.idempotence").is_some());
+        assert_eq!(refusal("socket.keepalive.enable"), None);
+    }
+}

@@ -1,0 +1,369 @@
+//! The thread that writes: takes groups, sends their records, commits.
+//!
+//! One group at a time; the permit says that it is free for the next. A small group is committed at once. While large ones come one
+//! after the other the transaction stays open for some milliseconds, because a commit costs the cluster more than a batch.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Semaphore, watch};
+
+use super::control::{Control, ControlRecord, topic_record};
+use super::group::Group;
+use super::start::{Clients, batch_limit, check_topic, name_topic};
+use super::tables::Topic;
+use super::{OFFSET_HEADER, Options, POSITION_HEADER, UNIT_HEADER};
+use crate::kafka::producer::{Outgoing, Producer};
+use crate::kafka::{KafkaError, consumer, topic};
+use crate::log::Durable;
+
+/// A group of fewer bytes has nothing behind it: it is committed at once.
+const SMALL_BYTES: usize = 256 << 10;
+/// Under load a transaction is committed so long after it began.
+const BUSY_TIME: Duration = Duration::from_millis(30);
+/// A transaction ends when it has so many bytes, or so long after it began, even inside a unit: well before the cluster ends it.
+const BYTES_MAX: usize = 64 << 20;
+const TIME_MAX: Duration = Duration::from_secs(10);
+/// Groups beyond this are not kept to be filled again.
+const SPARE_BYTES: usize = 8 << 20;
+/// How often some topics are looked at, and how many.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+const LOOK_AT_ONCE: usize = 4;
+/// Of a record, besides key, value and headers (Kafka's documentation, "Record Batch" and "Record").
+const OVERHEAD_BYTES: usize = 512;
+
+/// What the writer and its sender share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// One permit: there while the sender is free. Closed when it has failed.
+    pub(super) idle: Semaphore,
+    failed: AtomicBool,
+    failure: Mutex<Option<KafkaError>>,
+    spare: Mutex<Option<Group>>,
+}
+
+/// What is handed over.
+pub(super) struct Job {
+    pub(super) group: Group,
+    /// Topics that come in it for the first time.
+    pub(super) topics: Vec<Topic>,
+    /// What holds once it is committed.
+    pub(super) state: ControlRecord,
+    pub(super) durable: Durable,
+    /// It ends inside a unit.
+    pub(super) inside: bool,
+    /// Somebody waits for it.
+    pub(super) urgent: bool,
+}
+
+/// A topic as the sender knows it.
+struct Known {
+    name: String,
+    table: String,
+    compacted: bool,
+    record_bytes_max: usize,
+    ends: Vec<i64>,
+}
+
+/// What is sent and not committed.
+struct Uncommitted {
+    state: ControlRecord,
+    durable: Durable,
+    control: Vec<ControlRecord>,
+    since: Instant,
+    bytes: usize,
+    inside: bool,
+}
+
+/// See the module.
+pub(super) struct Sender {
+    pub(super) options: Arc<Options>,
+    pub(super) clients: Clients,
+    pub(super) shared: Arc<Shared>,
+    pub(super) durable: watch::Sender<Durable>,
+    /// Its number.
+    pub(super) writer: u64,
+    control: String,
+    topics: Vec<Known>,
+    open: Option<Uncommitted>,
+    /// Where topics ended when they were looked at; written with the next commit.
+    noted: Vec<ControlRecord>,
+    looked_at: Instant,
+    look_next: usize,
+}
+
+impl Shared {
+    pub(super) fn new() -> Self {
+        Shared {
+            idle: Semaphore::new(1),
+            failed: AtomicBool::new(false),
+            failure: Mutex::new(None),
+            spare: Mutex::new(None),
+        }
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    /// The failure, for the first who asks; then that there was one.
+    pub(super) fn failure(&self) -> KafkaError {
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        failure.unwrap_or_else(|| KafkaError::Unavailable {
+            brokers: String::new(),
+            detail: "an earlier write failed".to_owned(),
+        })
+    }
+
+    fn fail(&self, error: KafkaError) {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        self.failed.store(true, Ordering::Release);
+        self.idle.close();
+    }
+
+    /// An empty group.
+    pub(super) fn group(&self) -> Group {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default()
+    }
+
+    fn recycle(&self, mut group: Group) {
+        group.clear(SPARE_BYTES);
+        *self.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(group);
+    }
+}
+
+impl Sender {
+    pub(super) fn new(
+        options: Arc<Options>,
+        clients: Clients,
+        shared: Arc<Shared>,
+        durable: watch::Sender<Durable>,
+        writer: u64,
+    ) -> Self {
+        let control = topic::control(&options.source);
+        Sender {
+            options,
+            clients,
+            shared,
+            durable,
+            writer,
+            control,
+            topics: Vec::new(),
+            open: None,
+            noted: Vec::new(),
+            looked_at: Instant::now(),
+            look_next: 0,
+        }
+    }
+
+    /// Until there are no more jobs, or one fails.
+    pub(super) fn run(mut self, jobs: &Receiver<Job>) {
+        loop {
+            let due = self.due();
+            let job = match due {
+                Some(at) => jobs.recv_timeout(at.saturating_duration_since(Instant::now())),
+                None => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            let outcome = match job {
+                Ok(job) => self.take(job),
+                Err(RecvTimeoutError::Timeout) => self.commit(),
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            if let Err(error) = outcome {
+                let error = self.judge(error);
+                return self.shared.fail(error);
+            }
+        }
+    }
+
+    /// When what is open is committed if nothing more comes.
+    fn due(&self) -> Option<Instant> {
+        let open = self.open.as_ref()?;
+        Some(open.since + if open.inside { TIME_MAX } else { BUSY_TIME })
+    }
+
+    fn take(&mut self, job: Job) -> Result<(), KafkaError> {
+        let Job { group, topics, state, durable, inside, urgent } = job;
+        for topic in topics {
+            self.learn(topic)?;
+        }
+        let bytes = group.bytes();
+        self.begin(&state)?;
+        self.send(&group)?;
+        let Some(open) = &mut self.open else { return Err(KafkaError::Misuse("no transaction is open".to_owned())) };
+        let Group { versions, control, .. } = &group;
+        open.control.extend(versions.iter().chain(control).cloned());
+        (open.state, open.durable, open.inside) = (state, durable, inside);
+        open.bytes = open.bytes.saturating_add(bytes);
+        let age = open.since.elapsed();
+        let full = open.bytes >= BYTES_MAX || age >= TIME_MAX;
+        let whole = !inside && (bytes < SMALL_BYTES || age >= BUSY_TIME);
+        self.shared.recycle(group);
+        if urgent || full || whole {
+            self.commit()?;
+        }
+        self.shared.idle.add_permits(1);
+        Ok(())
+    }
+
+    fn begin(&mut self, state: &ControlRecord) -> Result<(), KafkaError> {
+        if self.open.is_none() {
+            self.clients.rows.begin()?;
+            self.open = Some(Uncommitted {
+                state: state.clone(),
+                durable: Durable::default(),
+                control: Vec::new(),
+                since: Instant::now(),
+                bytes: 0,
+                inside: false,
+            });
+        }
+        Ok(())
+    }
+
+    fn send(&self, group: &Group) -> Result<(), KafkaError> {
+        for (record, meta) in group.records.iter().zip(&group.metas).filter(|(_, meta)| !meta.dropped) {
+            let known = self.topics.get(meta.topic as usize);
+            let known = known.ok_or_else(|| KafkaError::Misuse("a record of a topic nobody told of".to_owned()))?;
+            let ours = [
+                (OFFSET_HEADER, group.text_at(&meta.offset)),
+                (POSITION_HEADER, group.text_at(&meta.position)),
+                (UNIT_HEADER, group.text_at(&meta.unit)),
+            ];
+            let size = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
+            let bytes = size(record.key).saturating_add(size(record.value)).saturating_add(OVERHEAD_BYTES);
+            if bytes > known.record_bytes_max {
+                return Err(KafkaError::TooLarge {
+                    table: known.table.clone(),
+                    topic: known.name.clone(),
+                    position: String::from_utf8_lossy(group.text_at(&meta.position)).into_owned(),
+                    bytes,
+                    limit: known.record_bytes_max,
+                });
+            }
+            let outgoing = Outgoing {
+                topic: &known.name,
+                partition: meta.first_partition.then_some(0),
+                // A compacted topic takes no record without a key.
+                key: record.key.or_else(|| known.compacted.then_some(b"".as_slice())),
+                value: record.value,
+                timestamp_ms: meta.timestamp_ms,
+            };
+            self.clients.rows.send(&outgoing, ours.into_iter().chain(record.headers()))?;
+        }
+        Ok(())
+    }
+
+    /// Ends the transaction: its rows are written, then what it means.
+    fn commit(&mut self) -> Result<(), KafkaError> {
+        let Some(Uncommitted { state, durable, mut control, .. }) = self.open.take() else { return Ok(()) };
+        if self.looked_at.elapsed() >= LOOK_INTERVAL {
+            self.looked_at = Instant::now();
+            self.look()?;
+        }
+        control.append(&mut self.noted);
+        control.push(state);
+        let producer = match &self.clients.control {
+            None => &self.clients.rows,
+            Some(producer) => {
+                self.clients.rows.flush()?;
+                producer.begin()?;
+                producer
+            }
+        };
+        self.send_control(producer, &control)?;
+        producer.commit()?;
+        self.durable.send_replace(durable);
+        Ok(())
+    }
+
+    fn send_control(&self, producer: &Producer, records: &[ControlRecord]) -> Result<(), KafkaError> {
+        for ControlRecord { key, value, event } in records {
+            let outgoing = Outgoing {
+                topic: &self.control,
+                partition: Some(0),
+                key: Some(key),
+                value: Some(value),
+                timestamp_ms: crate::event::Timestamp::now().unix_micros().div_euclid(1000),
+            };
+            let headers = event.iter().flat_map(|event| {
+                [
+                    (OFFSET_HEADER, event.offset.as_slice()),
+                    (POSITION_HEADER, event.position.as_slice()),
+                    (UNIT_HEADER, event.unit.as_slice()),
+                ]
+            });
+            producer.send(&outgoing, headers)?;
+        }
+        Ok(())
+    }
+
+    /// Makes or takes a topic before its first record.
+    fn learn(&mut self, topic: Topic) -> Result<(), KafkaError> {
+        let found = self.clients.ensure(&self.options, &topic)?;
+        let limit = batch_limit(&found);
+        if limit < self.clients.batch_bytes_max {
+            // A batch that is larger than its topic takes is refused whole.
+            self.commit()?;
+            self.clients.narrow(&self.options, limit)?;
+        }
+        let ends = check_topic(&self.clients.admin, &topic.name, &[], &self.control)?;
+        self.noted.push(topic_record(&topic.name, &ends));
+        self.topics.push(Known {
+            table: topic.table.map_or_else(String::new, |table| table.to_string()),
+            compacted: found.is_compacted(),
+            record_bytes_max: found.record_bytes_max,
+            ends,
+            name: topic.name,
+        });
+        Ok(())
+    }
+
+    /// Looks whether some of the topics still have what was written to them, and notes where they end.
+    fn look(&mut self) -> Result<(), KafkaError> {
+        let count = self.topics.len();
+        for _ in 0..count.min(LOOK_AT_ONCE) {
+            self.look_next = (self.look_next + 1) % count;
+            let Some(known) = self.topics.get_mut(self.look_next) else { continue };
+            let ends = check_topic(&self.clients.admin, &known.name, &known.ends, &self.control)?;
+            if ends != known.ends {
+                self.noted.push(topic_record(&known.name, &ends));
+                known.ends = ends;
+            }
+        }
+        Ok(())
+    }
+
+    /// What an error is, on a second look.
+    fn judge(&self, error: KafkaError) -> KafkaError {
+        let unavailable = |detail| KafkaError::Unavailable { brokers: self.options.settings.brokers.clone(), detail };
+        match error {
+            // A broker that has just come up may not know a topic yet. What `look` found lost is lost.
+            KafkaError::Lost { topic, control, detail } if control.is_empty() && self.is_there(&topic) => {
+                unavailable(detail)
+            }
+            // The cluster also ends a transaction that takes too long, and then nobody else has begun to write.
+            KafkaError::Fenced { .. } if self.is_ours() => {
+                unavailable(format!("the cluster has given up a transaction of {}", self.control))
+            }
+            other => name_topic(other, &self.control),
+        }
+    }
+
+    fn is_there(&self, topic: &str) -> bool {
+        self.clients.admin.partitions(topic).is_ok_and(|found| found > 0)
+    }
+
+    /// Whether no other writer has opened the log.
+    fn is_ours(&self) -> bool {
+        let mut control = Control::default();
+        let read = consumer::read_all(&self.options.settings, &self.control, |key, value| {
+            // What cannot be read is no sign of another writer of this version.
+            drop(value.map(|value| control.take(key, value)));
+            Ok(())
+        });
+        read.is_ok() && control.state.writer == self.writer
+    }
+}

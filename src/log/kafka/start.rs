@@ -1,0 +1,157 @@
+//! Opening: fences the writer before, learns what it left, and says so.
+
+use tokio::runtime::Runtime;
+
+use super::Options;
+use super::control::{Control, ControlRecord, log_record};
+use super::tables::Topic;
+use crate::kafka::admin::{self, Admin};
+use crate::kafka::producer::Producer;
+use crate::kafka::settings::Delivery;
+use crate::kafka::topic::{self, Wanted};
+use crate::kafka::{KafkaError, consumer};
+use crate::log::LogId;
+
+/// What an opened log is written with.
+pub(super) struct Clients {
+    pub(super) admin: Admin,
+    /// Of the rows.
+    pub(super) rows: Producer,
+    /// Of the control topic, where that is another: rows are delivered at least once, but the log's own state changes in
+    /// transactions all the same.
+    pub(super) control: Option<Producer>,
+    /// No topic takes less at once.
+    pub(super) batch_bytes_max: u64,
+    pub(super) runtime: Runtime,
+}
+
+/// What the control topic said, with this writer's number in it.
+pub(super) struct Start {
+    pub(super) control: Control,
+    /// For the first transaction of a new log.
+    pub(super) records: Vec<ControlRecord>,
+}
+
+/// Does it. Blocks.
+pub(super) fn start(options: &Options) -> Result<(Clients, Start), KafkaError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| KafkaError::Misuse(format!("no runtime: {error}")))?;
+    let admin = Admin::new(&options.settings)?;
+    let name = topic::control(&options.source);
+    let found = runtime.block_on(admin.ensure(&name, &wanted_control(options)))?;
+    if !found.is_compacted() {
+        let detail = format!(
+            "its cleanup.policy is \"{}\", and the log's state must not expire: set it to compact",
+            found.cleanup_policy
+        );
+        return Err(KafkaError::Topic { topic: name, detail });
+    }
+    let batch_bytes_max = batch_limit(&found);
+    let clients = connect(options, admin, batch_bytes_max, runtime)?;
+    let mut control = Control::default();
+    consumer::read_all(&options.settings, &name, |key, value| {
+        let detail = |detail| KafkaError::Control { topic: name.clone(), detail };
+        value.map_or(Ok(()), |value| control.take(key, value)).map_err(detail)
+    })?;
+    check_topics(&clients.admin, &control, &name)?;
+    let mut records = Vec::new();
+    if control.id.is_none() {
+        let id = LogId(rand::random());
+        control.id = Some(id);
+        records.push(log_record(id));
+    }
+    control.state.writer = control.state.writer.saturating_add(1);
+    Ok((clients, Start { control, records }))
+}
+
+/// Producers that nobody else can have at the same time.
+fn connect(options: &Options, admin: Admin, batch_bytes_max: u64, runtime: Runtime) -> Result<Clients, KafkaError> {
+    let id = topic::control(&options.source);
+    let settings = &options.settings;
+    let transactional = Producer::new(settings, Some(&id), batch_bytes_max)?;
+    transactional.init().map_err(|error| name_topic(error, &id))?;
+    let (rows, control) = match settings.delivery {
+        Delivery::ExactlyOnce => (transactional, None),
+        Delivery::AtLeastOnce => (Producer::new(settings, None, batch_bytes_max)?, Some(transactional)),
+    };
+    Ok(Clients { admin, rows, control, batch_bytes_max, runtime })
+}
+
+impl Clients {
+    /// Producers again, whose batches are smaller. Between two transactions.
+    pub(super) fn narrow(&mut self, options: &Options, batch_bytes_max: u64) -> Result<(), KafkaError> {
+        let id = topic::control(&options.source);
+        self.batch_bytes_max = batch_bytes_max;
+        self.rows = match &self.control {
+            Some(_) => Producer::new(&options.settings, None, batch_bytes_max)?,
+            None => Producer::new(&options.settings, Some(&id), batch_bytes_max)?,
+        };
+        self.rows.init().map_err(|error| name_topic(error, &id))
+    }
+
+    /// Makes a table's topic, or takes the one that is there.
+    pub(super) fn ensure(&self, options: &Options, topic: &Topic) -> Result<admin::Topic, KafkaError> {
+        let found = self.runtime.block_on(self.admin.ensure(&topic.name, &options.settings.topics))?;
+        if found.is_compacted() && !topic.keyed {
+            let detail =
+                "it is compacted, and the rows of its table have no key. Give the table a primary key, or the topic \
+                          cleanup_policy = \"delete\""
+                    .to_owned();
+            return Err(KafkaError::Topic { topic: topic.name.clone(), detail });
+        }
+        Ok(found)
+    }
+}
+
+/// What a batch for this topic may have: a batch counts with its head, and a little is left for that.
+pub(super) fn batch_limit(topic: &admin::Topic) -> u64 {
+    (topic.record_bytes_max.saturating_sub(4096) as u64).max(1024)
+}
+
+fn wanted_control(options: &Options) -> Wanted {
+    Wanted {
+        partitions: Some(1),
+        replication: options.settings.topics.replication,
+        cleanup_policy: None,
+        config: vec![("cleanup.policy".to_owned(), "compact".to_owned())],
+    }
+}
+
+/// What was written must still be there.
+fn check_topics(admin: &Admin, control: &Control, name: &str) -> Result<(), KafkaError> {
+    for (topic, ends) in &control.topics {
+        check_topic(admin, topic, ends, name)?;
+    }
+    Ok(())
+}
+
+/// Whether a topic has the partitions it had, each with as much in it; gives where they end now.
+pub(super) fn check_topic(admin: &Admin, topic: &str, ends: &[i64], control: &str) -> Result<Vec<i64>, KafkaError> {
+    let lost = |detail: String| KafkaError::Lost { topic: topic.to_owned(), control: control.to_owned(), detail };
+    let partitions = admin.partitions(topic)?;
+    if usize::try_from(partitions).unwrap_or(0) < ends.len() {
+        return Err(lost(match partitions {
+            0 => "it is not there any more".to_owned(),
+            left => format!("it has {left} partitions and had {}", ends.len()),
+        }));
+    }
+    let mut now = Vec::new();
+    for partition in 0..partitions {
+        let end = admin.end(topic, partition)?;
+        let before = usize::try_from(partition).ok().and_then(|partition| ends.get(partition)).copied();
+        if let Some(before) = before.filter(|&before| end < before) {
+            return Err(lost(format!("partition {partition} ends at {end} and ended at {before}: it was made anew")));
+        }
+        now.push(end);
+    }
+    Ok(now)
+}
+
+/// A fencing is told by the topic at which the two met.
+pub(super) fn name_topic(error: KafkaError, control: &str) -> KafkaError {
+    match error {
+        KafkaError::Fenced { .. } => KafkaError::Fenced { topic: control.to_owned() },
+        KafkaError::Lost { topic, detail, .. } => KafkaError::Lost { topic, control: control.to_owned(), detail },
+        other => other,
+    }
+}

@@ -1,0 +1,140 @@
+//! The tables whose rows go into the log: for each version its number, its topic and its encoder.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::event::{Relation, TableName};
+use crate::kafka::KafkaError;
+use crate::kafka::format::Settings as FormatSettings;
+use crate::kafka::format::debezium::Encoder;
+use crate::kafka::topic::{self, Template};
+
+/// A version of a table.
+#[derive(Debug)]
+pub(super) struct Version {
+    /// What its rows' headers and the control topic call it.
+    pub(super) id: u32,
+    /// Its topic's number.
+    pub(super) topic: u32,
+    pub(super) encoder: Encoder,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Tables {
+    source: String,
+    template: Template,
+    format: FormatSettings,
+    /// Versions that have rows since the log was opened.
+    versions: Vec<Version>,
+    /// The numbers of all versions there ever were.
+    known: HashMap<Relation, u32>,
+    next_id: u32,
+    /// Where the last row's version is: rows of one table mostly come together.
+    last: usize,
+    topics: Vec<Topic>,
+}
+
+/// A topic, and the table that has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Topic {
+    pub(super) name: String,
+    /// `None`: not a table's.
+    pub(super) table: Option<TableName>,
+    /// Its rows have keys.
+    pub(super) keyed: bool,
+}
+
+impl Tables {
+    pub(super) fn new(
+        source: &str,
+        template: &Template,
+        format: FormatSettings,
+        known: BTreeMap<u32, Relation>,
+    ) -> Self {
+        let next_id = known.keys().next_back().map_or(1, |last| last.saturating_add(1));
+        let known = known.into_iter().map(|(id, relation)| (relation, id)).collect();
+        let (source, template) = (source.to_owned(), template.clone());
+        Tables { source, template, format, versions: Vec::new(), known, next_id, last: 0, topics: Vec::new() }
+    }
+
+    /// The version, and whether the log has never had a row of it.
+    #[inline]
+    pub(super) fn version(&mut self, relation: &Arc<Relation>) -> Result<(&Version, bool), KafkaError> {
+        let is_it = |version: &Version| Arc::ptr_eq(version.encoder.relation(), relation);
+        let new = if self.versions.get(self.last).is_some_and(is_it) {
+            false
+        } else if let Some(found) = self.versions.iter().position(is_it) {
+            self.last = found;
+            false
+        } else {
+            self.define(relation)?
+        };
+        let version = self.versions.get(self.last);
+        Ok((version.ok_or_else(|| KafkaError::Misuse("a table without a version".to_owned()))?, new))
+    }
+
+    fn define(&mut self, relation: &Arc<Relation>) -> Result<bool, KafkaError> {
+        let topic = self.topic_of(relation)?;
+        // The same version may be announced over and over, each time as another object.
+        self.versions.retain(|version| **version.encoder.relation() != **relation);
+        let (id, new) = match self.known.get(&**relation) {
+            Some(&id) => (id, false),
+            None => {
+                let id = self.next_id;
+                self.next_id = id.saturating_add(1);
+                self.known.insert((**relation).clone(), id);
+                (id, true)
+            }
+        };
+        self.versions.push(Version { id, topic, encoder: Encoder::new(relation, &self.format) });
+        self.last = self.versions.len().saturating_sub(1);
+        Ok(new)
+    }
+
+    fn topic_of(&mut self, relation: &Relation) -> Result<u32, KafkaError> {
+        let table = &relation.name;
+        let refuse = |topic: &str, detail: String| KafkaError::Topic { topic: topic.to_owned(), detail };
+        let name = self.template.of_table(&self.source, table).map_err(|detail| refuse("?", detail))?;
+        if [topic::control(&self.source), topic::messages(&self.source)].contains(&name) {
+            return Err(refuse(
+                &name,
+                format!("table {table} would have walbridge's own topic; choose another `topic`"),
+            ));
+        }
+        let keyed = !relation.key.is_empty();
+        if let Some(at) = self.topics.iter().position(|topic| topic.name == name)
+            && let Some(found) = self.topics.get_mut(at)
+        {
+            if let Some(other) = found.table.as_ref().filter(|other| *other != table) {
+                let detail = format!(
+                    "tables {other} and {table} would share it; choose another `topic`, or leave one of them out"
+                );
+                return Err(refuse(&name, detail));
+            }
+            found.keyed &= keyed;
+            return Ok(u32::try_from(at).unwrap_or(u32::MAX));
+        }
+        Ok(self.add(Topic { name, table: Some(table.clone()), keyed }))
+    }
+
+    /// The topic of logical messages.
+    pub(super) fn messages(&mut self) -> u32 {
+        let name = topic::messages(&self.source);
+        let found = self.topics.iter().position(|topic| topic.name == name);
+        match found {
+            Some(at) => u32::try_from(at).unwrap_or(u32::MAX),
+            None => self.add(Topic { name, table: None, keyed: true }),
+        }
+    }
+
+    fn add(&mut self, topic: Topic) -> u32 {
+        self.topics.push(topic);
+        u32::try_from(self.topics.len().saturating_sub(1)).unwrap_or(u32::MAX)
+    }
+
+    /// The topics that came since there were so many.
+    pub(super) fn topics_from(&self, count: usize) -> &[Topic] {
+        self.topics.get(count..).unwrap_or_default()
+    }
+}

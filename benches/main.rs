@@ -3,6 +3,7 @@
 mod backlog;
 mod decode;
 mod drain;
+mod format;
 mod latency;
 mod log;
 mod meter;
@@ -15,8 +16,9 @@ mod values;
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     let chosen = |name: &str| wanted.is_empty() || wanted.iter().any(|wish| wish == name);
-    let benches: [(&str, fn()); 7] = [
+    let benches: [(&str, fn()); 8] = [
         ("decode", decode::run),
+        ("format", format::run),
         ("log", log::run),
         ("replay", replay::run),
         ("drain", drain::run),

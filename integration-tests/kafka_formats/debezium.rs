@@ -97,7 +97,7 @@ fn ours(log: &Path) -> BTreeMap<String, Vec<Compared>> {
     let log = ReadOnly::open(log).expect("the log");
     let mut reader = log.reader(log.start()).expect("a reader");
     let settings =
-        Settings { name: NAME.to_owned(), database: "postgres".to_owned(), tombstones: true, transactions: false };
+        Settings { name: NAME.to_owned(), database: "postgres".to_owned(), tombstones: true, ..Settings::default() };
     let mut unit = Unit::new(&settings);
     let mut topics: BTreeMap<String, Vec<Compared>> = BTreeMap::new();
     let limit = Limit { events: 1000, bytes: 1 << 24 };

@@ -323,18 +323,21 @@ async fn ingest(
 ) -> Option<Halt> {
     let Opened { source, log } = opened;
     match log {
-        OpenedLog::Embedded(writer, _, recovered) => {
-            run_ingest(source, *writer, recovered, board, commands, stop).await
+        OpenedLog::Embedded(writer, log, recovered) => {
+            let make = |source, board| Ingest::new(source, *writer, recovered, board).reading(log);
+            run_ingest(source, make, board, commands, stop).await
         }
         #[cfg(feature = "kafka")]
-        OpenedLog::Kafka(writer, _) => run_ingest(source, *writer, Recovered::default(), board, commands, stop).await,
+        OpenedLog::Kafka(writer, log) => {
+            let make = |source, board| Ingest::new(source, *writer, Recovered::default(), board).reading(log);
+            run_ingest(source, make, board, commands, stop).await
+        }
     }
 }
 
 async fn run_ingest<W: LogWriter + 'static>(
     source: Source,
-    writer: W,
-    recovered: Recovered,
+    make: impl FnOnce(Source, Board) -> Ingest<W> + Send + 'static,
     board: Board,
     commands: mpsc::Receiver<Resnapshot>,
     stop: CancellationToken,
@@ -344,7 +347,7 @@ async fn run_ingest<W: LogWriter + 'static>(
     let body = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let outcome = runtime.map(|runtime| {
-            let ingest = Ingest::new(source, writer, recovered, board).monitored_on(shared).commanded_by(commands);
+            let ingest = make(source, board).monitored_on(shared).commanded_by(commands);
             runtime.block_on(ingest.run(&stop))
         });
         let _ = tell.send(outcome);

@@ -5,22 +5,30 @@
 //! header ([`EXACT_HEADER`]) for just the columns concerned, so that decoding gives the change that was encoded, to the byte of
 //! each value's text.
 
+mod any;
 mod base64;
+mod cloudevents;
 pub mod debezium;
 mod exact;
+pub mod flat;
 mod kind;
 mod moment;
 mod number;
+mod quote;
 mod records;
+mod unit;
 
+pub use any::{Decoder, Encoder, Format};
 pub use exact::HEADER as EXACT_HEADER;
+pub(crate) use number::push_unsigned;
 pub use records::{Header, Record, Records};
+pub use unit::Unit;
 
 use crate::decode::DecodeError;
 use crate::event::Change;
 
 /// What all records of a source have in common.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// The source's name in the records: the topics' prefix.
     pub name: String,
@@ -30,6 +38,8 @@ pub struct Settings {
     pub tombstones: bool,
     /// Every record tells its place in its transaction.
     pub transactions: bool,
+    /// Every record has the headers of CloudEvents.
+    pub cloudevents: bool,
 }
 
 /// What a record turns out to be.
@@ -54,3 +64,6 @@ pub enum FormatError {
     #[error(transparent)]
     Row(#[from] DecodeError),
 }
+
+#[cfg(test)]
+mod tests;

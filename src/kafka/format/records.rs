@@ -25,6 +25,8 @@ struct Parts {
     key: Option<Range<usize>>,
     value: Option<Range<usize>>,
     headers: Range<usize>,
+    /// Added later, on request: not on the usual path.
+    more: Vec<(&'static str, Range<usize>)>,
 }
 
 /// One record, as the producer wants it. No value: a tombstone.
@@ -35,14 +37,18 @@ pub struct Record<'a> {
     /// The value.
     pub value: Option<&'a [u8]>,
     headers: &'a [(&'static str, Range<usize>)],
+    more: &'a [(&'static str, Range<usize>)],
     bytes: &'a [u8],
 }
 
 impl<'a> Record<'a> {
     /// The format's own headers. Whoever produces adds others.
-    pub fn headers(&self) -> impl ExactSizeIterator<Item = Header<'a>> + use<'a> {
+    pub fn headers(&self) -> impl Iterator<Item = Header<'a>> + use<'a> {
         let bytes = self.bytes;
-        self.headers.iter().map(move |(name, range)| (*name, bytes.get(range.clone()).unwrap_or_default()))
+        self.headers
+            .iter()
+            .chain(self.more)
+            .map(move |(name, range)| (*name, bytes.get(range.clone()).unwrap_or_default()))
     }
 }
 
@@ -63,6 +69,7 @@ impl Records {
                 key: parts.key.as_ref().map(slice),
                 value: parts.value.as_ref().map(slice),
                 headers: self.headers.get(parts.headers.clone()).unwrap_or_default(),
+                more: &parts.more,
                 bytes: &self.bytes,
             }
         })
@@ -111,6 +118,21 @@ impl Records {
             let range = self.since(mark);
             self.headers.push((super::exact::HEADER, range));
         }
-        self.list.push(Parts { key, value, headers: start..self.headers.len() });
+        self.list.push(Parts { key, value, headers: start..self.headers.len(), more: Vec::new() });
+    }
+
+    /// Adds a header to a record that has been added.
+    pub(super) fn add_header(&mut self, record: usize, name: &'static str, value: &[u8]) {
+        let mark = self.mark();
+        self.bytes.extend_from_slice(value);
+        let range = self.since(mark);
+        if let Some(parts) = self.list.get_mut(record) {
+            parts.more.push((name, range));
+        }
+    }
+
+    /// Whether a record has a value.
+    pub(super) fn has_value(&self, record: usize) -> bool {
+        self.list.get(record).is_some_and(|parts| parts.value.is_some())
     }
 }

@@ -9,14 +9,13 @@ mod cell;
 mod decode;
 mod geometry;
 mod read;
-mod unit;
 mod value;
 
 use std::ops::Range;
 use std::sync::Arc;
 
+pub use super::unit::Unit;
 pub use decode::{Decoder, message as decode_message};
-pub use unit::Unit;
 
 use self::cell::Column;
 use super::exact::{self, Side};
@@ -39,6 +38,8 @@ pub struct Encoder {
     key: Vec<Vec<u8>>,
     /// `"schema":"public","table":"t"`
     table: Vec<u8>,
+    /// `public.t`
+    name: String,
     tombstones: bool,
 }
 
@@ -63,6 +64,7 @@ impl Encoder {
             columns,
             key: key.iter().enumerate().map(|(place, column)| member(name(column), place)).collect(),
             table,
+            name: relation.name.to_string(),
             tombstones: settings.tombstones,
         }
     }
@@ -87,6 +89,20 @@ impl Encoder {
         out: &mut Records,
     ) -> Result<(), DecodeError> {
         unit.count(&self.relation.name);
+        let first = out.len();
+        self.records(unit, ordinal, op, body, out)?;
+        unit.tell(ordinal, op, &self.name, first, out);
+        Ok(())
+    }
+
+    fn records(
+        &self,
+        unit: &mut Unit,
+        ordinal: u64,
+        op: Op,
+        body: &[u8],
+        out: &mut Records,
+    ) -> Result<(), DecodeError> {
         match op {
             Op::Insert => self.new_row(unit, ordinal, b'c', tuple::insert_body(body)?, out),
             Op::Read => self.new_row(unit, ordinal, b'r', tuple::insert_body(body)?, out),
@@ -278,6 +294,3 @@ fn member(name: &str, place: usize) -> Vec<u8> {
     out.push(b':');
     out
 }
-
-#[cfg(test)]
-mod tests;

@@ -6,8 +6,9 @@ use serde_json::value::RawValue;
 
 use super::super::kind::Kind;
 use super::super::moment::{DAY, DAYS_TO_2000};
+use super::super::quote::put_element;
 use super::super::{base64, number};
-use super::{array, geometry, value};
+use super::{geometry, value};
 use crate::decode::binary::render_builtin;
 
 /// A string, borrowed where it has no escapes.
@@ -223,7 +224,7 @@ fn elements(element: &Kind, delimiter: u8, json: &str, out: &mut Vec<u8>) -> Opt
             json => {
                 text.clear();
                 value(element, json, &mut text)?;
-                array::put_element(&text, delimiter, out);
+                put_element(&text, delimiter, out);
             }
         }
     }

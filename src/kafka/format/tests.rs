@@ -5,13 +5,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::super::{Decoded, Record};
-use super::*;
+use super::debezium::{Decoder, Encoder, decode_message};
+use super::{Decoded, Format, Record, Records, Settings, Unit};
 use crate::decode::shape;
-use crate::event::{Change, Column, Lsn, ReplicaIdentity, Row, RowBuilder, Shape, TableName, Timestamp, Transaction};
+use crate::decode::tuple;
+use crate::event::{
+    Cell, Change, Column, Lsn, Op, Relation, ReplicaIdentity, Row, RowBuilder, Shape, TableName, Timestamp, Transaction,
+};
 
 fn settings() -> Settings {
-    Settings { name: "shop".to_owned(), database: "db".to_owned(), tombstones: true, transactions: false }
+    Settings { name: "shop".to_owned(), database: "db".to_owned(), tombstones: true, ..Settings::default() }
 }
 
 fn relation(identity: ReplicaIdentity, columns: &[(&str, u32, i32)], key: Vec<usize>) -> Arc<Relation> {
@@ -76,6 +79,58 @@ fn round_trip(relation: &Arc<Relation>, op: Op, body: &Bytes) -> Change {
     let change = changes.next().expect("a change");
     assert_eq!(changes.next(), None, "one change, not more");
     change
+}
+
+/// The same in the flat format.
+fn flat_round_trip(relation: &Arc<Relation>, op: Op, body: &Bytes) -> Change {
+    let mut records = Records::default();
+    let encoder = Format::Json.encoder(relation, &settings());
+    encoder.change(&mut unit(&settings()), 3, op, body, &mut records).expect("a change");
+    let decoder = Format::Json.decoder(relation);
+    let decoded = records.iter().map(|record| {
+        let header = |name: &str| record.headers().find(|(known, _)| *known == name).map(|(_, value)| value);
+        decoder.decode(record.value, header).expect("our own record")
+    });
+    let changes: Vec<Decoded> = decoded.filter(|decoded| *decoded != Decoded::Companion).collect();
+    match <[Decoded; 1]>::try_from(changes) {
+        Ok([Decoded::Change(change)]) => change,
+        other => panic!("one change, not {other:?}"),
+    }
+}
+
+#[test]
+fn a_flat_record_is_the_row_and_what_happened() {
+    let relation = relation(ReplicaIdentity::Default, &[("id", 23, -1), ("v", 25, -1), ("at", 1184, -1)], vec![0]);
+    let old = row(&[Cell::Text(b"1"), Cell::Null, Cell::Null]);
+    let new = row(&[Cell::Text(b"2"), Cell::Unchanged, Cell::Text(b"2026-11-24 10:00:00+00")]);
+    let about = |op| {
+        format!(
+            r#"{{"__op":"{op}","__table":"public.t","__position":"1:0/100#3","__xid":7,"__time":"1970-01-01T00:00:01.500000Z""#
+        )
+    };
+    let mut records = Records::default();
+    let encoder = Format::Json.encoder(&relation, &settings());
+    let body = body(&[(b'K', &old), (b'N', &new)]);
+    encoder.change(&mut unit(&settings()), 3, Op::Update, &body, &mut records).expect("a change");
+    let shown = show(&records);
+    assert_eq!(shown[0], format!(r#"{{"id":1}} {},"id":1}} walbridge.newkey={{"id":2}}"#, about("delete")));
+    assert_eq!(shown[1], r#"{"id":1} - walbridge.newkey={"id":2}"#);
+    let update = format!(r#"{{"id":2}} {},"id":2,"at":"2026-11-24T10:00:00Z"}} walbridge.exact="#, about("update"));
+    assert!(shown[2].starts_with(&update), "{}", shown[2]);
+    records.clear();
+    Format::Json.message(&mut unit(&settings()), 3, "pre", b"\xFF", &mut records);
+    let expected = format!(
+        r#"{{"prefix":"pre"}} {},"prefix":"pre","content":"\\xff","content_encoding":"hex"}}"#,
+        about("message")
+    );
+    assert_eq!(show(&records), [expected.replace("public.t", "")]);
+    for content in [&b"\xFF"[..], b"text \"", b""] {
+        records.clear();
+        Format::Json.message(&mut unit(&settings()), 3, "p\"", content, &mut records);
+        let value = records.iter().next().and_then(|record| record.value).expect("a value");
+        let message = Change::Message { prefix: "p\"".to_owned(), content: Bytes::from_static(content) };
+        assert_eq!(Format::Json.decode_message(value).expect("a message"), message);
+    }
 }
 
 fn show(records: &Records) -> Vec<String> {
@@ -278,6 +333,29 @@ fn records_tell_their_place_in_the_transaction_where_that_is_asked_for() {
     }
     let shown = show(&records).join("");
     assert!(shown.contains(r#""transaction":{"id":"7:256","total_order":2,"data_collection_order":2}"#), "{shown}");
+    unit.message(2, "pre", b"", &mut records);
+    records.clear();
+    unit.begun(&mut records);
+    unit.ended(&mut records);
+    let expected = [
+        r#"{"id":"7:256"} {"status":"BEGIN","id":"7:256","event_count":null,"data_collections":null,"ts_ms":1500}"#,
+        r#"{"id":"7:256"} {"status":"END","id":"7:256","event_count":3,"data_collections":[{"data_collection":"public.t","event_count":2},{"data_collection":"message","event_count":1}],"ts_ms":1500}"#,
+    ];
+    assert_eq!(show(&records), expected);
+}
+
+#[test]
+fn headers_of_cloudevents_are_added_where_they_are_asked_for() {
+    let relation = relation(ReplicaIdentity::Default, &[("id", 23, -1)], vec![0]);
+    let settings = Settings { cloudevents: true, name: "a shop".to_owned(), ..settings() };
+    let (encoder, mut records) = (Encoder::new(&relation, &settings), Records::default());
+    let body = body(&[(b'K', &row(&[Cell::Text(b"1")]))]);
+    encoder.change(&mut unit(&settings), 3, Op::Delete, &body, &mut records).expect("a change");
+    let common = " ce_source=/walbridge/a%20shop ce_type=walbridge.delete ce_subject=public.t ce_time=1970-01-01T00:00:01.500000Z";
+    let shown = show(&records);
+    let told = format!(" ce_specversion=1.0 ce_id=1:0/100#3{common} content-type=application/json");
+    assert!(shown[0].ends_with(&told), "{shown:?}");
+    assert_eq!(shown[1], format!("{{\"id\":1}} - ce_specversion=1.0 ce_id=1:0/100#3-1{common}"));
 }
 
 /// A column's type and a value of it: as text or in binary form.
@@ -321,7 +399,7 @@ fn any_value() -> impl Strategy<Value = Value> {
         let mut text = b"{".to_vec();
         for element in elements {
             match element.filter(|element| !element.contains('\0')) {
-                Some(element) => array::put_element(element.as_bytes(), b',', &mut text),
+                Some(element) => super::quote::put_element(element.as_bytes(), b',', &mut text),
                 None => text.extend_from_slice(b"NULL"),
             }
             text.push(b',');
@@ -378,6 +456,8 @@ fn any_value() -> impl Strategy<Value = Value> {
     ]
 }
 
+const NAMES: [&str; 5] = ["é\"c", "__op", "a\nb", "x", "y"];
+
 proptest! {
     #[test]
     fn every_change_comes_back(
@@ -387,7 +467,7 @@ proptest! {
         old_kind in prop::sample::select(b"KO-".to_vec()),
         op in prop::sample::select(vec![Op::Insert, Op::Read, Op::Update, Op::Delete]),
     ) {
-        let columns: Vec<(&str, u32, i32)> = values.iter().map(|((of, _), ..)| ("é\"c", of.0, of.1)).collect();
+        let columns: Vec<(&str, u32, i32)> = values.iter().zip(NAMES).map(|(((of, _), ..), name)| (name, of.0, of.1)).collect();
         let key = (0..values.len()).filter(|index| *index < key).collect();
         let relation = relation(identity, &columns, key);
         let cell = |value: &'_ Option<(bool, Vec<u8>)>| match value.clone() {
@@ -395,7 +475,11 @@ proptest! {
             Some((true, bytes)) => Cell::Binary(bytes.leak()),
             None => Cell::Null,
         };
-        let old = row(&values.iter().map(|((_, value), null, _)| if *null { Cell::Null } else { cell(value) }).collect::<Vec<_>>());
+        let old: Vec<_> = values.iter().enumerate().map(|(index, ((_, value), null, _))| {
+            let sent = old_kind == b'O' || relation.key.contains(&index);
+            if *null || !sent { Cell::Null } else { cell(value) }
+        }).collect();
+        let old = row(&old);
         let new: Vec<_> = values.iter().map(|((_, value), _, unchanged)| {
             if *unchanged && op == Op::Update { Cell::Unchanged } else { cell(value) }
         }).collect();
@@ -406,6 +490,7 @@ proptest! {
             (_, letter) => body(&[(if letter == b'-' { b'K' } else { letter }, &old)]),
         };
         let expected = tuple::change(op, &relation, &body).expect("a change");
-        prop_assert_eq!(round_trip(&relation, op, &body), expected);
+        prop_assert_eq!(&round_trip(&relation, op, &body), &expected);
+        prop_assert_eq!(flat_round_trip(&relation, op, &body), expected);
     }
 }

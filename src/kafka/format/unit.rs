@@ -1,8 +1,9 @@
 //! What all records of one transaction or snapshot chunk have in common, written once.
 
-use super::super::{Records, Settings, base64, number};
+use super::cloudevents::Attributes;
+use super::{Records, Settings, base64, number};
 use crate::decode::json;
-use crate::event::{TableName, Timestamp, Transaction};
+use crate::event::{Op, TableName, Timestamp, Transaction};
 
 /// The open transaction, as records tell of it.
 #[derive(Debug)]
@@ -24,10 +25,19 @@ pub struct Unit {
     /// The transaction's id in records that tell of it.
     id: Vec<u8>,
     /// Events so far, of each table.
-    counts: Vec<(TableName, u64)>,
+    counts: Vec<(String, u64)>,
     /// The table that was counted last.
     current: u64,
     total: u64,
+    /// The time of the source, in milliseconds.
+    committed_ms: i64,
+    /// `1:0/16B3748#`, to be followed by an ordinal.
+    pub(super) position: String,
+    /// When it committed; its text is made when it is first wanted.
+    committed: Timestamp,
+    committed_text: std::sync::OnceLock<String>,
+    pub(super) xid: u32,
+    attributes: Attributes,
 }
 
 impl Unit {
@@ -54,6 +64,12 @@ impl Unit {
             counts: Vec::new(),
             current: 0,
             total: 0,
+            committed_ms: 0,
+            position: String::new(),
+            committed: Timestamp::default(),
+            committed_text: std::sync::OnceLock::new(),
+            xid: 0,
+            attributes: Attributes::new(settings.cloudevents, &settings.name, "application/json"),
         }
     }
 
@@ -109,19 +125,37 @@ impl Unit {
         self.id.extend_from_slice(format!("{}:{lsn}", transaction.xid).as_bytes());
         self.counts.clear();
         (self.current, self.total) = (0, 0);
+        self.committed_ms = micros.div_euclid(1000);
+        self.position = format!("{}:{}#", transaction.epoch, transaction.commit_lsn);
+        self.committed_text = std::sync::OnceLock::new();
+        (self.committed, self.xid) = (transaction.commit_time, transaction.xid);
+        self.attributes.begin(&self.position, transaction.commit_time);
+    }
+
+    /// When it committed, as RFC 3339 has it.
+    pub(super) fn committed_text(&self) -> &[u8] {
+        self.committed_text.get_or_init(|| self.committed.to_string()).as_bytes()
+    }
+
+    /// Adds the headers of CloudEvents to the records from `first` on, where they are asked for.
+    pub(super) fn tell(&self, ordinal: u64, op: Op, subject: &str, first: usize, out: &mut Records) {
+        self.attributes.tell(ordinal, op, subject, first, out);
     }
 
     /// Counts an event of a table, where records tell of that.
     pub(super) fn count(&mut self, table: &TableName) {
-        if !self.tells_transactions {
-            return;
+        if self.tells_transactions {
+            self.count_in(&table.to_string());
         }
+    }
+
+    fn count_in(&mut self, collection: &str) {
         self.total += 1;
-        if let Some((_, count)) = self.counts.iter_mut().find(|(name, _)| name == table) {
+        if let Some((_, count)) = self.counts.iter_mut().find(|(name, _)| name == collection) {
             *count += 1;
             self.current = *count;
         } else {
-            self.counts.push((table.clone(), 1));
+            self.counts.push((collection.to_owned(), 1));
             self.current = 1;
         }
     }
@@ -177,9 +211,10 @@ impl Unit {
 
     /// Adds the record of a logical message, whose key is its prefix.
     pub fn message(&mut self, ordinal: u64, prefix: &str, content: &[u8], out: &mut Records) {
-        self.total += 1;
-        self.current = 1;
-        let value = out.mark();
+        if self.tells_transactions {
+            self.count_in("message");
+        }
+        let (value, first) = (out.mark(), out.len());
         out.bytes.extend_from_slice(b"{\"op\":\"m\",");
         let ms = self.now.iter().position(|&byte| byte == b',').unwrap_or(0);
         out.bytes.extend_from_slice(self.now.get(..ms).unwrap_or_default());
@@ -196,6 +231,49 @@ impl Unit {
         json::write_string(prefix.as_bytes(), &mut out.bytes);
         out.bytes.push(b'}');
         let key = out.since(key);
+        out.push(Some(key), Some(value), []);
+        self.tell(ordinal, Op::Message, prefix, first, out);
+    }
+
+    /// Adds the record for the transactions' topic that says that it begins.
+    pub fn begun(&self, out: &mut Records) {
+        self.boundary("BEGIN", None, out);
+    }
+
+    /// Adds the record for the transactions' topic that says that it has ended, and what it held.
+    pub fn ended(&self, out: &mut Records) {
+        self.boundary("END", Some(self.total), out);
+    }
+
+    fn boundary(&self, status: &str, events: Option<u64>, out: &mut Records) {
+        let key = out.mark();
+        out.bytes.extend_from_slice(b"{\"id\":\"");
+        out.bytes.extend_from_slice(&self.id);
+        out.bytes.extend_from_slice(b"\"}");
+        let (key, value) = (out.since(key), out.mark());
+        out.bytes.extend_from_slice(format!("{{\"status\":\"{status}\",\"id\":\"").as_bytes());
+        out.bytes.extend_from_slice(&self.id);
+        out.bytes.extend_from_slice(b"\",\"event_count\":");
+        match events {
+            None => out.bytes.extend_from_slice(b"null,\"data_collections\":null"),
+            Some(events) => {
+                number::push_unsigned(events, &mut out.bytes);
+                out.bytes.extend_from_slice(b",\"data_collections\":");
+                let mut before = b'[';
+                for (name, count) in &self.counts {
+                    out.bytes.push(before);
+                    out.bytes.extend_from_slice(b"{\"data_collection\":");
+                    json::write_string(name.as_bytes(), &mut out.bytes);
+                    out.bytes.extend_from_slice(format!(",\"event_count\":{count}}}").as_bytes());
+                    before = b',';
+                }
+                out.bytes.extend_from_slice(if self.counts.is_empty() { b"[]" } else { b"]" });
+            }
+        }
+        out.bytes.extend_from_slice(b",\"ts_ms\":");
+        number::push_integer(self.committed_ms, &mut out.bytes);
+        out.bytes.push(b'}');
+        let value = out.since(value);
         out.push(Some(key), Some(value), []);
     }
 }

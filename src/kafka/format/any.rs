@@ -1,0 +1,119 @@
+//! Whichever format was chosen: one encoder and one decoder to those who do not care.
+
+use std::sync::Arc;
+
+use super::{Decoded, FormatError, Records, Settings, Unit, debezium, flat};
+use crate::decode::DecodeError;
+use crate::event::{Change, Op, Relation};
+
+/// A format.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// Debezium's envelope in JSON without schemas.
+    #[default]
+    Debezium,
+    /// The row in JSON, and beside its columns what happened.
+    Json,
+}
+
+/// Writes changes of one version of a table.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "each variant is its format")]
+pub enum Encoder {
+    Debezium(debezium::Encoder),
+    Flat(flat::Encoder),
+}
+
+/// Reads changes of one version of a table.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "each variant is its format")]
+pub enum Decoder {
+    Debezium(debezium::Decoder),
+    Flat(flat::Decoder),
+}
+
+impl Format {
+    /// The word for it in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Format::Debezium => "debezium",
+            Format::Json => "json",
+        }
+    }
+
+    /// An encoder for this version of a table.
+    #[must_use]
+    pub fn encoder(self, relation: &Arc<Relation>, settings: &Settings) -> Encoder {
+        match self {
+            Format::Debezium => Encoder::Debezium(debezium::Encoder::new(relation, settings)),
+            Format::Json => Encoder::Flat(flat::Encoder::json(relation, settings)),
+        }
+    }
+
+    /// A decoder for this version of a table.
+    #[must_use]
+    pub fn decoder(self, relation: &Arc<Relation>) -> Decoder {
+        match self {
+            Format::Debezium => Decoder::Debezium(debezium::Decoder::new(relation)),
+            Format::Json => Decoder::Flat(flat::Decoder::json(relation)),
+        }
+    }
+
+    /// Adds the record of a logical message.
+    pub fn message(self, unit: &mut Unit, ordinal: u64, prefix: &str, content: &[u8], out: &mut Records) {
+        match self {
+            Format::Debezium => unit.message(ordinal, prefix, content, out),
+            Format::Json => flat::message_json(unit, ordinal, prefix, content, out),
+        }
+    }
+
+    /// The message in a record's value.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn decode_message(self, value: &[u8]) -> Result<Change, FormatError> {
+        match self {
+            Format::Debezium => debezium::decode_message(value),
+            Format::Json => flat::decode_message_json(value),
+        }
+    }
+}
+
+impl Encoder {
+    /// Adds the records of a change. `body` as in [`crate::log::Entry::Change`].
+    ///
+    /// # Errors
+    /// The body is not one of this operation, or its rows are not of this relation.
+    #[inline]
+    pub fn change(
+        &self,
+        unit: &mut Unit,
+        ordinal: u64,
+        op: Op,
+        body: &[u8],
+        out: &mut Records,
+    ) -> Result<(), DecodeError> {
+        match self {
+            Encoder::Debezium(encoder) => encoder.change(unit, ordinal, op, body, out),
+            Encoder::Flat(encoder) => encoder.change(unit, ordinal, op, body, out),
+        }
+    }
+}
+
+impl Decoder {
+    /// Reads a record. `header` looks one up by its name.
+    ///
+    /// # Errors
+    /// It is not a record that the encoder for this version of the table made.
+    pub fn decode<'h>(
+        &self,
+        value: Option<&[u8]>,
+        header: impl Fn(&str) -> Option<&'h [u8]>,
+    ) -> Result<Decoded, FormatError> {
+        match self {
+            Decoder::Debezium(decoder) => decoder.decode(value, header),
+            Decoder::Flat(decoder) => decoder.decode(value, header),
+        }
+    }
+}

@@ -3,7 +3,7 @@
 //! Records come in their partition's order; which partition is next is up to whoever asks. What a partition has ready and nobody
 //! takes is bounded: beyond [`READY_BYTES_MAX`] partitions that have something ready are paused.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -60,7 +60,8 @@ pub struct Fetcher {
     client: BaseConsumer<Quiet>,
     brokers: String,
     sides: Vec<Side>,
-    numbers: HashMap<(String, i32), usize>,
+    /// The numbers of a topic's partitions.
+    numbers: HashMap<String, BTreeMap<i32, usize>>,
     ready_bytes: usize,
     heard: Instant,
 }
@@ -100,7 +101,7 @@ impl Fetcher {
         let list = self.list(topic, partition, Offset::Offset(from))?;
         self.client.incremental_assign(&list).map_err(|error| self.explain(&error, topic))?;
         let (topic, ready) = (topic.to_owned(), VecDeque::new());
-        self.numbers.insert((topic.clone(), partition), self.sides.len());
+        self.numbers.entry(topic.clone()).or_default().insert(partition, self.sides.len());
         self.sides.push(Side { topic, partition, ready, next: from, paused: false });
         Ok(self.sides.len().saturating_sub(1))
     }
@@ -130,7 +131,8 @@ impl Fetcher {
             wait = Duration::ZERO;
             match polled {
                 Ok(message) => {
-                    let number = self.numbers.get(&(message.topic().to_owned(), message.partition())).copied();
+                    let partitions = self.numbers.get(message.topic());
+                    let number = partitions.and_then(|partitions| partitions.get(&message.partition()).copied());
                     let record = Fetched(message.detach());
                     self.heard = Instant::now();
                     if let Some(side) = number.and_then(|number| self.sides.get_mut(number)) {

@@ -11,11 +11,12 @@ use super::key::{Describe, Key, Section, Value, table_schema};
 use super::reader::Item;
 use super::value::{Bytes, Choice, Count};
 use crate::kafka::Settings;
-use crate::kafka::settings::{Delivery, Format, Sasl, Tls, refusal};
+use crate::kafka::format::Format;
+use crate::kafka::settings::{Delivery, Sasl, Tls, refusal};
 use crate::kafka::topic::{Template, Wanted};
 
 impl Choice for Format {
-    const WORDS: &'static [(&'static str, Self)] = &[("debezium", Format::Debezium)];
+    const WORDS: &'static [(&'static str, Self)] = &[("debezium", Format::Debezium), ("json", Format::Json)];
 }
 
 impl Choice for Delivery {
@@ -83,7 +84,7 @@ static FORMAT: Key<Format> = Key::default(
     "format",
     "\"debezium\"",
     "\"debezium\"",
-    "What a record looks like. `debezium`: the envelope of Debezium's connector for PostgreSQL, in JSON without schemas.",
+    "What a record looks like. `debezium`: the envelope of Debezium's connector for PostgreSQL, in JSON without schemas. `json`: the row, and beside its columns what happened.",
 );
 static DELIVERY: Key<Delivery> = Key::default(
     "delivery",
@@ -111,6 +112,8 @@ static TOMBSTONES: Key<bool> = Key::default(
     "false",
     "A delete is followed by a record without a value, so that a compacted topic forgets the key.",
 );
+static CLOUDEVENTS: Key<bool> =
+    Key::default("cloudevents", "false", "true", "Every record has the headers of CloudEvents 1.0 (binary mode).");
 static TOPICS: Key<RawTopics> = Key::default(
     "topics",
     "{}",
@@ -173,6 +176,7 @@ pub(super) static KEYS: &[&dyn Describe] = &[
     &LINGER,
     &BATCH_SIZE,
     &TOMBSTONES,
+    &CLOUDEVENTS,
     &TOPICS,
     &TLS,
     &SASL,
@@ -191,7 +195,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<Settings> {
     let compression = section.get(&COMPRESSION);
     let linger = section.get(&LINGER);
     let batch_size = section.get(&BATCH_SIZE);
-    let tombstones = section.get(&TOMBSTONES);
+    let (tombstones, cloudevents) = (section.get(&TOMBSTONES), section.get(&CLOUDEVENTS));
     let topics = section.get(&TOPICS);
     let (tls, sasl) = (section.get(&TLS), section.get(&SASL));
     let properties = section.get(&PROPERTIES);
@@ -218,6 +222,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<Settings> {
         tls: tls.map(|tls| tls.0),
         sasl: sasl.map(|sasl| sasl.0),
         tombstones: tombstones?,
+        cloudevents: cloudevents?,
         properties: properties?.0,
     })
 }

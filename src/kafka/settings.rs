@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use super::format::Format;
+
 /// All of it.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -32,15 +34,10 @@ pub struct Settings {
     pub sasl: Option<Sasl>,
     /// A delete is followed by a record without a value.
     pub tombstones: bool,
+    /// Records have the headers of CloudEvents.
+    pub cloudevents: bool,
     /// Properties of librdkafka's that go to it as they are.
     pub properties: Vec<(String, String)>,
-}
-
-/// What a record looks like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// Debezium's envelope, without schemas.
-    Debezium,
 }
 
 /// What holds after a crash.

@@ -18,7 +18,7 @@ mod quote;
 mod records;
 mod unit;
 
-pub use any::{Decoder, Encoder, Format};
+pub use any::{Decoder, Encoder, Format, decode_message};
 pub use exact::HEADER as EXACT_HEADER;
 pub use records::{Header, Record, Records};
 pub use unit::Unit;
@@ -29,6 +29,8 @@ use crate::event::Change;
 /// What all records of a source have in common.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
+    /// What records look like.
+    pub format: Format,
     /// The source's name in the records: the topics' prefix.
     pub name: String,
     /// The database.

@@ -17,8 +17,7 @@ use crate::event::{Change, Event, Offset, Timestamp, Transaction};
 use crate::kafka::KafkaError;
 use crate::kafka::admin::Admin;
 use crate::kafka::fetch::{Fetched, Fetcher, Probe};
-use crate::kafka::format::Decoded;
-use crate::kafka::format::debezium::{Decoder, decode_message};
+use crate::kafka::format::{Decoded, Decoder, decode_message};
 use crate::log::{Batch, Limit, LogError, LogReader};
 
 /// How long to wait at once for records, or for the log's state.

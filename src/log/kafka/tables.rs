@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use crate::event::{Relation, TableName};
 use crate::kafka::KafkaError;
-use crate::kafka::format::Settings as FormatSettings;
-use crate::kafka::format::debezium::Encoder;
+use crate::kafka::format::{Encoder, Settings as FormatSettings};
 use crate::kafka::topic::{self, Template};
 
 /// A version of a table.

@@ -115,11 +115,12 @@ impl Open {
     ) -> Self {
         let Start { control, records } = start;
         let format = FormatSettings {
+            format: options.settings.format,
             name: options.source.clone(),
             database: options.database.clone(),
             tombstones: options.settings.tombstones,
             transactions: false,
-            cloudevents: false,
+            cloudevents: options.settings.cloudevents,
         };
         let history = control.history();
         let mut group = shared.group();

@@ -23,6 +23,12 @@ fn large(postgres: &Postgres, name: &str) {
     ));
 }
 
+/// Large values that an UPDATE leaves alone, and room at the beginning for the versions of rows to come.
+const MOVERS: &str = "CREATE TABLE t (id int PRIMARY KEY, n int NOT NULL, big text);
+     ALTER TABLE t ALTER COLUMN big SET STORAGE EXTERNAL;
+     INSERT INTO t SELECT i, 0, repeat(md5(i::text), 100) FROM generate_series(1, 4000) i;
+     DELETE FROM t WHERE id <= 800";
+
 fn rows(status: &SourceStatus, table: &str) -> u64 {
     status.tables.get(table).map_or(0, |table| table.rows)
 }
@@ -236,13 +242,7 @@ async fn a_copy_whose_connection_breaks_goes_on_with_the_chunk_it_was_at() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_that_move_into_a_part_that_is_copied_already_reach_the_log_whole() {
     let postgres = Postgres::start(PgOptions::default());
-    postgres.psql(
-        "CREATE TABLE t (id int PRIMARY KEY, n int NOT NULL, big text);
-         ALTER TABLE t ALTER COLUMN big SET STORAGE EXTERNAL;
-         INSERT INTO t SELECT i, 0, repeat(md5(i::text), 100) FROM generate_series(1, 4000) i;
-         DELETE FROM t WHERE id <= 800",
-    );
-    // Room at the beginning for the versions to come.
+    postgres.psql(MOVERS);
     postgres.psql("VACUUM t");
     let directory = tempfile::tempdir().expect("a directory");
     let capture = Capture::start_with(&postgres.url(), directory.path(), slowly);
@@ -252,6 +252,30 @@ async fn rows_that_move_into_a_part_that_is_copied_already_reach_the_log_whole()
     postgres.psql("UPDATE t SET n = 1 WHERE id > 3600; UPDATE t SET id = id + 10000 WHERE id > 3900; DELETE FROM t WHERE id = 3700");
     let after: f64 = postgres.psql(place).parse().expect("a block");
     assert!(after < before / 2.0, "the rows have moved to the front: {before} to {after}");
+    capture.caught_up(&postgres).await;
+    assert_same(&replay(&events(&capture.log).await), &selected(&postgres, "public.t", &["id"]).await);
+    capture.stop().await;
+}
+
+/// The same over a crash: which rows lacked values was known to the process that died, and rows moved while nobody was there. The
+/// log tells it to the next one, so a sink that keeps history has every value too.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_moved_before_and_during_a_restart_in_mid_copy_reach_the_log_whole() {
+    let postgres = Postgres::start(PgOptions::default());
+    postgres.psql(MOVERS);
+    postgres.psql("VACUUM t");
+    let directory = tempfile::tempdir().expect("a directory");
+    let capture = Capture::start_with(&postgres.url(), directory.path(), slowly);
+    capture.until("a chunk", |status| rows(status, "public.t") > 0).await;
+    postgres.psql("UPDATE t SET n = 1 WHERE id > 3700; UPDATE t SET id = id + 10000 WHERE id > 3900");
+    let end = postgres.end_of_wal();
+    capture.until("the stream", |status| status.durable_lsn >= end).await;
+    assert!(!done(&capture.status(), "public.t"), "the copy is not done yet");
+    capture.crash().await;
+    postgres.psql("UPDATE t SET n = 2 WHERE id BETWEEN 3500 AND 3800; DELETE FROM t WHERE id = 3700");
+    let moved = "SELECT count(*) FROM t WHERE n > 0 AND (ctid::text::point)[0] < (SELECT max((ctid::text::point)[0]) / 2 FROM t)";
+    assert!(postgres.psql(moved).parse::<u32>().expect("a count") > 400, "the rows have moved to the front");
+    let capture = Capture::start(&postgres.url(), directory.path());
     capture.caught_up(&postgres).await;
     assert_same(&replay(&events(&capture.log).await), &selected(&postgres, "public.t", &["id"]).await);
     capture.stop().await;

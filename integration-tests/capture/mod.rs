@@ -91,7 +91,7 @@ impl Capture {
                 opened => Ok(opened.expect("the log opens")),
             });
         let (board, stop) = (Board::default(), CancellationToken::new());
-        let mut ingest = Ingest::new(source, writer, recovered, board.clone());
+        let mut ingest = Ingest::new(source, writer, recovered, board.clone()).reading(log.clone());
         let mut sender = None;
         if commanded {
             let (commands, receiver) = mpsc::channel(1);

@@ -27,7 +27,8 @@ pub(super) enum Harm {
     KillRedis,
     Rewrite { table: usize, cluster: bool },
     Checkpoint,
-    AddColumn,
+    AddColumn { table: usize, default: bool },
+    CopyAgain { table: usize },
 }
 
 /// The schedule of a run: harms, and how long to wait before each. The seed decides it alone.
@@ -43,21 +44,23 @@ pub(super) fn schedule(random: &mut StdRng, seconds: u64) -> Vec<(u64, Harm)> {
 
 fn harm(random: &mut StdRng) -> Harm {
     let millis = random.random_range(200..2_500);
+    let table = random.random_range(0..TABLES.len());
     match random.random_range(0..100) {
-        0..22 => Harm::KillWalbridge,
-        22..30 => Harm::FreezeWalbridge { millis },
-        30..36 => Harm::StopWalbridge,
-        36..44 => Harm::CrashPostgres { kill: random.random_bool(0.5) },
-        44..54 => Harm::ResetConnections,
-        54..68 => Harm::CutAfter { bytes: random.random_range(1..200_000) },
-        68..76 => Harm::Blackhole { millis, down: random.random_bool(0.6) },
-        76..81 => Harm::Slow { millis },
-        81..88 => Harm::EndWalsender,
-        88..90 => Harm::FreezeRedis { millis },
-        90..92 => Harm::KillRedis,
-        92..97 => Harm::Rewrite { table: random.random_range(0..TABLES.len()), cluster: random.random_bool(0.5) },
-        97..100 => Harm::Checkpoint,
-        _ => Harm::AddColumn,
+        0..18 => Harm::KillWalbridge,
+        18..24 => Harm::FreezeWalbridge { millis },
+        24..28 => Harm::StopWalbridge,
+        28..36 => Harm::CrashPostgres { kill: random.random_bool(0.5) },
+        36..44 => Harm::ResetConnections,
+        44..55 => Harm::CutAfter { bytes: random.random_range(1..200_000) },
+        55..62 => Harm::Blackhole { millis, down: random.random_bool(0.6) },
+        62..66 => Harm::Slow { millis },
+        66..72 => Harm::EndWalsender,
+        72..74 => Harm::FreezeRedis { millis },
+        74..76 => Harm::KillRedis,
+        76..80 => Harm::Rewrite { table, cluster: random.random_bool(0.5) },
+        80..82 => Harm::Checkpoint,
+        82..89 => Harm::AddColumn { table, default: random.random_bool(0.5) },
+        _ => Harm::CopyAgain { table },
     }
 }
 
@@ -119,7 +122,8 @@ impl Stage {
                 self.postgres.psql("CHECKPOINT");
                 self.take_back_prepared();
             }
-            Harm::AddColumn => self.add_column(),
+            Harm::AddColumn { table, default } => self.add_column(&TABLES[table], default),
+            Harm::CopyAgain { table } => self.copy_again(&TABLES[table]),
         }
     }
 
@@ -135,11 +139,26 @@ impl Stage {
         let _not_this_time = self.postgres.try_psql(&format!("SET lock_timeout = '3s';\n{how}"));
     }
 
-    /// Without a default, so that no row changes but by the statements that come.
-    fn add_column(&mut self) {
+    /// Every row has it from then on, without a word in the stream. A function makes the rows of one table, whatever comes.
+    fn add_column(&mut self, table: &Table, default: bool) {
+        let table = if table.name == "typed" { &TABLES[0] } else { table };
         self.columns += 1;
-        let sql = format!("SET lock_timeout = '3s'; ALTER TABLE reg ADD COLUMN added_{} text", self.columns);
+        let default = if default { " DEFAULT 'given'" } else { "" };
+        let sql = format!(
+            "SET lock_timeout = '3s'; ALTER TABLE {} ADD COLUMN added_{} text{default}",
+            table.quoted(),
+            self.columns
+        );
         // A writer may hold the table longer than that.
         let _later = self.postgres.try_psql(&sql);
+    }
+
+    /// An operator has a table copied again, in the middle of everything.
+    fn copy_again(&self, table: &Table) {
+        let asked = self.walbridge.run(&["resnapshot", "bank", "--table", &format!("public.{}", table.name)]);
+        // It may be on its way up, or without its source.
+        if !asked.status.success() {
+            println!("not now: {}", String::from_utf8_lossy(&asked.stderr).trim());
+        }
     }
 }

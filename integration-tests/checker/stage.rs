@@ -48,7 +48,11 @@ impl Stage {
     /// Sinks of each kind, once for each suffix; those write to the Redis databases from that number on.
     pub(super) fn config(&self, copies: &[(&str, u32)]) -> String {
         let url = self.postgres.url_through(self.proxy.port);
-        let mut config = format!("[sources.bank]\nurl = \"{url}\"\ntables = [\"public.*\"]\n[log]\npath = \"log\"\n");
+        // Every other seed has prepared transactions sent when they are prepared.
+        let two_phase = self.seed.is_multiple_of(2);
+        let mut config = format!(
+            "[sources.bank]\nurl = \"{url}\"\ntables = [\"public.*\"]\ntwo_phase = {two_phase}\n[log]\npath = \"log\"\n"
+        );
         let searched: Vec<String> = SEARCHED.iter().map(|table| format!("'public.\"{table}\"'")).collect();
         for (suffix, database) in copies {
             let redis = self.redis.url();

@@ -9,7 +9,7 @@ use super::Stage;
 use crate::support::process::{self, Signal};
 use crate::support::{Kafka, Postgres, Walbridge};
 
-fn setting(name: &str, default: u64) -> u64 {
+pub(super) fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
 }
 

@@ -89,12 +89,13 @@ pub async fn run(config: Config, stop: CancellationToken) -> ExitCode {
     }
     let pages = Pages { board: board.clone(), search: registry, controls };
     readers.spawn(port.serve(config.admin.token.clone(), pages, stop.clone()));
-    let exit = await_ingests(&mut ingests, &stop).await;
-    stop.cancelled().await;
-    if tokio::time::timeout(GRACE, async { while readers.join_next().await.is_some() {} }).await.is_err() {
-        let seconds = GRACE.as_secs();
-        tracing::warn!(seconds, "not everything ended in time; the rest is left as a crash would leave it");
-    }
+    let sources = async {
+        let exit = await_ingests(&mut ingests, &stop).await;
+        stop.cancelled().await;
+        exit
+    };
+    let (exit, readers) = tokio::join!(sources, await_readers(&mut readers, &stop));
+    let exit = if exit == ExitCode::Clean { readers } else { exit };
     if exit == ExitCode::Clean && is_halted(&board) { ExitCode::Halted } else { exit }
 }
 
@@ -178,6 +179,35 @@ async fn await_ingests(ingests: &mut JoinSet<Option<Halt>>, stop: &CancellationT
         }
     }
     exit
+}
+
+/// Waits for the sinks' loops and the admin port, for which an end before `stop` is a panic or a halt. After a panic the process
+/// stops: on the board its loop would stand as it was last, for ever.
+async fn await_readers(readers: &mut JoinSet<()>, stop: &CancellationToken) -> ExitCode {
+    let mut exit = ExitCode::Clean;
+    let grace = async {
+        stop.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::pin!(grace);
+    loop {
+        tokio::select! {
+            ended = readers.join_next() => match ended {
+                None => return exit,
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
+                    tracing::error!(%error, "a bug; please report it. walbridge stops, and can be started again");
+                    exit = ExitCode::Internal;
+                    stop.cancel();
+                }
+            },
+            () = &mut grace => {
+                let seconds = GRACE.as_secs();
+                tracing::warn!(seconds, "not everything ended in time; the rest is left as a crash would leave it");
+                return exit;
+            }
+        }
+    }
 }
 
 /// SIGTERM, as service managers send it, and SIGINT, as Ctrl-C does.
@@ -293,18 +323,21 @@ async fn ingest(
 ) -> Option<Halt> {
     let Opened { source, log } = opened;
     match log {
-        OpenedLog::Embedded(writer, _, recovered) => {
-            run_ingest(source, *writer, recovered, board, commands, stop).await
+        OpenedLog::Embedded(writer, log, recovered) => {
+            let make = |source, board| Ingest::new(source, *writer, recovered, board).reading(log);
+            run_ingest(source, make, board, commands, stop).await
         }
         #[cfg(feature = "kafka")]
-        OpenedLog::Kafka(writer, _) => run_ingest(source, *writer, Recovered::default(), board, commands, stop).await,
+        OpenedLog::Kafka(writer, log) => {
+            let make = |source, board| Ingest::new(source, *writer, Recovered::default(), board).reading(log);
+            run_ingest(source, make, board, commands, stop).await
+        }
     }
 }
 
 async fn run_ingest<W: LogWriter + 'static>(
     source: Source,
-    writer: W,
-    recovered: Recovered,
+    make: impl FnOnce(Source, Board) -> Ingest<W> + Send + 'static,
     board: Board,
     commands: mpsc::Receiver<Resnapshot>,
     stop: CancellationToken,
@@ -314,7 +347,7 @@ async fn run_ingest<W: LogWriter + 'static>(
     let body = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let outcome = runtime.map(|runtime| {
-            let ingest = Ingest::new(source, writer, recovered, board).monitored_on(shared).commanded_by(commands);
+            let ingest = make(source, board).monitored_on(shared).commanded_by(commands);
             runtime.block_on(ingest.run(&stop))
         });
         let _ = tell.send(outcome);
@@ -325,5 +358,21 @@ async fn run_ingest<W: LogWriter + 'static>(
         // The thread panicked, or there was none to be had: the caller treats a panic as a bug.
         #[expect(clippy::panic, reason = "carries a panic of the thread into the task that waits for it")]
         _ => panic!("the ingest thread of source {name} ended without an outcome"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_of_one_reader_stops_the_process_as_a_bug() {
+        // A sink whose loop had panicked stood as "streaming" until somebody wondered.
+        let (stop, mut readers) = (CancellationToken::new(), JoinSet::new());
+        let others = stop.clone();
+        readers.spawn(async move { others.cancelled().await });
+        readers.spawn(async { assert!(std::hint::black_box(false), "a bug") });
+        assert_eq!(await_readers(&mut readers, &stop).await, ExitCode::Internal);
+        assert!(stop.is_cancelled());
     }
 }

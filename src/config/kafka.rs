@@ -83,7 +83,7 @@ static TOPIC: Key<TopicTemplate> = Key::default(
 static FORMAT: Key<Format> = Key::default(
     "format",
     "\"debezium\"",
-    "\"debezium\"",
+    "\"json\"",
     "What a record looks like. `debezium`: the envelope of Debezium's connector for PostgreSQL, in JSON without schemas. `json`: the row, and beside its columns what happened.",
 );
 static DELIVERY: Key<Delivery> = Key::default(
@@ -112,8 +112,12 @@ static TOMBSTONES: Key<bool> = Key::default(
     "false",
     "A delete is followed by a record without a value, so that a compacted topic forgets the key.",
 );
-static CLOUDEVENTS: Key<bool> =
-    Key::default("cloudevents", "false", "true", "Every record has the headers of CloudEvents 1.0 (binary mode).");
+static CLOUDEVENTS: Key<bool> = Key::default(
+    "cloudevents",
+    "false",
+    "true",
+    "Every record has the headers of CloudEvents 1.0 (`ce_id`, `ce_source`, `ce_type`…), in binary mode.",
+);
 static TOPICS: Key<RawTopics> = Key::default(
     "topics",
     "{}",
@@ -195,7 +199,8 @@ pub(super) fn read(section: &Section<'_>) -> Option<Settings> {
     let compression = section.get(&COMPRESSION);
     let linger = section.get(&LINGER);
     let batch_size = section.get(&BATCH_SIZE);
-    let (tombstones, cloudevents) = (section.get(&TOMBSTONES), section.get(&CLOUDEVENTS));
+    let tombstones = section.get(&TOMBSTONES);
+    let cloudevents = section.get(&CLOUDEVENTS);
     let topics = section.get(&TOPICS);
     let (tls, sasl) = (section.get(&TLS), section.get(&SASL));
     let properties = section.get(&PROPERTIES);

@@ -96,6 +96,17 @@ impl Copies {
         }
     }
 
+    /// The copies that a former process began and read parts of, and where in the log what they brought begins.
+    pub(super) fn begun_before(&self) -> Vec<(u32, Offset)> {
+        let in_part = self.records.values().filter(|record| !record.done && !record.copied.is_empty());
+        in_part.map(|record| (record.oid, record.begun)).collect()
+    }
+
+    /// Has those read from their beginning.
+    pub(super) fn read_anew(&mut self) {
+        self.records.values_mut().filter(|record| !record.done).for_each(|record| record.copied.clear());
+    }
+
     /// The log's word on a table.
     pub(super) fn record(&self, oid: u32) -> Option<&TableSnapshot> {
         self.records.get(&oid)

@@ -20,6 +20,7 @@ mod prepare;
 mod redefine;
 mod relations;
 mod report;
+mod retell;
 mod source;
 mod spill;
 mod throttle;
@@ -51,6 +52,7 @@ use self::patience::Patience;
 pub(crate) use self::preflight::{Past, preflight};
 use self::prepare::{Preparation, Prepared};
 use self::report::{show, status_of};
+use self::retell::Retold;
 pub use self::source::{OnBreak, OnSchemaChange, OnTableDrop, OnTruncate, Source};
 use self::watch::{Hints, News, Watcher};
 use crate::capture::catalog::Table;
@@ -61,7 +63,7 @@ use crate::capture::stream::Stream;
 use crate::capture::types::Types;
 use crate::capture::{CaptureError, continuity};
 use crate::event::Offset;
-use crate::log::{Entry, LogWriter, Recovered, TableSnapshot};
+use crate::log::{Entry, Log, LogError, LogWriter, Recovered, TableSnapshot};
 use crate::retry::Backoff;
 use crate::status::{Board, Code, Disposition, State};
 
@@ -84,6 +86,10 @@ pub struct Ingest<W> {
     backoff: Backoff,
     patience: Patience,
     streamed: bool,
+    /// The log, to be read.
+    past: Option<Box<dyn Retold>>,
+    /// It has told what unfinished copies owe, since it was opened.
+    recollected: bool,
     commands: Commands,
     monitor: Monitor,
     /// Why history is to begin anew, once that is decided.
@@ -115,9 +121,18 @@ impl<W: LogWriter> Ingest<W> {
             backoff: Backoff::default(),
             patience: Patience::default(),
             streamed: false,
+            past: None,
+            recollected: false,
             commands: None,
             anew: None,
         }
+    }
+
+    /// Lets a copy that a former process began go on with all that process knew of it.
+    #[must_use]
+    pub fn reading(mut self, log: impl Log) -> Self {
+        self.past = Some(Box::new(log));
+        self
     }
 
     /// Serves commands. One that halts then waits for them instead of ending.
@@ -332,6 +347,7 @@ impl<W: LogWriter> Ingest<W> {
                 status.epoch = recovered.epoch.as_ref().map_or(0, |epoch| epoch.number);
             });
             self.recovered = recovered;
+            self.recollected = false;
         }
         Ok(true)
     }
@@ -380,7 +396,29 @@ impl<W: LogWriter> Ingest<W> {
         }
     }
 
+    /// Has the log tell what unfinished copies owe.
+    async fn recollect(&mut self) -> Result<(), IngestError> {
+        let Some(past) = self.past.as_ref().filter(|_| !self.recollected) else { return Ok(()) };
+        let begun = self.copies.begun_before();
+        self.windows = Windows::recollecting(begun.iter().map(|(oid, _)| *oid));
+        if let Some(from) = begun.iter().map(|(_, from)| *from).min() {
+            let windows = &mut self.windows;
+            match past.retell(from..self.recovered.durable.offset, &mut |event| windows.recollect(&event.change)).await
+            {
+                Err(LogError::Expired { .. }) => {
+                    // What is no longer in the log cannot be asked: the rows are read once more.
+                    self.windows = Windows::default();
+                    self.copies.read_anew();
+                }
+                told => told?,
+            }
+        }
+        self.recollected = true;
+        Ok(())
+    }
+
     async fn prepare(&mut self) -> Result<Prepared, IngestError> {
+        self.recollect().await?;
         // Until the watcher of the session before has let go.
         let memory = self.memory.clone();
         let mut memory = memory.lock().await;

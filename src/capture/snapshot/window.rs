@@ -39,6 +39,8 @@ pub(super) type Key = Box<[u8]>;
 
 #[derive(Debug, Default)]
 struct Table {
+    /// Chunks of it may be read. If not, only what it owes is kept.
+    watched: bool,
     /// Transactions in the log that changed this table, and that some snapshot may not see yet.
     decoded: HashSet<u32>,
     /// The chunks under way, by ticket.
@@ -75,9 +77,38 @@ pub enum Verdict {
 const BYTES_MAX: usize = 8 << 20;
 
 impl Windows {
-    /// Watches a table from here on, with nothing known of it.
+    /// Before the first stream of a process: the copies that another process began. Their past is told by
+    /// [`Windows::recollect`].
+    pub fn recollecting(oids: impl Iterator<Item = u32>) -> Self {
+        Windows { tables: oids.map(|oid| (oid, Table::default())).collect() }
+    }
+
+    /// A change that the log has had since such a copy began.
+    pub fn recollect(&mut self, change: &Change) {
+        let owed =
+            change.relation().and_then(|relation| self.tables.get_mut(&relation.oid)).map(|table| &mut table.owed);
+        let Some(owed) = owed else { return };
+        match change {
+            Change::Insert { relation, new: row } | Change::Read { relation, row } => {
+                if !row.lacks_values() {
+                    owed.paid(&key_of(relation, row));
+                }
+            }
+            Change::Update { relation, old, new } => {
+                let old_key = key_of(relation, old.as_ref().map_or(new, OldRow::row));
+                owe(owed, &old_key, &key_of(relation, new), &completed_by(old.as_ref(), new.clone()));
+            }
+            Change::Delete { relation, old } => _ = owed.paid(&key_of(relation, old.row())),
+            Change::Truncate { .. } => owed.clear(),
+            Change::CopyBegun { .. } => owed.reopen(),
+            Change::Message { .. } | Change::CopyDone { .. } => {}
+        }
+    }
+
+    /// Watches a table from here on, with nothing known of it but what it owes.
     pub fn watch(&mut self, oid: u32) {
-        self.tables.insert(oid, Table::default());
+        let owed = self.tables.remove(&oid).map(|table| table.owed).unwrap_or_default();
+        self.tables.insert(oid, Table { watched: true, owed, ..Table::default() });
     }
 
     /// A table's copy begins anew: what was owed is read again, and the chunks under way are abandoned.
@@ -97,7 +128,7 @@ impl Windows {
     /// Whether a table is watched.
     #[must_use]
     pub fn watches(&self, oid: u32) -> bool {
-        self.tables.contains_key(&oid)
+        self.tables.get(&oid).is_some_and(|table| table.watched)
     }
 
     /// Forgets the chunks under way: whoever read them is gone. What is known of the tables stays.
@@ -205,10 +236,7 @@ impl Table {
     fn update(&mut self, xid: u32, relation: &Relation, old: Option<&OldRow>, new: Row) {
         let old_key = key_of(relation, old.map_or(&new, OldRow::row));
         let new_key = key_of(relation, &new);
-        let new = match old {
-            Some(OldRow::Full(old)) => complete(&new, old),
-            _ => new,
-        };
+        let new = completed_by(old, new);
         let outcome = match self.touched.last(&old_key) {
             _ if !new.lacks_values() => Outcome::Whole,
             Some(Outcome::Whole) => Outcome::Whole,
@@ -216,7 +244,7 @@ impl Table {
             Some(Outcome::Moved(..) | Outcome::Deleted) | None => Outcome::Partial(new),
         };
         match &outcome {
-            Outcome::Partial(row) if row.lacks_values() => self.owed.moved(&old_key, &new_key),
+            Outcome::Partial(row) => owe(&mut self.owed, &old_key, &new_key, row),
             _ => {
                 self.owed.paid(&old_key);
                 self.owed.paid(&new_key);
@@ -248,6 +276,24 @@ impl Table {
         let needed_from = self.open.values().map(|open| open.at).min().unwrap_or(u64::MAX);
         self.touched.forget(needed_from);
         self.truncated = self.truncated.filter(|(_, at)| *at > needed_from);
+    }
+}
+
+/// An update of this row is in the log.
+fn owe(owed: &mut Owed, old_key: &Key, new_key: &Key, row: &Row) {
+    if row.lacks_values() {
+        owed.moved(old_key, new_key);
+    } else {
+        owed.paid(old_key);
+        owed.paid(new_key);
+    }
+}
+
+/// The new row with the values of a whole old one.
+fn completed_by(old: Option<&OldRow>, new: Row) -> Row {
+    match old {
+        Some(OldRow::Full(old)) => complete(&new, old),
+        Some(OldRow::Key(_)) | None => new,
     }
 }
 

@@ -24,41 +24,63 @@ pub enum Encoder {
     Flat(flat::Encoder),
 }
 
-/// Reads changes of one version of a table, each in the format that it is in: a log's may have been chosen anew.
+/// Reads changes of one version of a table.
 #[derive(Debug)]
-pub struct Decoder {
-    debezium: debezium::Decoder,
-    flat: flat::Decoder,
+#[expect(missing_docs, reason = "each variant is its format")]
+pub enum Decoder {
+    Debezium(debezium::Decoder),
+    Flat(flat::Decoder),
 }
 
-/// The message in a record's value, in whichever format.
-///
-/// # Errors
-/// It is none.
-pub fn decode_message(value: &[u8]) -> Result<Change, FormatError> {
-    if flat::is_json(value) { flat::decode_message_json(value) } else { debezium::decode_message(value) }
-}
-
-impl Encoder {
-    /// An encoder for this version of the table.
+impl Format {
+    /// The word for it in the configuration.
     #[must_use]
-    pub fn new(relation: &Arc<Relation>, settings: &Settings) -> Self {
-        match settings.format {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Format::Debezium => "debezium",
+            Format::Json => "json",
+        }
+    }
+
+    /// An encoder for this version of a table.
+    #[must_use]
+    pub fn encoder(self, relation: &Arc<Relation>, settings: &Settings) -> Encoder {
+        match self {
             Format::Debezium => Encoder::Debezium(debezium::Encoder::new(relation, settings)),
             Format::Json => Encoder::Flat(flat::Encoder::json(relation, settings)),
         }
     }
 
-    /// The version of the table.
-    #[inline]
+    /// A decoder for this version of a table.
     #[must_use]
-    pub fn relation(&self) -> &Arc<Relation> {
+    pub fn decoder(self, relation: &Arc<Relation>) -> Decoder {
         match self {
-            Encoder::Debezium(encoder) => encoder.relation(),
-            Encoder::Flat(encoder) => encoder.relation(),
+            Format::Debezium => Decoder::Debezium(debezium::Decoder::new(relation)),
+            Format::Json => Decoder::Flat(flat::Decoder::json(relation)),
         }
     }
 
+    /// Adds the record of a logical message.
+    pub fn message(self, unit: &mut Unit, ordinal: u64, prefix: &str, content: &[u8], out: &mut Records) {
+        match self {
+            Format::Debezium => unit.message(ordinal, prefix, content, out),
+            Format::Json => flat::message_json(unit, ordinal, prefix, content, out),
+        }
+    }
+
+    /// The message in a record's value.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn decode_message(self, value: &[u8]) -> Result<Change, FormatError> {
+        match self {
+            Format::Debezium => debezium::decode_message(value),
+            Format::Json => flat::decode_message_json(value),
+        }
+    }
+}
+
+impl Encoder {
     /// Adds the records of a change. `body` as in [`crate::log::Entry::Change`].
     ///
     /// # Errors
@@ -80,12 +102,6 @@ impl Encoder {
 }
 
 impl Decoder {
-    /// A decoder for this version of the table.
-    #[must_use]
-    pub fn new(relation: &Arc<Relation>) -> Self {
-        Decoder { debezium: debezium::Decoder::new(relation), flat: flat::Decoder::json(relation) }
-    }
-
     /// Reads a record. `header` looks one up by its name.
     ///
     /// # Errors
@@ -95,10 +111,9 @@ impl Decoder {
         value: Option<&[u8]>,
         header: impl Fn(&str) -> Option<&'h [u8]>,
     ) -> Result<Decoded, FormatError> {
-        match value {
-            None => Ok(Decoded::Companion),
-            Some(value) if flat::is_json(value) => self.flat.decode(Some(value), header),
-            Some(value) => self.debezium.decode(Some(value), header),
+        match self {
+            Decoder::Debezium(decoder) => decoder.decode(value, header),
+            Decoder::Flat(decoder) => decoder.decode(value, header),
         }
     }
 }

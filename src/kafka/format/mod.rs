@@ -18,8 +18,9 @@ mod quote;
 mod records;
 mod unit;
 
-pub use any::{Decoder, Encoder, Format, decode_message};
+pub use any::{Decoder, Encoder, Format};
 pub use exact::HEADER as EXACT_HEADER;
+pub(crate) use number::push_unsigned;
 pub use records::{Header, Record, Records};
 pub use unit::Unit;
 
@@ -29,8 +30,6 @@ use crate::event::Change;
 /// What all records of a source have in common.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// What records look like.
-    pub format: Format,
     /// The source's name in the records: the topics' prefix.
     pub name: String,
     /// The database.

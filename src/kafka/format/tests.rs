@@ -17,10 +17,6 @@ fn settings() -> Settings {
     Settings { name: "shop".to_owned(), database: "db".to_owned(), tombstones: true, ..Settings::default() }
 }
 
-fn flat_settings() -> Settings {
-    Settings { format: Format::Json, ..settings() }
-}
-
 fn relation(identity: ReplicaIdentity, columns: &[(&str, u32, i32)], key: Vec<usize>) -> Arc<Relation> {
     let column = |&(name, type_oid, type_modifier): &(&str, u32, i32)| Column {
         name: name.to_owned(),
@@ -88,9 +84,9 @@ fn round_trip(relation: &Arc<Relation>, op: Op, body: &Bytes) -> Change {
 /// The same in the flat format.
 fn flat_round_trip(relation: &Arc<Relation>, op: Op, body: &Bytes) -> Change {
     let mut records = Records::default();
-    let encoder = super::Encoder::new(relation, &flat_settings());
+    let encoder = Format::Json.encoder(relation, &settings());
     encoder.change(&mut unit(&settings()), 3, op, body, &mut records).expect("a change");
-    let decoder = super::Decoder::new(relation);
+    let decoder = Format::Json.decoder(relation);
     let decoded = records.iter().map(|record| {
         let header = |name: &str| record.headers().find(|(known, _)| *known == name).map(|(_, value)| value);
         decoder.decode(record.value, header).expect("our own record")
@@ -113,7 +109,7 @@ fn a_flat_record_is_the_row_and_what_happened() {
         )
     };
     let mut records = Records::default();
-    let encoder = super::Encoder::new(&relation, &flat_settings());
+    let encoder = Format::Json.encoder(&relation, &settings());
     let body = body(&[(b'K', &old), (b'N', &new)]);
     encoder.change(&mut unit(&settings()), 3, Op::Update, &body, &mut records).expect("a change");
     let shown = show(&records);
@@ -122,7 +118,7 @@ fn a_flat_record_is_the_row_and_what_happened() {
     let update = format!(r#"{{"id":2}} {},"id":2,"at":"2026-11-24T10:00:00Z"}} walbridge.exact="#, about("update"));
     assert!(shown[2].starts_with(&update), "{}", shown[2]);
     records.clear();
-    unit(&flat_settings()).message(3, "pre", b"\xFF", &mut records);
+    Format::Json.message(&mut unit(&settings()), 3, "pre", b"\xFF", &mut records);
     let expected = format!(
         r#"{{"prefix":"pre"}} {},"prefix":"pre","content":"\\xff","content_encoding":"hex"}}"#,
         about("message")
@@ -130,10 +126,10 @@ fn a_flat_record_is_the_row_and_what_happened() {
     assert_eq!(show(&records), [expected.replace("public.t", "")]);
     for content in [&b"\xFF"[..], b"text \"", b""] {
         records.clear();
-        unit(&flat_settings()).message(3, "p\"", content, &mut records);
+        Format::Json.message(&mut unit(&settings()), 3, "p\"", content, &mut records);
         let value = records.iter().next().and_then(|record| record.value).expect("a value");
         let message = Change::Message { prefix: "p\"".to_owned(), content: Bytes::from_static(content) };
-        assert_eq!(super::decode_message(value).expect("a message"), message);
+        assert_eq!(Format::Json.decode_message(value).expect("a message"), message);
     }
 }
 

@@ -1,14 +1,13 @@
 //! What all records of one transaction or snapshot chunk have in common, written once.
 
 use super::cloudevents::Attributes;
-use super::{Format, Records, Settings, base64, flat, number};
+use super::{Records, Settings, base64, number};
 use crate::decode::json;
 use crate::event::{Op, TableName, Timestamp, Transaction};
 
 /// The open transaction, as records tell of it.
 #[derive(Debug)]
 pub struct Unit {
-    format: Format,
     /// `,"source":{"version":…,"connector":"postgresql","name":"shop",`
     head: Vec<u8>,
     database: Vec<u8>,
@@ -53,7 +52,6 @@ impl Unit {
         let mut database = Vec::new();
         json::write_string(settings.database.as_bytes(), &mut database);
         Unit {
-            format: settings.format,
             head,
             database,
             tells_transactions: settings.transactions,
@@ -213,9 +211,6 @@ impl Unit {
 
     /// Adds the record of a logical message, whose key is its prefix.
     pub fn message(&mut self, ordinal: u64, prefix: &str, content: &[u8], out: &mut Records) {
-        if self.format == Format::Json {
-            return flat::message_json(self, ordinal, prefix, content, out);
-        }
         if self.tells_transactions {
             self.count_in("message");
         }

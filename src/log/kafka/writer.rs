@@ -9,14 +9,14 @@ use super::Options;
 use super::control::{
     EventHeaders, Rest, copy_record, epoch_record, relation_record, snapshot_record, state_record, void_record,
 };
-use super::group::{Group, Mark, Meta, push_number};
+use super::group::{Group, Mark, Meta};
 use super::sender::{Job, Sender, Shared};
 use super::start::{Start, start};
-use super::tables::Tables;
-use super::unit::Unit;
 use crate::event::{Lsn, Offset, Op, Relation, Transaction};
 use crate::kafka::KafkaError;
-use crate::kafka::format::Settings as FormatSettings;
+use crate::kafka::format::{Format, push_unsigned};
+use crate::kafka::tables::Tables;
+use crate::kafka::unit::Unit;
 use crate::log::embedded::directory;
 use crate::log::history::History;
 use crate::log::record::{put_copy_begun, put_copy_done};
@@ -46,6 +46,7 @@ struct Open {
     topics_told: usize,
     group: Group,
     unit: Unit,
+    format: Format,
     /// Where the group is taken back to if the open unit is.
     mark: Mark,
     /// The unit that is in the log in part, unless it is open.
@@ -114,20 +115,15 @@ impl Open {
         durable: watch::Receiver<Durable>,
     ) -> Self {
         let Start { control, records } = start;
-        let format = FormatSettings {
-            format: options.settings.format,
-            name: options.source.clone(),
-            database: options.database.clone(),
-            tombstones: options.settings.tombstones,
-            transactions: false,
-            cloudevents: options.settings.cloudevents,
-        };
+        let settings = &options.settings;
+        let records_settings = settings.of_records(&options.source, &options.database);
         let history = control.history();
         let mut group = shared.group();
         group.versions = records;
         Open {
-            tables: Tables::new(&options.source, &options.settings.topic, format.clone(), control.relations),
-            unit: Unit::new(&format),
+            unit: Unit::new(&records_settings),
+            format: settings.format,
+            tables: Tables::new(&options.source, settings, records_settings, control.relations),
             bytes: history.closed.bytes,
             writer: control.state.writer,
             rest: control.state.rest,
@@ -248,7 +244,7 @@ impl Open {
         let Some((offset, ordinal)) = self.event(Op::Message, 0)? else { return Ok(()) };
         let topic = self.tables.messages();
         let before = self.group.records.len();
-        self.unit.format.message(ordinal, prefix, content, &mut self.group.records);
+        self.format.message(&mut self.unit.format, ordinal, prefix, content, &mut self.group.records);
         self.describe(before, topic, 0, false, offset, ordinal);
         Ok(())
     }
@@ -256,7 +252,7 @@ impl Open {
     /// Says of the records added since what their headers and places are.
     #[inline]
     fn describe(&mut self, before: usize, topic: u32, id: u32, first_partition: bool, offset: Offset, ordinal: u64) {
-        let offset = self.group.put_text(|out| push_number(offset.0, out));
+        let offset = self.group.put_text(|out| push_unsigned(offset.0, out));
         let position = self.group.put_text(|out| self.unit.put_position(ordinal, out));
         let unit = self.group.put_text(|out| self.unit.put_unit(id, out));
         let meta = Meta {
@@ -292,7 +288,7 @@ impl Open {
             out
         };
         let headers = EventHeaders {
-            offset: text(&|out| push_number(offset.0, out)),
+            offset: text(&|out| push_unsigned(offset.0, out)),
             position: text(&|out| self.unit.put_position(ordinal, out)),
             unit: text(&|out| self.unit.put_unit(id, out)),
         };

@@ -72,13 +72,6 @@ impl Encoder {
         }
     }
 
-    /// The version of the table.
-    #[inline]
-    #[must_use]
-    pub fn relation(&self) -> &Arc<Relation> {
-        &self.relation
-    }
-
     /// Adds the records of a change. `body` as in [`crate::log::Entry::Change`].
     ///
     /// # Errors
@@ -241,12 +234,6 @@ impl Encoder {
             exact::put_old(kind, b"", &mut out.exact);
         }
     }
-}
-
-/// Whether a value is a flat record in JSON: they all begin so, and no other format does.
-#[must_use]
-pub fn is_json(value: &[u8]) -> bool {
-    value.starts_with(b"{\"__op\":")
 }
 
 /// Adds the record of a logical message in JSON: its prefix is the key.

@@ -15,6 +15,7 @@ use super::start::{Start, start};
 use crate::event::{Lsn, Offset, Op, Relation, Transaction};
 use crate::kafka::KafkaError;
 use crate::kafka::format::{Format, push_unsigned};
+use crate::kafka::settings::Delivery;
 use crate::kafka::tables::Tables;
 use crate::kafka::unit::Unit;
 use crate::log::embedded::directory;
@@ -22,6 +23,8 @@ use crate::log::history::History;
 use crate::log::record::{put_copy_begun, put_copy_done};
 use crate::log::{Durable, Entry, LogError, LogWriter, Recovered};
 
+/// More events than a sender can have sent without committing: each has some 20 bytes at the least.
+const GHOSTS_MAX: u64 = 1 << 24;
 /// What counts as waiting when only the state has changed.
 const STATE_BYTES: usize = 64;
 
@@ -120,7 +123,8 @@ impl Open {
         let history = control.history();
         let mut group = shared.group();
         group.versions = records;
-        Open {
+        let is_new = control.state.writer <= 1;
+        let mut open = Open {
             unit: Unit::new(&records_settings),
             format: settings.format,
             tables: Tables::new(&options.source, settings, records_settings, control.relations),
@@ -138,7 +142,18 @@ impl Open {
             skip: 0,
             changed: true,
             unsynced: true,
+        };
+        if options.settings.delivery == Delivery::AtLeastOnce && !is_new {
+            open.pass_over_ghosts();
         }
+        open
+    }
+
+    /// Records that are in the topics and in no state, because the writer before ended between the two, have numbers that
+    /// nothing else must get: what comes again need not come in the same order.
+    fn pass_over_ghosts(&mut self) {
+        let rest = self.rest.take().map_or(0, |rest| rest.events);
+        self.void(rest.saturating_add(GHOSTS_MAX));
     }
 
     fn recovered(&self) -> Recovered {
@@ -197,10 +212,15 @@ impl Open {
     /// What is in the topics of a unit that never comes again in full counts as never written.
     fn void_rest(&mut self) {
         if let Some(rest) = self.rest.take() {
-            let from = self.history.closed.offset;
-            self.group.control.push(void_record(from, rest.events));
-            self.history.closed.offset = Offset(from.0.saturating_add(rest.events));
+            self.void(rest.events);
         }
+    }
+
+    /// The numbers of so many events are passed over.
+    fn void(&mut self, events: u64) {
+        let from = self.history.closed.offset;
+        self.group.control.push(void_record(from, events));
+        self.history.closed.offset = Offset(from.0.saturating_add(events));
     }
 
     /// Counts an event. `None`: it is in the log already.

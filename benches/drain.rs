@@ -34,6 +34,10 @@ pub(crate) enum Drainer {
     WalbridgeUnix,
     /// Asked for values as text, where the others let it choose.
     WalbridgeText,
+    /// Into Kafka, exactly once.
+    WalbridgeKafka,
+    /// Into Kafka, at least once.
+    WalbridgeKafkaLeast,
 }
 
 impl Drainer {
@@ -47,6 +51,8 @@ impl Drainer {
             Drainer::WalbridgeTcp => "walbridge tcp",
             Drainer::WalbridgeUnix => "walbridge unix",
             Drainer::WalbridgeText => "walbridge text",
+            Drainer::WalbridgeKafka => "walbridge kafka",
+            Drainer::WalbridgeKafkaLeast => "walbridge kafka-alo",
         }
     }
 }
@@ -54,7 +60,7 @@ impl Drainer {
 /// What one drain took.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Drained {
-    drainer: Drainer,
+    pub(crate) drainer: Drainer,
     rows: u32,
     seconds: f64,
     pub(crate) client: Meter,
@@ -105,9 +111,11 @@ async fn rounds_of(postgres: &Postgres, backlog: &Backlog, rounds: u32) -> Vec<D
                 Drainer::RecvlogicalTcp | Drainer::RecvlogicalUnix => {
                     recvlogical(postgres, &client, backlog, drainer, &slot).await
                 }
-                Drainer::WalbridgeTcp | Drainer::WalbridgeUnix | Drainer::WalbridgeText => {
-                    walbridge(postgres, &client, backlog, drainer, &slot).await.0
-                }
+                Drainer::WalbridgeTcp
+                | Drainer::WalbridgeUnix
+                | Drainer::WalbridgeText
+                | Drainer::WalbridgeKafka
+                | Drainer::WalbridgeKafkaLeast => walbridge(postgres, &client, backlog, drainer, &slot).await.0,
             };
             drop_slot(&client, &slot).await;
             println!("{}", line(backlog.workload, round, &drained));
@@ -120,7 +128,7 @@ async fn rounds_of(postgres: &Postgres, backlog: &Backlog, rounds: u32) -> Vec<D
 async fn recvlogical(postgres: &Postgres, client: &Client, backlog: &Backlog, drainer: Drainer, slot: &str) -> Drained {
     let host = match drainer {
         Drainer::RecvlogicalUnix | Drainer::WalbridgeUnix => postgres.directory().display().to_string(),
-        Drainer::RecvlogicalTcp | Drainer::WalbridgeTcp | Drainer::WalbridgeText => "127.0.0.1".to_owned(),
+        _ => "127.0.0.1".to_owned(),
     };
     let publication = format!("publication_names={}", backlog.workload.name());
     let mut command = Command::new(program("pg_recvlogical"));
@@ -158,15 +166,29 @@ pub(crate) async fn walbridge(
     drainer: Drainer,
     slot: &str,
 ) -> (Drained, Walbridge) {
+    walbridge_into(postgres, client, backlog, drainer, slot, "kind = \"embedded\"").await
+}
+
+/// The same, with this log.
+pub(crate) async fn walbridge_into(
+    postgres: &Postgres,
+    client: &Client,
+    backlog: &Backlog,
+    drainer: Drainer,
+    slot: &str,
+    log: &str,
+) -> (Drained, Walbridge) {
     let url = match drainer {
         Drainer::RecvlogicalUnix | Drainer::WalbridgeUnix => postgres.unix_url(),
-        Drainer::RecvlogicalTcp | Drainer::WalbridgeTcp | Drainer::WalbridgeText => postgres.url(),
+        _ => postgres.url(),
     };
     let name = backlog.workload.name();
+    // Topics have their source's name.
+    let source = if log.contains("brokers") { slot } else { "bench" };
     let values = if drainer == Drainer::WalbridgeText { "text" } else { "auto" };
     let mut walbridge = Walbridge::start(&format!(
-        "[sources.bench]\nurl = \"{url}\"\ntables = [\"public.{name}\"]\nslot = \"{slot}\"\npublication = \"{name}\"\n\
-         snapshot = \"never\"\nvalues = \"{values}\"\n\n[log]\nkind = \"embedded\"\npath = \"log\"\n"
+        "[sources.{source}]\nurl = \"{url}\"\ntables = [\"public.{name}\"]\nslot = \"{slot}\"\npublication = \"{name}\"\n\
+         snapshot = \"never\"\nvalues = \"{values}\"\n\n[log]\npath = \"log\"\n{log}\n"
     ));
     let pid = walbridge.pid().expect("walbridge runs");
     let walsender_pid = tokio::select! {

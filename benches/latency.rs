@@ -23,7 +23,7 @@ const WARM_UP_SECONDS: u32 = 5;
 const SETTLE_MICROS: i64 = 500_000;
 
 /// A row's mark (its id, or its time) and when the reader saw it, in microseconds since 1970.
-type Seen = Vec<(i64, i64)>;
+pub(crate) type Seen = Vec<(i64, i64)>;
 
 /// Prints its figures, one a line.
 pub(crate) fn run() {
@@ -40,7 +40,7 @@ pub(crate) fn run() {
     report("redis", measured);
 }
 
-fn report(who: &str, mut millis: Vec<f64>) {
+pub(crate) fn report(who: &str, mut millis: Vec<f64>) {
     assert!(!millis.is_empty(), "latency {who}: no row was seen");
     println!("latency {who} rows {}", millis.len());
     for (name, part, whole) in [("p50", 50, 100), ("p90", 90, 100), ("p99", 99, 100), ("max", 1, 1)] {
@@ -114,7 +114,7 @@ fn redis_has(redis: &Redis, key: &str) -> Result<(), String> {
 }
 
 /// A warm-up, then the load that counts; from when on rows count, in microseconds since 1970.
-fn load(postgres: &Postgres, seconds: u32) -> i64 {
+pub(crate) fn load(postgres: &Postgres, seconds: u32) -> i64 {
     pgbench(postgres, WARM_UP_SECONDS);
     let since = now() + SETTLE_MICROS;
     pgbench(postgres, seconds);
@@ -159,7 +159,7 @@ fn watch(mut from: impl Read + Send + 'static, prefix: &'static [u8], end: u8) -
 }
 
 /// Finds the whole marks in `bytes`; how many bytes need not be looked at again.
-fn marks(bytes: &[u8], prefix: &[u8], end: u8, mut found: impl FnMut(i64)) -> usize {
+pub(crate) fn marks(bytes: &[u8], prefix: &[u8], end: u8, mut found: impl FnMut(i64)) -> usize {
     /// The longest mark: a prefix, 20 digits, the end.
     const LONGEST: usize = 32;
     let mut used = 0;
@@ -180,12 +180,12 @@ fn marks(bytes: &[u8], prefix: &[u8], end: u8, mut found: impl FnMut(i64)) -> us
     used.max(bytes.len().saturating_sub(LONGEST))
 }
 
-fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
-fn millis(made: i64, seen: i64) -> f64 {
+pub(crate) fn millis(made: i64, seen: i64) -> f64 {
     // A latency is far below the 2^53 microseconds that a double holds exactly.
     let micros = (seen - made) as f64;
     micros / 1000.0

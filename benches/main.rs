@@ -4,6 +4,8 @@ mod backlog;
 mod decode;
 mod drain;
 mod format;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod latency;
 mod log;
 mod meter;
@@ -16,7 +18,7 @@ mod values;
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     let chosen = |name: &str| wanted.is_empty() || wanted.iter().any(|wish| wish == name);
-    let benches: [(&str, fn()); 8] = [
+    let benches: &[(&str, fn())] = &[
         ("decode", decode::run),
         ("format", format::run),
         ("log", log::run),
@@ -25,6 +27,8 @@ fn main() {
         ("values", values::run),
         ("latency", latency::run),
         ("snapshot", snapshot::run),
+        #[cfg(feature = "kafka")]
+        ("kafka", kafka::run),
     ];
     for (name, run) in benches {
         if chosen(name) {

@@ -64,7 +64,8 @@ const IMPORTS: [(&str, &[&str]); 16] = [
 ];
 
 /// Concrete types, which only their own stage and those who wire or print may name.
-const CONCRETE: [&str; 5] = ["log::embedded", "log::kafka", "sink::redis", "sink::tantivy", "sink::file"];
+const CONCRETE: [&str; 6] =
+    ["log::embedded", "log::kafka", "sink::redis", "sink::tantivy", "sink::file", "sink::kafka"];
 const MAY_NAME_CONCRETE: [&str; 2] = ["bridge", "cli"];
 
 struct Source {

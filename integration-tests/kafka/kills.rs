@@ -9,7 +9,7 @@ use super::Stage;
 use crate::support::process::{self, Signal};
 use crate::support::{Kafka, Postgres, Walbridge};
 
-fn setting(name: &str, default: u64) -> u64 {
+pub(super) fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
 }
 
@@ -72,6 +72,49 @@ async fn every_change_is_read_once_and_in_order_after_sigkills_at_random_moments
     println!("{written} transactions, {} records", records.len());
     assert!(written > 0);
     assert_eq!(stage.walbridge.sigterm(), Some(0), "{}", stage.walbridge.log());
+}
+
+/// The same where records are delivered at least once: every change is there, those that are there twice under numbers that say so,
+/// and a reader that heeds the numbers ends with the same rows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_change_is_read_at_least_once_after_sigkills_where_that_was_asked_for() {
+    let seed = setting("SEED", u64::from(std::process::id()));
+    println!("SEED={seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let kafka = Kafka::shared();
+    let sink = "[sinks.history]\nkind = \"file\"\npath = \"history.jsonl\"\nfrom = \"public.*\"";
+    let mut stage = Stage::set(&kafka, &format!("delivery = \"at_least_once\"\ntopics = {{ partitions = 2 }}\n{sink}"));
+    let counter = Counter::start(&stage.postgres).await;
+    for _ in 0..setting("KILLS", 4) {
+        tokio::time::sleep(Duration::from_millis(random.random_range(0..1500))).await;
+        stage.walbridge.sigkill();
+        stage.walbridge.start_again();
+    }
+    counter.stop().await;
+    stage.caught_up().await;
+    let rows = stage.postgres.psql("SELECT id, n FROM t WHERE id <= 10 ORDER BY id");
+    let topic = stage.topic("t");
+    let mut last = std::collections::BTreeMap::new();
+    for record in kafka.read_settled(&topic).iter().filter(|record| record.value.is_some()) {
+        let after = &record.json()["after"];
+        last.insert(after["id"].as_i64(), after["n"].as_i64());
+    }
+    let found: Vec<String> =
+        (1..=10).map(|id| format!("{id}|{}", last.get(&Some(id)).copied().flatten().unwrap_or(-1))).collect();
+    assert_eq!(found, rows.lines().collect::<Vec<_>>(), "the last record of each key is its row");
+    // The sink's reader takes every event once, and in order: each key counts up by ones.
+    let history = std::fs::read_to_string(stage.walbridge.directory().join("history.jsonl")).expect("the sink's file");
+    let mut counts = std::collections::BTreeMap::new();
+    for line in history.lines() {
+        let event: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        let (id, n) = (event["after"]["id"].as_i64(), event["after"]["n"].as_i64());
+        if let (Some(id), Some(n)) = (id.filter(|&id| id <= 10), n) {
+            let before = counts.insert(id, n);
+            assert!(before.is_none_or(|before| before + 1 == n || event["op"] == "read"), "key {id}: {before:?}, {n}");
+        }
+    }
+    let counted: Vec<String> = counts.into_iter().map(|(id, n)| format!("{id}|{n}")).collect();
+    assert_eq!(counted, rows.lines().collect::<Vec<_>>());
 }
 
 /// A transaction that is larger than what is sent at once, cut off by SIGKILL again and again while it is being sent: what was

@@ -2,8 +2,10 @@
 
 mod faults;
 mod kills;
+mod reading;
 mod records;
 mod same_state;
+mod sink;
 mod topics;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -64,10 +64,10 @@ fn write(postgres: &Postgres) {
     );
 }
 
-fn configuration(postgres: &Postgres, redis: &Redis, database: u32, log: &str) -> String {
+fn configuration(postgres: &Postgres, redis: &Redis, source: &str, database: u32, log: &str) -> String {
     let (url, redis) = (postgres.url(), redis.url());
     format!(
-        "[sources.same]\nurl = \"{url}\"\ntables = [\"public.*\"]\nslot = \"same_{database}\"\npublication = \"same\"\n\
+        "[sources.{source}]\nurl = \"{url}\"\ntables = [\"public.*\"]\nslot = \"same_{database}\"\npublication = \"same\"\n\
          snapshot = \"never\"\non_schema_change = \"follow\"\nmessages = true\n\
          [log]\npath = \"log\"\n{log}\n\
          [sinks.cache]\nkind = \"redis\"\nurl = \"{redis}/{database}\"\nfrom = \"public.*\"\n\
@@ -107,16 +107,25 @@ async fn hits(walbridge: &Walbridge) -> Vec<Value> {
     hits
 }
 
-/// Two walbridges capture the same history by slots of their own, one into the embedded log, one into topics of three partitions;
-/// one of them is stopped in the middle and goes on. What came out was to be the same to the byte: lines with Positions, JSON
-/// documents, hashes, search hits.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_derived_through_kafka_is_what_is_derived_through_the_embedded_log() {
-    let (kafka, postgres, redis) = (Kafka::start(), Postgres::start(PgOptions::default()), Redis::start(&[]));
+    the_same("same-debezium", "").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn and_so_it_is_through_flat_json() {
+    the_same("same-json", "format = \"json\"\ncloudevents = true").await;
+}
+
+/// Two walbridges capture the same history by slots of their own, one into the embedded log, one into topics of three partitions;
+/// that one is stopped in the middle and goes on. What came out was to be the same to the byte: lines with Positions, JSON documents,
+/// hashes, search hits.
+async fn the_same(source: &str, log: &str) {
+    let (kafka, postgres, redis) = (Kafka::shared(), Postgres::start(PgOptions::default()), Redis::start(&[]));
     create(&postgres);
-    let embedded = configuration(&postgres, &redis, 0, "kind = \"embedded\"");
-    let on_kafka = format!("kind = \"kafka\"\nbrokers = \"{}\"\ntopics = {{ partitions = 3 }}", kafka.brokers());
-    let on_kafka = configuration(&postgres, &redis, 1, &on_kafka);
+    let embedded = configuration(&postgres, &redis, source, 0, "kind = \"embedded\"");
+    let log = format!("kind = \"kafka\"\nbrokers = \"{}\"\ntopics = {{ partitions = 3 }}\n{log}", kafka.brokers());
+    let on_kafka = configuration(&postgres, &redis, source, 1, &log);
     let mut both = [Walbridge::start(&embedded), Walbridge::start(&on_kafka)];
     for walbridge in &mut both {
         caught_up(walbridge, &postgres).await;

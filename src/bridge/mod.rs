@@ -49,13 +49,42 @@ struct Opened {
 /// A log and what it is written with.
 enum OpenedLog {
     Embedded(Box<embedded::Writer>, Log, Recovered),
-    /// Its loop opens it, and tries again while the cluster is away.
+    /// Its loop opens it, and tries again while the cluster is away. No writer: this process only reads.
     #[cfg(feature = "kafka")]
-    Kafka(Box<crate::log::kafka::Writer>, crate::log::kafka::Log),
+    Kafka(Option<Box<crate::log::kafka::Writer>>, crate::log::kafka::Log),
+}
+
+/// What of the bridge a process is. With the log in Kafka several processes share the work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    #[default]
+    Whole,
+    /// Source to log.
+    Capture,
+    /// Log to sinks.
+    Deliver,
+}
+
+impl Part {
+    const fn captures(self) -> bool {
+        !matches!(self, Part::Deliver)
+    }
+
+    const fn delivers(self) -> bool {
+        !matches!(self, Part::Capture)
+    }
 }
 
 /// Runs until `stop`, or until nothing can go on without an operator.
-pub async fn run(config: Config, stop: CancellationToken) -> ExitCode {
+pub async fn run(mut config: Config, part: Part, stop: CancellationToken) -> ExitCode {
+    if part != Part::Whole && config.log.kafka.is_none() {
+        tracing::error!(code = %Code::ConfigInvalid, "the embedded log belongs to one process: run it without --only, or set [log] kind = \"kafka\"");
+        return ExitCode::Configuration;
+    }
+    if !part.delivers() {
+        config.sinks.clear();
+    }
     if let Err(error) = stop_on_signals(&stop) {
         tracing::error!(%error, "signals cannot be received");
         return ExitCode::Internal;
@@ -72,35 +101,36 @@ pub async fn run(config: Config, stop: CancellationToken) -> ExitCode {
     };
     let mut opened = Vec::new();
     for source in &config.sources {
-        match open(source, &config.log) {
+        match open(source, &config.log, part) {
             Ok(source) => opened.push(source),
             Err(error) => return fail(ExitCode::Halted, error.code(), &error),
         }
     }
-    announce(&config, &board);
+    announce(&config, part, &board);
     let mut readers = JoinSet::new();
     let registry = start_readers(&config, &opened, &board, &stop, &mut readers);
     let mut ingests = JoinSet::new();
     let mut controls = Controls::default();
-    for source in opened {
+    for source in opened.into_iter().filter(|_| part.captures()) {
         let (control, commands) = control::channel();
         controls.add(source.source.name.clone(), control);
         ingests.spawn(ingest(source, board.clone(), commands, stop.clone()));
     }
     let pages = Pages { board: board.clone(), search: registry, controls };
     readers.spawn(port.serve(config.admin.token.clone(), pages, stop.clone()));
-    let exit = await_ingests(&mut ingests, &stop).await;
-    stop.cancelled().await;
-    if tokio::time::timeout(GRACE, async { while readers.join_next().await.is_some() {} }).await.is_err() {
-        let seconds = GRACE.as_secs();
-        tracing::warn!(seconds, "not everything ended in time; the rest is left as a crash would leave it");
-    }
+    let sources = async {
+        let exit = await_ingests(&mut ingests, &stop).await;
+        stop.cancelled().await;
+        exit
+    };
+    let (exit, readers) = tokio::join!(sources, await_readers(&mut readers, &stop));
+    let exit = if exit == ExitCode::Clean { readers } else { exit };
     if exit == ExitCode::Clean && is_halted(&board) { ExitCode::Halted } else { exit }
 }
 
 /// Puts everybody on the board before anybody can look: an empty one would read as "all is well".
-fn announce(config: &Config, board: &Board) {
-    for source in &config.sources {
+fn announce(config: &Config, part: Part, board: &Board) {
+    for source in config.sources.iter().filter(|_| part.captures()) {
         board.source(&source.name, |status| status.slot.clone_from(&source.slot));
     }
     for sink in &config.sinks {
@@ -180,6 +210,35 @@ async fn await_ingests(ingests: &mut JoinSet<Option<Halt>>, stop: &CancellationT
     exit
 }
 
+/// Waits for the sinks' loops and the admin port, for which an end before `stop` is a panic or a halt. After a panic the process
+/// stops: on the board its loop would stand as it was last, for ever.
+async fn await_readers(readers: &mut JoinSet<()>, stop: &CancellationToken) -> ExitCode {
+    let mut exit = ExitCode::Clean;
+    let grace = async {
+        stop.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::pin!(grace);
+    loop {
+        tokio::select! {
+            ended = readers.join_next() => match ended {
+                None => return exit,
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
+                    tracing::error!(%error, "a bug; please report it. walbridge stops, and can be started again");
+                    exit = ExitCode::Internal;
+                    stop.cancel();
+                }
+            },
+            () = &mut grace => {
+                let seconds = GRACE.as_secs();
+                tracing::warn!(seconds, "not everything ended in time; the rest is left as a crash would leave it");
+                return exit;
+            }
+        }
+    }
+}
+
 /// SIGTERM, as service managers send it, and SIGINT, as Ctrl-C does.
 fn stop_on_signals(stop: &CancellationToken) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
@@ -215,7 +274,8 @@ fn locked_log(config: &Config) -> Option<LogError> {
     errors.find(|error| matches!(error, LogError::Locked { .. }))
 }
 
-fn open(source: &config::Source, logs: &config::Log) -> Result<Opened, LogError> {
+#[cfg_attr(not(feature = "kafka"), expect(unused_variables, reason = "then there is one process"))]
+fn open(source: &config::Source, logs: &config::Log, part: Part) -> Result<Opened, LogError> {
     let path = logs.path_of(&source.name);
     #[cfg(feature = "kafka")]
     if let Some(settings) = &logs.kafka {
@@ -226,7 +286,8 @@ fn open(source: &config::Source, logs: &config::Log) -> Result<Opened, LogError>
             settings: settings.clone(),
         };
         let reading = crate::log::kafka::Log::new(options.clone());
-        let log = OpenedLog::Kafka(Box::new(crate::log::kafka::Writer::new(options)?), reading);
+        let writer = part.captures().then(|| crate::log::kafka::Writer::new(options).map(Box::new)).transpose()?;
+        let log = OpenedLog::Kafka(writer, reading);
         return Ok(Opened { source: Source { catalog_file: path.join(CATALOG_FILE_NAME), ..resolve(source) }, log });
     }
     let (writer, log, recovered) = embedded::open(&path, Options::default())?;
@@ -299,6 +360,7 @@ async fn ingest(
         }
         #[cfg(feature = "kafka")]
         OpenedLog::Kafka(writer, log) => {
+            let writer = writer?;
             let make = |source, board| Ingest::new(source, *writer, Recovered::default(), board).reading(log);
             run_ingest(source, make, board, commands, stop).await
         }
@@ -328,5 +390,21 @@ async fn run_ingest<W: LogWriter + 'static>(
         // The thread panicked, or there was none to be had: the caller treats a panic as a bug.
         #[expect(clippy::panic, reason = "carries a panic of the thread into the task that waits for it")]
         _ => panic!("the ingest thread of source {name} ended without an outcome"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_of_one_reader_stops_the_process_as_a_bug() {
+        // A sink whose loop had panicked stood as "streaming" until somebody wondered.
+        let (stop, mut readers) = (CancellationToken::new(), JoinSet::new());
+        let others = stop.clone();
+        readers.spawn(async move { others.cancelled().await });
+        readers.spawn(async { assert!(std::hint::black_box(false), "a bug") });
+        assert_eq!(await_readers(&mut readers, &stop).await, ExitCode::Internal);
+        assert!(stop.is_cancelled());
     }
 }

@@ -17,6 +17,8 @@ use crate::project::known::KnownTables;
 use crate::project::{Kind, Projection};
 use crate::sink::Sink;
 use crate::sink::file::{self, FileSink};
+#[cfg(feature = "kafka")]
+use crate::sink::kafka::{self, KafkaSink};
 use crate::sink::redis::{self, RedisSink};
 use crate::status::{Board, Code, State};
 
@@ -60,6 +62,16 @@ pub(super) async fn run(parts: Parts, log: impl Log, stop: &CancellationToken) {
             let source = parts.source.name.clone();
             let sink = FileSink::new(file::Options { name, source, path });
             deliver(parts, log, sink, Kind::History, known, stop).await;
+        }
+        #[cfg(feature = "kafka")]
+        Target::Kafka(settings) => {
+            let (source, database) = (parts.source.name.clone(), parts.source.address.database.clone());
+            let options = kafka::Options { name, source, database, settings: *settings };
+            deliver(parts, log, KafkaSink::new(options), Kind::History, known, stop).await;
+        }
+        #[cfg(not(feature = "kafka"))]
+        Target::Kafka(_) => {
+            halt(&parts, Code::ConfigInvalid, "this walbridge was built without the feature `kafka`");
         }
         #[cfg(feature = "search")]
         Target::Tantivy { path, fields, .. } => {

@@ -10,6 +10,8 @@ use super::log::Log;
 use super::pattern::{Pattern, TablePatterns};
 use super::sink::{RawSink, Sink, Target};
 use super::source::Source;
+use super::value::Patterns;
+use crate::kafka::Settings;
 use crate::project::key::KeyTemplate;
 
 type Sources<'a> = [Named<'a, Source>];
@@ -19,6 +21,7 @@ pub(super) fn check(log: &Option<Log>, sources: &Sources<'_>, sinks: Vec<Named<'
     refuse_shared_slots(sources);
     refuse_shared_paths(log.as_ref(), sources, &sinks);
     refuse_shared_keys(&sinks);
+    refuse_shared_topics(log.as_ref(), &sinks);
     sinks.iter().for_each(refuse_one_key_for_many_tables);
     let mut complete = Vec::with_capacity(sinks.len());
     let mut whole = true;
@@ -129,7 +132,7 @@ fn refuse_shared_slots(sources: &Sources<'_>) {
 fn local_path(target: &Target) -> Option<&Path> {
     match target {
         Target::Tantivy { path, .. } | Target::File { path } => Some(path),
-        Target::Redis { .. } => None,
+        Target::Redis { .. } | Target::Kafka(_) => None,
     }
 }
 
@@ -189,6 +192,29 @@ fn refuse_one_key_for_many_tables(sink: &Named<'_, RawSink>) {
 
 fn tells_tables_apart(key: &str) -> bool {
     KeyTemplate::parse(key).is_ok_and(|template| template.tells_tables_apart())
+}
+
+/// Two that write the same topics of one cluster would have each event there twice.
+fn refuse_shared_topics(log: Option<&Log>, sinks: &[Named<'_, RawSink>]) {
+    let mut taken: Vec<(String, Option<&str>, &Settings, Option<&Patterns>)> = Vec::new();
+    let log = log.and_then(|log| log.kafka.as_ref());
+    taken.extend(log.map(|settings| ("the log".to_owned(), None, settings, None)));
+    for sink in sinks {
+        let Some(raw) = &sink.value else { continue };
+        let Target::Kafka(settings) = &raw.target else { continue };
+        let source = raw.source.as_deref();
+        let clash = taken.iter().find(|(_, other, theirs, from)| {
+            let sources = source.is_none() || other.is_none() || *other == source;
+            let tables = from.is_none_or(|from| from.0 == raw.from.0);
+            sources && tables && (&theirs.brokers, &theirs.topic) == (&settings.brokers, &settings.topic)
+        });
+        if let Some((owner, ..)) = clash {
+            let help =
+                "give it topics of its own: topic = \"{source}.other.{schema}.{table}\", or leave one of the two out";
+            sink.section.complain(format!("{owner} writes the same topics of this cluster"), help.to_owned());
+        }
+        taken.push((format!("sink `{}`", sink.name), source, settings, Some(&raw.from)));
+    }
 }
 
 /// Two sinks under the same keys of one server would overwrite each other's documents.

@@ -11,11 +11,12 @@ use super::key::{Describe, Key, Section, Value, table_schema};
 use super::reader::Item;
 use super::value::{Bytes, Choice, Count};
 use crate::kafka::Settings;
-use crate::kafka::settings::{Delivery, Format, Sasl, Tls, refusal};
+use crate::kafka::format::Format;
+use crate::kafka::settings::{Delivery, Sasl, Tls, refusal};
 use crate::kafka::topic::{Template, Wanted};
 
 impl Choice for Format {
-    const WORDS: &'static [(&'static str, Self)] = &[("debezium", Format::Debezium)];
+    const WORDS: &'static [(&'static str, Self)] = &[("debezium", Format::Debezium), ("json", Format::Json)];
 }
 
 impl Choice for Delivery {
@@ -82,8 +83,8 @@ static TOPIC: Key<TopicTemplate> = Key::default(
 static FORMAT: Key<Format> = Key::default(
     "format",
     "\"debezium\"",
-    "\"debezium\"",
-    "What a record looks like. `debezium`: the envelope of Debezium's connector for PostgreSQL, in JSON without schemas.",
+    "\"json\"",
+    "What a record looks like. `debezium`: the envelope of Debezium's connector for PostgreSQL, in JSON without schemas. `json`: the row, and beside its columns what happened.",
 );
 static DELIVERY: Key<Delivery> = Key::default(
     "delivery",
@@ -110,6 +111,12 @@ static TOMBSTONES: Key<bool> = Key::default(
     "true",
     "false",
     "A delete is followed by a record without a value, so that a compacted topic forgets the key.",
+);
+static CLOUDEVENTS: Key<bool> = Key::default(
+    "cloudevents",
+    "false",
+    "true",
+    "Every record has the headers of CloudEvents 1.0 (`ce_id`, `ce_source`, `ce_type`…), in binary mode.",
 );
 static TOPICS: Key<RawTopics> = Key::default(
     "topics",
@@ -173,6 +180,7 @@ pub(super) static KEYS: &[&dyn Describe] = &[
     &LINGER,
     &BATCH_SIZE,
     &TOMBSTONES,
+    &CLOUDEVENTS,
     &TOPICS,
     &TLS,
     &SASL,
@@ -192,6 +200,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<Settings> {
     let linger = section.get(&LINGER);
     let batch_size = section.get(&BATCH_SIZE);
     let tombstones = section.get(&TOMBSTONES);
+    let cloudevents = section.get(&CLOUDEVENTS);
     let topics = section.get(&TOPICS);
     let (tls, sasl) = (section.get(&TLS), section.get(&SASL));
     let properties = section.get(&PROPERTIES);
@@ -218,6 +227,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<Settings> {
         tls: tls.map(|tls| tls.0),
         sasl: sasl.map(|sasl| sasl.0),
         tombstones: tombstones?,
+        cloudevents: cloudevents?,
         properties: properties?.0,
     })
 }

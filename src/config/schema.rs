@@ -72,7 +72,8 @@ pub fn documented_keys() -> Vec<KeyDocumentation> {
         add("log", kind, described);
     }
     add("log.retain", Some("embedded"), log::RETAIN_KEYS);
-    for (table, described) in [("topics", kafka::TOPICS_KEYS), ("tls", kafka::TLS_KEYS), ("sasl", kafka::SASL_KEYS)] {
+    let of_kafka = [("topics", kafka::TOPICS_KEYS), ("tls", kafka::TLS_KEYS), ("sasl", kafka::SASL_KEYS)];
+    for (table, described) in of_kafka {
         add(&format!("log.{table}"), Some("kafka"), described);
     }
     for (kind, described) in sink::keys() {
@@ -80,6 +81,9 @@ pub fn documented_keys() -> Vec<KeyDocumentation> {
         if kind.is_none() {
             add("sinks.NAME.batch", None, sink::BATCH_KEYS);
         }
+    }
+    for (table, described) in of_kafka {
+        add(&format!("sinks.NAME.{table}"), Some("kafka"), described);
     }
     add("admin", None, admin::KEYS);
     keys

@@ -6,10 +6,12 @@ use std::time::Duration;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value as Json, json};
 
+use super::kafka;
 use super::key::{Describe, Key, Section, Value, table_schema};
 use super::pattern::TablePatterns;
 use super::reader::Item;
 use super::value::{Bytes, Choice, Count, Names, Patterns, Positive};
+use crate::kafka::Settings;
 use crate::project::key::KeyTemplate;
 
 /// A target, and what goes there.
@@ -77,6 +79,8 @@ pub enum Target {
         /// The file.
         path: PathBuf,
     },
+    /// Topics of a Kafka cluster.
+    Kafka(Box<Settings>),
 }
 
 impl Target {
@@ -85,7 +89,7 @@ impl Target {
     pub fn key(&self) -> Option<&str> {
         match self {
             Target::Redis { key, .. } | Target::Tantivy { key, .. } => key.as_deref(),
-            Target::File { .. } => None,
+            Target::File { .. } | Target::Kafka(_) => None,
         }
     }
 
@@ -96,6 +100,7 @@ impl Target {
             Target::Redis { .. } => "redis",
             Target::Tantivy { .. } => "tantivy",
             Target::File { .. } => "file",
+            Target::Kafka(_) => "kafka",
         }
     }
 }
@@ -116,16 +121,17 @@ pub(super) enum Kind {
     Redis,
     Tantivy,
     File,
+    Kafka,
 }
 
 impl Choice for Kind {
     const WORDS: &'static [(&'static str, Self)] =
-        &[("redis", Kind::Redis), ("tantivy", Kind::Tantivy), ("file", Kind::File)];
+        &[("redis", Kind::Redis), ("tantivy", Kind::Tantivy), ("file", Kind::File), ("kafka", Kind::Kafka)];
 
     fn hint(word: &str) -> Option<&'static str> {
         match word {
-            "opensearch" | "elasticsearch" | "postgres" | "kafka" | "http" | "meilisearch" => {
-                Some("this build has redis, tantivy and file")
+            "opensearch" | "elasticsearch" | "postgres" | "http" | "meilisearch" => {
+                Some("this build has redis, tantivy, file and kafka")
             }
             "valkey" => Some("a Valkey server is a redis sink: kind = \"redis\""),
             "stdout" => Some("walbridge tail prints events; a file sink writes them"),
@@ -143,7 +149,8 @@ impl Choice for RedisValue {
         &[("json", RedisValue::Json), ("hash", RedisValue::Hash), ("invalidate", RedisValue::Invalidate)];
 }
 
-static KIND: Key<Kind> = Key::required("kind", "\"redis\"", "What the target is: `redis`, `tantivy` or `file`.");
+static KIND: Key<Kind> =
+    Key::required("kind", "\"redis\"", "What the target is: `redis`, `tantivy`, `file` or `kafka`.");
 pub(super) static FROM: Key<Patterns> = Key::required(
     "from",
     "\"public.users\"",
@@ -222,6 +229,7 @@ impl Kind {
             Kind::Redis => REDIS,
             Kind::Tantivy => TANTIVY,
             Kind::File => FILE,
+            Kind::Kafka => kafka::KEYS,
         }
     }
 }
@@ -264,7 +272,7 @@ pub(super) fn read(name: &str, section: &Section<'_>) -> Option<RawSink> {
     let known: Vec<&dyn Describe> = match kind {
         Some(kind) => COMMON.iter().chain(kind.own_keys()).copied().collect(),
         // Whatever it is meant to be: no key of any kind is complained of then.
-        None => COMMON.iter().chain(REDIS).chain(TANTIVY).chain(FILE).copied().collect(),
+        None => COMMON.iter().chain(REDIS).chain(TANTIVY).chain(FILE).chain(kafka::KEYS).copied().collect(),
     };
     section.refuse_others(&known, belongs_elsewhere);
     let from = section.get(&FROM);
@@ -275,6 +283,7 @@ pub(super) fn read(name: &str, section: &Section<'_>) -> Option<RawSink> {
         Kind::Redis => read_redis(section),
         Kind::Tantivy => read_tantivy(section),
         Kind::File => section.get(&FILE_PATH).map(|path| Target::File { path }),
+        Kind::Kafka => read_kafka(section),
     };
     let (batch, target) = (batch?, target?);
     let default_linger = if matches!(target, Target::Tantivy { .. }) { Duration::from_secs(1) } else { Duration::ZERO };
@@ -336,6 +345,17 @@ fn read_tantivy(section: &Section<'_>) -> Option<Target> {
         key: key.map(|key| key.0),
         fields: fields.map(|names| names.0).unwrap_or_default(),
     })
+}
+
+fn read_kafka(section: &Section<'_>) -> Option<Target> {
+    if cfg!(not(feature = "kafka"))
+        && let Some(item) = section.item("kind")
+    {
+        let help = "build it with: cargo build --features kafka".to_owned();
+        item.complain("this build of walbridge is without Kafka".to_owned(), Some(help));
+        return None;
+    }
+    kafka::read(section).map(|settings| Target::Kafka(Box::new(settings)))
 }
 
 /// The text of a key template. Whether its columns are the table's is known once there is a table.

@@ -8,10 +8,13 @@ pub mod error;
 #[cfg(feature = "kafka")]
 pub mod fetch;
 pub mod format;
+pub mod headers;
 #[cfg(feature = "kafka")]
 pub mod producer;
 pub mod settings;
+pub mod tables;
 pub mod topic;
+pub mod unit;
 
 pub use self::error::KafkaError;
 pub use self::settings::Settings;

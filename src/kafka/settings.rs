@@ -15,7 +15,7 @@ pub struct Settings {
     /// The template of topics' names.
     pub topic: super::topic::Template,
     /// What a record looks like.
-    pub format: Format,
+    pub format: super::format::Format,
     /// What holds after a crash.
     pub delivery: Delivery,
     /// The codec: `none`, `lz4`, `zstd`, `snappy`, `gzip`.
@@ -32,15 +32,10 @@ pub struct Settings {
     pub sasl: Option<Sasl>,
     /// A delete is followed by a record without a value.
     pub tombstones: bool,
+    /// Every record has the headers of `CloudEvents`.
+    pub cloudevents: bool,
     /// Properties of librdkafka's that go to it as they are.
     pub properties: Vec<(String, String)>,
-}
-
-/// What a record looks like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// Debezium's envelope, without schemas.
-    Debezium,
 }
 
 /// What holds after a crash.
@@ -110,6 +105,20 @@ pub fn refusal(property: &str) -> Option<&'static str> {
         "delivery.report.only.error" | "enable.partition.eof" | "message.max.bytes" => "walbridge decides it",
         _ => return None,
     })
+}
+
+impl Settings {
+    /// What the records of a source have in common.
+    #[must_use]
+    pub fn of_records(&self, source: &str, database: &str) -> super::format::Settings {
+        super::format::Settings {
+            name: source.to_owned(),
+            database: database.to_owned(),
+            tombstones: self.tombstones,
+            cloudevents: self.cloudevents,
+            transactions: false,
+        }
+    }
 }
 
 #[cfg(feature = "kafka")]

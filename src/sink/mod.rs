@@ -5,6 +5,8 @@ mod blocking;
 mod disk;
 mod error;
 pub mod file;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod redis;
 mod saved;
 #[cfg(feature = "search")]

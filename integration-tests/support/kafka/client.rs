@@ -82,6 +82,16 @@ impl Kafka {
         });
     }
 
+    /// Removes all records that a topic has now, as retention would.
+    pub(crate) async fn delete_records(&self, topic: &str) {
+        let mut all = TopicPartitionList::new();
+        for partition in 0..self.partitions(topic) {
+            let partition = i32::try_from(partition).expect("few partitions");
+            all.add_partition_offset(topic, partition, Offset::End).expect("a place");
+        }
+        self.admin().delete_records(&all, &AdminOptions::new()).await.expect("they can be removed");
+    }
+
     /// The names of all topics but Kafka's own, sorted.
     pub(crate) fn topics(&self) -> Vec<String> {
         let metadata = self.consumer("read_committed").fetch_metadata(None, ANSWER).expect("metadata");

@@ -33,6 +33,15 @@ pub enum Decoder {
 }
 
 impl Format {
+    /// The word for it in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Format::Debezium => "debezium",
+            Format::Json => "json",
+        }
+    }
+
     /// An encoder for this version of a table.
     #[must_use]
     pub fn encoder(self, relation: &Arc<Relation>, settings: &Settings) -> Encoder {

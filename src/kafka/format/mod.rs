@@ -20,6 +20,7 @@ mod unit;
 
 pub use any::{Decoder, Encoder, Format};
 pub use exact::HEADER as EXACT_HEADER;
+pub(crate) use number::push_unsigned;
 pub use records::{Header, Record, Records};
 pub use unit::Unit;
 

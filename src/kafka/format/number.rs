@@ -9,7 +9,7 @@ pub(super) fn push_integer(value: i64, out: &mut Vec<u8>) {
 }
 
 /// Appends an unsigned integer's digits.
-pub(super) fn push_unsigned(mut value: u64, out: &mut Vec<u8>) {
+pub(crate) fn push_unsigned(mut value: u64, out: &mut Vec<u8>) {
     let mut digits = [b'0'; 20];
     let mut used = 0_usize;
     for slot in digits.iter_mut().rev() {

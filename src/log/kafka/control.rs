@@ -20,6 +20,8 @@ const FORMAT: u8 = 1;
 
 /// The key of the log's name.
 const LOG: &[u8] = b"log";
+/// The key of the format's name.
+const FORMAT_NAME: &[u8] = b"format";
 /// The key of the state.
 const STATE: &[u8] = b"state";
 const EPOCH: &str = "epoch/";
@@ -138,6 +140,12 @@ pub(super) fn log_record(id: LogId) -> ControlRecord {
     ControlRecord { key: LOG.to_vec(), value, event: None }
 }
 
+/// What the log's records look like, for as long as it exists.
+pub(super) fn format_record(name: &str) -> ControlRecord {
+    let value = [&[FORMAT], name.as_bytes()].concat();
+    ControlRecord { key: FORMAT_NAME.to_vec(), value, event: None }
+}
+
 /// A new stretch of history.
 pub(super) fn epoch_record(epoch: &Epoch) -> Result<ControlRecord, TooLong> {
     keyed(format!("{EPOCH}{}", epoch.number), |out| put_epoch_record(out, epoch))
@@ -185,6 +193,8 @@ fn keyed(key: String, put: impl FnOnce(&mut Vec<u8>) -> Result<(), TooLong>) -> 
 pub(super) struct Control {
     /// `None` in a new log.
     pub(super) id: Option<LogId>,
+    /// What the log's records look like.
+    pub(super) format: Option<String>,
     pub(super) state: State,
     pub(super) epochs: BTreeMap<u32, Epoch>,
     pub(super) relations: BTreeMap<u32, Relation>,
@@ -205,6 +215,11 @@ impl Control {
             LOG => {
                 let mut input = Input::new(value.strip_prefix(&[FORMAT]).ok_or_else(refuse)?);
                 self.id = Some(LogId(input.u128().ok_or_else(refuse)?));
+                return Ok(());
+            }
+            FORMAT_NAME => {
+                let name = value.strip_prefix(&[FORMAT]).ok_or_else(refuse)?;
+                self.format = Some(String::from_utf8_lossy(name).into_owned());
                 return Ok(());
             }
             STATE => {

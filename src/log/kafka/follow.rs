@@ -11,9 +11,9 @@ use tokio::sync::watch;
 
 use super::Options;
 use super::control::{Control, Noted};
-use super::headers::EventHeads;
 use crate::event::{Offset, Relation};
 use crate::kafka::fetch::{Fetched, Fetcher, Probe};
+use crate::kafka::headers::EventHeads;
 use crate::kafka::{KafkaError, topic};
 use crate::log::record::Record;
 use crate::log::{Durable, LogId};

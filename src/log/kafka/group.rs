@@ -94,35 +94,3 @@ impl Group {
         self.text.clear();
     }
 }
-
-/// Writes a number as people do.
-pub(super) fn push_number(mut number: u64, out: &mut Vec<u8>) {
-    let mut digits = [0_u8; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        if let Some(digit) = digits.get_mut(at) {
-            let value = (number % 10) as u8;
-            *digit = b'0' + value;
-        }
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(digits.get(at..).unwrap_or_default());
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_written_whole() {
-        for number in [0, 7, 10, 1234, u64::MAX] {
-            let mut out = Vec::new();
-            push_number(number, &mut out);
-            assert_eq!(out, number.to_string().into_bytes());
-        }
-    }
-}

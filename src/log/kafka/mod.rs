@@ -1,7 +1,7 @@
 //! The log on Kafka: a topic for each table, and one for the log's own state.
 //!
 //! Events are numbered densely over all topics of the source, in the order of commits; the number is in a header of each record
-//! ([`OFFSET_HEADER`]), so that whoever has all partitions can put them in order again. What the log holds is said by one record in
+//! ([`headers::OFFSET_HEADER`](crate::kafka::headers::OFFSET_HEADER)), so that whoever has all partitions can put them in order again. What the log holds is said by one record in
 //! the control topic, which is written in the same Kafka transaction as the records it speaks of (`control`): records and the place
 //! to go on from become true together.
 //!
@@ -16,14 +16,11 @@ mod follow;
 mod gather;
 mod group;
 mod handle;
-mod headers;
 mod merge;
 mod reader;
 mod seek;
 mod sender;
 mod start;
-mod tables;
-mod unit;
 mod writer;
 
 use std::path::PathBuf;
@@ -32,14 +29,6 @@ pub use self::handle::Log;
 pub use self::reader::Reader;
 pub use self::writer::Writer;
 use crate::kafka::Settings;
-
-/// Counts the events of the log.
-pub const OFFSET_HEADER: &str = "walbridge.offset";
-/// `epoch/commit LSN/ordinal`: the change's Position.
-pub const POSITION_HEADER: &str = "walbridge.position";
-/// `xid/commit time/first ordinal/version`: the transaction (time in microseconds since 1970), and the version of the table. Then, if
-/// the source got the transaction from elsewhere, `/` and the replication origin.
-pub const UNIT_HEADER: &str = "walbridge.unit";
 
 /// Where the log is.
 #[derive(Clone, Debug)]

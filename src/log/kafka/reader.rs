@@ -10,15 +10,14 @@ use tokio::sync::mpsc;
 
 use super::follow::{Follower, Known};
 use super::gather::Gather;
-use super::headers::EventHeads;
 use super::merge::{Merge, Step};
 use super::seek;
 use crate::event::{Change, Event, Offset, Timestamp, Transaction};
 use crate::kafka::KafkaError;
 use crate::kafka::admin::Admin;
 use crate::kafka::fetch::{Fetched, Fetcher, Probe};
-use crate::kafka::format::Decoded;
-use crate::kafka::format::debezium::{Decoder, decode_message};
+use crate::kafka::format::{Decoded, Decoder};
+use crate::kafka::headers::EventHeads;
 use crate::log::{Batch, Limit, LogError, LogReader};
 
 /// How long to wait at once for records, or for the log's state.
@@ -217,12 +216,13 @@ impl Worker {
     fn decode(&mut self, record: &Fetched, heads: &EventHeads) -> Result<Option<Change>, LogError> {
         let decoded = if heads.version == 0 {
             let value = record.value().unwrap_or_default();
-            decode_message(value).map(Decoded::Change)
+            self.follower.options.settings.format.decode_message(value).map(Decoded::Change)
         } else {
             let decoder = match self.decoders.entry(heads.version) {
                 std::collections::hash_map::Entry::Occupied(found) => found.into_mut(),
                 std::collections::hash_map::Entry::Vacant(free) => {
-                    free.insert(Decoder::new(&relation(&self.follower.known(), heads.version)?))
+                    let relation = relation(&self.follower.known(), heads.version)?;
+                    free.insert(self.follower.options.settings.format.decoder(&relation))
                 }
             };
             decoder.decode(record.value(), |name| record.header(name))

@@ -3,10 +3,9 @@
 //! Numbers rise within a partition, but for what a crash of a writer that delivers at least once wrote twice; then every place at
 //! which they pass the wanted one has all that is wanted behind it, in order. So halving finds one.
 
-use super::OFFSET_HEADER;
-use super::headers;
 use crate::kafka::KafkaError;
 use crate::kafka::fetch::{Fetched, Probe};
+use crate::kafka::headers::{self, OFFSET_HEADER};
 
 /// The first guess is so far from the end, for most readers are near it.
 const NEAR: i64 = 1000;

@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, watch};
 
+use super::Options;
 use super::control::{Control, ControlRecord, topic_record};
 use super::group::Group;
 use super::start::{Clients, batch_limit, check_topic, name_topic};
-use super::tables::Topic;
-use super::{OFFSET_HEADER, Options, POSITION_HEADER, UNIT_HEADER};
+use crate::kafka::headers::{OFFSET_HEADER, POSITION_HEADER, UNIT_HEADER};
 use crate::kafka::producer::{Outgoing, Producer};
+use crate::kafka::tables::Topic;
 use crate::kafka::{KafkaError, consumer, topic};
 use crate::log::Durable;
 

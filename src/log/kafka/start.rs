@@ -3,11 +3,11 @@
 use tokio::runtime::Runtime;
 
 use super::Options;
-use super::control::{Control, ControlRecord, log_record};
-use super::tables::Topic;
+use super::control::{Control, ControlRecord, format_record, log_record};
 use crate::kafka::admin::{self, Admin};
 use crate::kafka::producer::Producer;
 use crate::kafka::settings::Delivery;
+use crate::kafka::tables::Topic;
 use crate::kafka::topic::{self, Wanted};
 use crate::kafka::{KafkaError, consumer};
 use crate::log::LogId;
@@ -59,6 +59,18 @@ pub(super) fn start(options: &Options) -> Result<(Clients, Start), KafkaError> {
         let id = LogId(rand::random());
         control.id = Some(id);
         records.push(log_record(id));
+    }
+    let format = options.settings.format.name();
+    match &control.format {
+        Some(before) if before != format => {
+            let detail = format!(
+                "the log's records are in the format \"{before}\", and the configuration says \"{format}\". A log has one format: say \
+                 format = \"{before}\", or give the source another name, so that it begins a new log"
+            );
+            return Err(KafkaError::Topic { topic: name, detail });
+        }
+        Some(_) => {}
+        None => records.push(format_record(format)),
     }
     control.state.writer = control.state.writer.saturating_add(1);
     Ok((clients, Start { control, records }))

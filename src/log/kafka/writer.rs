@@ -9,19 +9,22 @@ use super::Options;
 use super::control::{
     EventHeaders, Rest, copy_record, epoch_record, relation_record, snapshot_record, state_record, void_record,
 };
-use super::group::{Group, Mark, Meta, push_number};
+use super::group::{Group, Mark, Meta};
 use super::sender::{Job, Sender, Shared};
 use super::start::{Start, start};
-use super::tables::Tables;
-use super::unit::Unit;
 use crate::event::{Lsn, Offset, Op, Relation, Transaction};
 use crate::kafka::KafkaError;
-use crate::kafka::format::Settings as FormatSettings;
+use crate::kafka::format::{Format, push_unsigned};
+use crate::kafka::settings::Delivery;
+use crate::kafka::tables::Tables;
+use crate::kafka::unit::Unit;
 use crate::log::embedded::directory;
 use crate::log::history::History;
 use crate::log::record::{put_copy_begun, put_copy_done};
 use crate::log::{Durable, Entry, LogError, LogWriter, Recovered};
 
+/// More events than a sender can have sent without committing: each has some 20 bytes at the least.
+const GHOSTS_MAX: u64 = 1 << 24;
 /// What counts as waiting when only the state has changed.
 const STATE_BYTES: usize = 64;
 
@@ -46,6 +49,7 @@ struct Open {
     topics_told: usize,
     group: Group,
     unit: Unit,
+    format: Format,
     /// Where the group is taken back to if the open unit is.
     mark: Mark,
     /// The unit that is in the log in part, unless it is open.
@@ -114,19 +118,16 @@ impl Open {
         durable: watch::Receiver<Durable>,
     ) -> Self {
         let Start { control, records } = start;
-        let format = FormatSettings {
-            name: options.source.clone(),
-            database: options.database.clone(),
-            tombstones: options.settings.tombstones,
-            transactions: false,
-            cloudevents: false,
-        };
+        let settings = &options.settings;
+        let records_settings = settings.of_records(&options.source, &options.database);
         let history = control.history();
         let mut group = shared.group();
         group.versions = records;
-        Open {
-            tables: Tables::new(&options.source, &options.settings.topic, format.clone(), control.relations),
-            unit: Unit::new(&format),
+        let is_new = control.state.writer <= 1;
+        let mut open = Open {
+            unit: Unit::new(&records_settings),
+            format: settings.format,
+            tables: Tables::new(&options.source, settings, records_settings, control.relations),
             bytes: history.closed.bytes,
             writer: control.state.writer,
             rest: control.state.rest,
@@ -141,7 +142,18 @@ impl Open {
             skip: 0,
             changed: true,
             unsynced: true,
+        };
+        if options.settings.delivery == Delivery::AtLeastOnce && !is_new {
+            open.pass_over_ghosts();
         }
+        open
+    }
+
+    /// Records that are in the topics and in no state, because the writer before ended between the two, have numbers that
+    /// nothing else must get: what comes again need not come in the same order.
+    fn pass_over_ghosts(&mut self) {
+        let rest = self.rest.take().map_or(0, |rest| rest.events);
+        self.void(rest.saturating_add(GHOSTS_MAX));
     }
 
     fn recovered(&self) -> Recovered {
@@ -200,10 +212,15 @@ impl Open {
     /// What is in the topics of a unit that never comes again in full counts as never written.
     fn void_rest(&mut self) {
         if let Some(rest) = self.rest.take() {
-            let from = self.history.closed.offset;
-            self.group.control.push(void_record(from, rest.events));
-            self.history.closed.offset = Offset(from.0.saturating_add(rest.events));
+            self.void(rest.events);
         }
+    }
+
+    /// The numbers of so many events are passed over.
+    fn void(&mut self, events: u64) {
+        let from = self.history.closed.offset;
+        self.group.control.push(void_record(from, events));
+        self.history.closed.offset = Offset(from.0.saturating_add(events));
     }
 
     /// Counts an event. `None`: it is in the log already.
@@ -247,7 +264,7 @@ impl Open {
         let Some((offset, ordinal)) = self.event(Op::Message, 0)? else { return Ok(()) };
         let topic = self.tables.messages();
         let before = self.group.records.len();
-        self.unit.format.message(ordinal, prefix, content, &mut self.group.records);
+        self.format.message(&mut self.unit.format, ordinal, prefix, content, &mut self.group.records);
         self.describe(before, topic, 0, false, offset, ordinal);
         Ok(())
     }
@@ -255,7 +272,7 @@ impl Open {
     /// Says of the records added since what their headers and places are.
     #[inline]
     fn describe(&mut self, before: usize, topic: u32, id: u32, first_partition: bool, offset: Offset, ordinal: u64) {
-        let offset = self.group.put_text(|out| push_number(offset.0, out));
+        let offset = self.group.put_text(|out| push_unsigned(offset.0, out));
         let position = self.group.put_text(|out| self.unit.put_position(ordinal, out));
         let unit = self.group.put_text(|out| self.unit.put_unit(id, out));
         let meta = Meta {
@@ -291,7 +308,7 @@ impl Open {
             out
         };
         let headers = EventHeaders {
-            offset: text(&|out| push_number(offset.0, out)),
+            offset: text(&|out| push_unsigned(offset.0, out)),
             position: text(&|out| self.unit.put_position(ordinal, out)),
             unit: text(&|out| self.unit.put_unit(id, out)),
         };

@@ -1,16 +1,17 @@
 //! The open unit, as the headers of its records tell of it.
 
-use super::group::push_number;
+use super::format::{self, Settings as FormatSettings, push_unsigned};
 use crate::event::{Op, Timestamp, Transaction};
-use crate::kafka::format::{Settings as FormatSettings, debezium};
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Unit {
+pub struct Unit {
     /// As the format tells of it.
-    pub(super) format: debezium::Unit,
-    pub(super) source: String,
-    pub(super) timestamp_ms: i64,
+    pub format: format::Unit,
+    /// The source's name.
+    pub source: String,
+    /// When it was committed.
+    pub timestamp_ms: i64,
     /// `epoch/LSN/`
     position: Vec<u8>,
     /// `xid/time/first ordinal/`
@@ -21,9 +22,11 @@ pub(super) struct Unit {
 }
 
 impl Unit {
-    pub(super) fn new(settings: &FormatSettings) -> Self {
+    /// Before any.
+    #[must_use]
+    pub fn new(settings: &FormatSettings) -> Self {
         Unit {
-            format: debezium::Unit::new(settings),
+            format: format::Unit::new(settings),
             source: settings.name.clone(),
             timestamp_ms: 0,
             position: Vec::new(),
@@ -33,7 +36,8 @@ impl Unit {
         }
     }
 
-    pub(super) fn begin(&mut self, transaction: &Transaction) {
+    /// A transaction, a chunk or a lone message begins.
+    pub fn begin(&mut self, transaction: &Transaction) {
         self.format.begin(transaction, Timestamp::now());
         self.timestamp_ms = transaction.commit_time.unix_micros().div_euclid(1000);
         self.digest = 0;
@@ -45,23 +49,27 @@ impl Unit {
 
     /// An event of it. What kinds of events on which tables: that is what a change of the configuration would make another.
     #[inline]
-    pub(super) fn count(&mut self, op: Op, oid: u32) {
+    pub fn count(&mut self, op: Op, oid: u32) {
         let event = u64::from(oid) << 8 | u64::from(op as u8);
         self.digest = (self.digest.rotate_left(5) ^ event).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     }
 
-    pub(super) const fn digest(&self) -> u64 {
+    /// Of the events that were counted.
+    #[must_use]
+    pub const fn digest(&self) -> u64 {
         self.digest
     }
 
-    pub(super) fn put_position(&self, ordinal: u64, out: &mut Vec<u8>) {
+    /// The value of [`super::headers::POSITION_HEADER`].
+    pub fn put_position(&self, ordinal: u64, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.position);
-        push_number(ordinal, out);
+        push_unsigned(ordinal, out);
     }
 
-    pub(super) fn put_unit(&self, version: u32, out: &mut Vec<u8>) {
+    /// The value of [`super::headers::UNIT_HEADER`].
+    pub fn put_unit(&self, version: u32, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.head);
-        push_number(u64::from(version), out);
+        push_unsigned(u64::from(version), out);
         out.extend_from_slice(&self.origin);
     }
 }

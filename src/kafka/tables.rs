@@ -1,30 +1,32 @@
-//! The tables whose rows go into the log: for each version its number, its topic and its encoder.
+//! The tables whose rows go to Kafka: for each version its number, its topic and its encoder.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::KafkaError;
+use super::format::{Encoder, Format, Settings as FormatSettings};
+use super::topic::{self, Template};
 use crate::event::{Relation, TableName};
-use crate::kafka::KafkaError;
-use crate::kafka::format::Settings as FormatSettings;
-use crate::kafka::format::debezium::Encoder;
-use crate::kafka::topic::{self, Template};
 
 /// A version of a table.
 #[derive(Debug)]
-pub(super) struct Version {
+pub struct Version {
     /// What its rows' headers and the control topic call it.
-    pub(super) id: u32,
+    pub id: u32,
     /// Its topic's number.
-    pub(super) topic: u32,
-    pub(super) encoder: Encoder,
+    pub topic: u32,
+    relation: Arc<Relation>,
+    /// Writes its rows.
+    pub encoder: Encoder,
 }
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Tables {
+pub struct Tables {
     source: String,
     template: Template,
-    format: FormatSettings,
+    format: Format,
+    settings: FormatSettings,
     /// Versions that have rows since the log was opened.
     versions: Vec<Version>,
     /// The numbers of all versions there ever were.
@@ -37,31 +39,37 @@ pub(super) struct Tables {
 
 /// A topic, and the table that has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Topic {
-    pub(super) name: String,
+pub struct Topic {
+    /// Its name.
+    pub name: String,
     /// `None`: not a table's.
-    pub(super) table: Option<TableName>,
+    pub table: Option<TableName>,
     /// Its rows have keys.
-    pub(super) keyed: bool,
+    pub keyed: bool,
 }
 
 impl Tables {
-    pub(super) fn new(
+    /// Tables whose versions have these numbers already; a new one gets the next.
+    #[must_use]
+    pub fn new(
         source: &str,
-        template: &Template,
-        format: FormatSettings,
+        kafka: &super::Settings,
+        settings: FormatSettings,
         known: BTreeMap<u32, Relation>,
     ) -> Self {
         let next_id = known.keys().next_back().map_or(1, |last| last.saturating_add(1));
         let known = known.into_iter().map(|(id, relation)| (relation, id)).collect();
-        let (source, template) = (source.to_owned(), template.clone());
-        Tables { source, template, format, versions: Vec::new(), known, next_id, last: 0, topics: Vec::new() }
+        let (source, template, format) = (source.to_owned(), kafka.topic.clone(), kafka.format);
+        Tables { source, template, format, settings, versions: Vec::new(), known, next_id, last: 0, topics: Vec::new() }
     }
 
-    /// The version, and whether the log has never had a row of it.
+    /// The version, and whether it has its number only now.
+    ///
+    /// # Errors
+    /// It cannot have a topic of its own.
     #[inline]
-    pub(super) fn version(&mut self, relation: &Arc<Relation>) -> Result<(&Version, bool), KafkaError> {
-        let is_it = |version: &Version| Arc::ptr_eq(version.encoder.relation(), relation);
+    pub fn version(&mut self, relation: &Arc<Relation>) -> Result<(&Version, bool), KafkaError> {
+        let is_it = |version: &Version| Arc::ptr_eq(&version.relation, relation);
         let new = if self.versions.get(self.last).is_some_and(is_it) {
             false
         } else if let Some(found) = self.versions.iter().position(is_it) {
@@ -77,7 +85,7 @@ impl Tables {
     fn define(&mut self, relation: &Arc<Relation>) -> Result<bool, KafkaError> {
         let topic = self.topic_of(relation)?;
         // The same version may be announced over and over, each time as another object.
-        self.versions.retain(|version| **version.encoder.relation() != **relation);
+        self.versions.retain(|version| *version.relation != **relation);
         let (id, new) = match self.known.get(&**relation) {
             Some(&id) => (id, false),
             None => {
@@ -87,7 +95,12 @@ impl Tables {
                 (id, true)
             }
         };
-        self.versions.push(Version { id, topic, encoder: Encoder::new(relation, &self.format) });
+        self.versions.push(Version {
+            id,
+            topic,
+            relation: Arc::clone(relation),
+            encoder: self.format.encoder(relation, &self.settings),
+        });
         self.last = self.versions.len().saturating_sub(1);
         Ok(new)
     }
@@ -119,7 +132,7 @@ impl Tables {
     }
 
     /// The topic of logical messages.
-    pub(super) fn messages(&mut self) -> u32 {
+    pub fn messages(&mut self) -> u32 {
         let name = topic::messages(&self.source);
         let found = self.topics.iter().position(|topic| topic.name == name);
         match found {
@@ -134,7 +147,8 @@ impl Tables {
     }
 
     /// The topics that came since there were so many.
-    pub(super) fn topics_from(&self, count: usize) -> &[Topic] {
+    #[must_use]
+    pub fn topics_from(&self, count: usize) -> &[Topic] {
         self.topics.get(count..).unwrap_or_default()
     }
 }

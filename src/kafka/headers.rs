@@ -1,21 +1,29 @@
-//! The headers of an event, read back. The writer's side is `unit`.
+//! The headers of an event: their names, and what they say. `unit` writes them.
 
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::{OFFSET_HEADER, POSITION_HEADER, UNIT_HEADER};
 use crate::event::{Lsn, Offset, Timestamp, Transaction};
+
+/// Counts the events of the log.
+pub const OFFSET_HEADER: &str = "walbridge.offset";
+/// `epoch/commit LSN/ordinal`: the change's Position.
+pub const POSITION_HEADER: &str = "walbridge.position";
+/// `xid/commit time/first ordinal/version`: the transaction (time in microseconds since 1970), and the version of the table. Then, if
+/// the source got the transaction from elsewhere, `/` and the replication origin.
+pub const UNIT_HEADER: &str = "walbridge.unit";
 
 /// What they say.
 #[derive(Clone, Debug)]
-pub(super) struct EventHeads {
+pub struct EventHeads {
     /// The event's number.
-    pub(super) offset: Offset,
+    pub offset: Offset,
     /// Its place in its transaction.
-    pub(super) ordinal: u64,
-    pub(super) transaction: Transaction,
+    pub ordinal: u64,
+    /// Its transaction.
+    pub transaction: Transaction,
     /// The number of the table's version; 0 for none.
-    pub(super) version: u32,
+    pub version: u32,
 }
 
 impl EventHeads {
@@ -23,7 +31,7 @@ impl EventHeads {
     ///
     /// # Errors
     /// Which one is not there, or cannot be read.
-    pub(super) fn read<'h>(header: impl Fn(&str) -> Option<&'h [u8]>) -> Result<Self, String> {
+    pub fn read<'h>(header: impl Fn(&str) -> Option<&'h [u8]>) -> Result<Self, String> {
         let text = |name: &str| {
             let text = header(name).and_then(|value| std::str::from_utf8(value).ok());
             text.ok_or_else(|| {
@@ -50,7 +58,8 @@ impl EventHeads {
 }
 
 /// The number of an event.
-pub(super) fn offset(text: &str) -> Option<Offset> {
+#[must_use]
+pub fn offset(text: &str) -> Option<Offset> {
     text.parse().ok().map(Offset)
 }
 

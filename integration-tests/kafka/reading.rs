@@ -1,0 +1,142 @@
+//! Sinks that are fed from Kafka, when Kafka no longer has what they want.
+
+use serde_json::Value;
+
+use super::{PATIENCE, Stage};
+use crate::support::equal::json_equals;
+use crate::support::{Kafka, Redis, Walbridge, eventually};
+
+/// A source on Kafka with a Redis sink. `url` is Redis's.
+fn configure(stage: &mut Stage, kafka: &Kafka, redis: &Redis, log: &str) -> String {
+    stage.configure(kafka, log);
+    let text = std::fs::read_to_string(stage.walbridge.config_path()).unwrap();
+    let text = text.split("[admin]").next().expect("all before it");
+    let sink = format!(
+        "[sinks.cache]\nkind = \"redis\"\nurl = \"{}\"\nfrom = \"public.t\"\nkey = \"t:{{id}}\"\n",
+        redis.url()
+    );
+    format!("{text}\n{sink}")
+}
+
+async fn await_sink(stage: &mut Stage, state: &str, code: &str) -> Value {
+    let wanted =
+        |status: &Value| status["sinks"]["cache"]["state"] == state && status["sinks"]["cache"]["code"] == code;
+    stage.walbridge.wait_for(PATIENCE, wanted).await["sinks"]["cache"].clone()
+}
+
+/// Scenario 107. Records that the sink had not read were removed: it was to halt and say so, not to go on at the next there is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sink_whose_records_retention_has_removed_halts_instead_of_going_on_behind_them() {
+    let (kafka, redis) = (Kafka::shared(), Redis::start(&[]));
+    let mut stage = Stage::prepare(&kafka, "");
+    let text = configure(&mut stage, &kafka, &redis, "");
+    stage.walbridge.configure(&text);
+    stage.walbridge.start_again();
+    stage.caught_up().await;
+    json_equals(&stage.postgres, &redis, "SELECT * FROM t", "t:{id}").await;
+    let without = text.split("[sinks.cache]").next().expect("all before it").to_owned();
+    assert_eq!(stage.walbridge.sigterm(), Some(0));
+    stage.walbridge.configure(&without);
+    stage.walbridge.start_again();
+    stage.postgres.psql("UPDATE t SET n = 1 WHERE id < 5");
+    stage.caught_up().await;
+    kafka.delete_records(&stage.topic("t")).await;
+    stage.postgres.psql("UPDATE t SET n = 2 WHERE id = 7");
+    stage.caught_up().await;
+    assert_eq!(stage.walbridge.sigterm(), Some(0));
+    stage.walbridge.configure(&text);
+    stage.walbridge.start_again();
+    let sink = await_sink(&mut stage, "halted", "log.expired").await;
+    assert!(sink["message"].as_str().is_some_and(|message| message.contains("no longer in the log")), "{sink}");
+}
+
+/// Of a compacted topic a new sink needs the newest record of each key. Holes were to be passed over, and the end to be the table.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_sink_reads_a_compacted_topic_to_the_same_end() {
+    let (kafka, redis) = (Kafka::start_with(&[("log.cleaner.backoff.ms", "100")]), Redis::start(&[]));
+    let log = "topics = { partitions = 2, cleanup_policy = \"compact\", config = { \"segment.ms\" = \"100\", \
+               \"min.cleanable.dirty.ratio\" = \"0.01\", \"delete.retention.ms\" = \"100\" } }";
+    let mut stage = Stage::set(&kafka, log);
+    stage.caught_up().await;
+    for round in 0..20 {
+        stage.postgres.psql(&format!("UPDATE t SET n = n + 1; INSERT INTO t VALUES ({}, 0, 'x')", 100 + round));
+    }
+    stage.postgres.psql("DELETE FROM t WHERE id IN (3, 4, 105, 106)");
+    stage.caught_up().await;
+    let topic = stage.topic("t");
+    // A segment is closed by the next record after its time, and only closed ones are compacted.
+    eventually(PATIENCE, || async {
+        stage.postgres.psql("UPDATE t SET n = n + 1 WHERE id IN (1, 2, 5, 6, 7)");
+        let left = kafka.read_settled(&topic);
+        let events = left.iter().filter_map(super::offset).max().unwrap_or(0);
+        let half_is_gone = u64::try_from(left.len()).is_ok_and(|left| left * 2 < events);
+        if half_is_gone { Ok(()) } else { Err(format!("{} records are left of {events} events", left.len())) }
+    })
+    .await;
+    stage.caught_up().await;
+    assert_eq!(stage.walbridge.sigterm(), Some(0));
+    let text = configure(&mut stage, &kafka, &redis, log);
+    stage.walbridge.configure(&text);
+    stage.walbridge.start_again();
+    json_equals(&stage.postgres, &redis, "SELECT * FROM t", "t:{id}").await;
+    stage.postgres.psql("UPDATE t SET n = n + 1");
+    stage.caught_up().await;
+    json_equals(&stage.postgres, &redis, "SELECT * FROM t", "t:{id}").await;
+}
+
+/// The broker dies under reader and writer. Both were to come back by themselves, and nothing to be missing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sink_goes_on_after_the_brokers_were_away() {
+    let (mut kafka, redis) = (Kafka::start(), Redis::start(&[]));
+    let mut stage = Stage::prepare(&kafka, "");
+    let text = configure(&mut stage, &kafka, &redis, "topics = { partitions = 3 }");
+    stage.walbridge.configure(&text);
+    stage.walbridge.start_again();
+    stage.caught_up().await;
+    kafka.kill9(0);
+    stage.postgres.psql("UPDATE t SET n = n + 1; INSERT INTO t VALUES (50, 0, NULL)");
+    stage.await_code("paused", "kafka.unavailable").await;
+    kafka.start_again(0);
+    stage.caught_up().await;
+    json_equals(&stage.postgres, &redis, "SELECT * FROM t", "t:{id}").await;
+}
+
+/// One process captures, another delivers; either is killed while the other goes on. The embedded log, which belongs to one process,
+/// was to refuse this.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_process_captures_and_another_delivers() {
+    let (kafka, redis) = (Kafka::shared(), Redis::start(&[]));
+    let mut stage = Stage::prepare(&kafka, "");
+    let text = configure(&mut stage, &kafka, &redis, "topics = { partitions = 3 }");
+    stage.walbridge.configure(&text);
+    stage.walbridge.only("capture");
+    let mut deliver = Walbridge::configured(&text);
+    deliver.only("deliver");
+    // The one that delivers may be there first.
+    deliver.go_on();
+    stage.walbridge.start_again();
+    json_equals(&stage.postgres, &redis, "SELECT * FROM t", "t:{id}").await;
+    deliver.sigkill();
+    stage.postgres.psql("UPDATE t SET n = n + 1; DELETE FROM t WHERE id = 3");
+    stage.caught_up().await;
+    deliver.go_on();
+    json_equals(&stage.postgres, &redis, "SELECT * FROM t", "t:{id}").await;
+    stage.walbridge.sigkill();
+    stage.postgres.psql("UPDATE t SET n = n + 1");
+    stage.walbridge.start_again();
+    json_equals(&stage.postgres, &redis, "SELECT * FROM t", "t:{id}").await;
+    let status = deliver.status().await;
+    assert!(status["sources"].as_object().is_some_and(|sources| sources.is_empty()), "{status}");
+    assert_eq!(
+        (status["sinks"]["cache"]["state"].as_str(), status["ready"].as_bool()),
+        (Some("streaming"), Some(true))
+    );
+    assert_eq!((deliver.sigterm(), stage.walbridge.sigterm()), (Some(0), Some(0)));
+    let embedded = text.replace("kind = \"kafka\"", "kind = \"embedded\"");
+    let embedded: Vec<&str> =
+        embedded.lines().filter(|line| !line.starts_with("brokers") && !line.starts_with("topics")).collect();
+    deliver.configure(&embedded.join("\n"));
+    deliver.go_on();
+    assert_eq!(deliver.exit_code(PATIENCE), Some(2), "{}", deliver.log());
+    assert!(deliver.log().contains("run it without --only"), "{}", deliver.log());
+}

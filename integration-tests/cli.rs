@@ -167,7 +167,8 @@ fn schema_prints_a_schema() {
     assert_eq!(output.status.code(), Some(0));
     let schema: Value = serde_json::from_str(&stdout(&output)).expect("JSON");
     assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
-    assert_eq!(schema["properties"]["log"]["properties"]["retain"]["properties"]["age"]["default"], "7d");
+    let embedded = &schema["properties"]["log"]["oneOf"][0];
+    assert_eq!(embedded["properties"]["retain"]["properties"]["age"]["default"], "7d");
     assert_eq!(
         schema["properties"]["sinks"]["additionalProperties"]["oneOf"][0]["properties"]["kind"]["const"],
         "redis"

@@ -19,6 +19,7 @@ pub(crate) struct Walbridge {
     environment: Vec<(String, String)>,
     /// What `walbridge run` is run by, and its arguments; it replaces itself by it.
     runner: Vec<String>,
+    only: Option<&'static str>,
     admin: String,
     child: Option<Child>,
     http: reqwest::Client,
@@ -64,7 +65,16 @@ impl Walbridge {
         let config = directory.path().join("walbridge.toml");
         let environment = environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
         let http = reqwest::Client::builder().timeout(Duration::from_secs(5)).no_proxy().build().expect("a client");
-        Walbridge { directory, config, environment, runner: Vec::new(), admin: String::new(), child: None, http }
+        Walbridge {
+            directory,
+            config,
+            environment,
+            runner: Vec::new(),
+            only: None,
+            admin: String::new(),
+            child: None,
+            http,
+        }
     }
 
     /// Replaces the configuration file; it counts from the next start on.
@@ -88,6 +98,11 @@ impl Walbridge {
         self.runner = runner.iter().map(|&word| word.to_owned()).collect();
     }
 
+    /// From the next start on it does only this half of the work: `capture` or `deliver`.
+    pub(crate) fn only(&mut self, part: &'static str) {
+        self.only = Some(part);
+    }
+
     /// Starts it again after it ended, with the same configuration; its log goes on in the same file.
     pub(crate) fn start_again(&mut self) {
         self.set_up();
@@ -99,6 +114,9 @@ impl Walbridge {
         assert!(self.child.is_none(), "walbridge is still running");
         let log = fs::File::options().create(true).append(true).open(self.log_path()).expect("the log file");
         let mut command = self.command_by(&self.runner, &["run"]);
+        if let Some(part) = self.only {
+            command.args(["--only", part]);
+        }
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("the log file")).stderr(log);
         self.child = Some(process::spawn(&mut command));
     }

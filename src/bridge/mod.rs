@@ -49,13 +49,42 @@ struct Opened {
 /// A log and what it is written with.
 enum OpenedLog {
     Embedded(Box<embedded::Writer>, Log, Recovered),
-    /// Its loop opens it, and tries again while the cluster is away.
+    /// Its loop opens it, and tries again while the cluster is away. No writer: this process only reads.
     #[cfg(feature = "kafka")]
-    Kafka(Box<crate::log::kafka::Writer>, crate::log::kafka::Log),
+    Kafka(Option<Box<crate::log::kafka::Writer>>, crate::log::kafka::Log),
+}
+
+/// What of the bridge a process is. With the log in Kafka several processes share the work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    #[default]
+    Whole,
+    /// Source to log.
+    Capture,
+    /// Log to sinks.
+    Deliver,
+}
+
+impl Part {
+    const fn captures(self) -> bool {
+        !matches!(self, Part::Deliver)
+    }
+
+    const fn delivers(self) -> bool {
+        !matches!(self, Part::Capture)
+    }
 }
 
 /// Runs until `stop`, or until nothing can go on without an operator.
-pub async fn run(config: Config, stop: CancellationToken) -> ExitCode {
+pub async fn run(mut config: Config, part: Part, stop: CancellationToken) -> ExitCode {
+    if part != Part::Whole && config.log.kafka.is_none() {
+        tracing::error!(code = %Code::ConfigInvalid, "the embedded log belongs to one process: run it without --only, or set [log] kind = \"kafka\"");
+        return ExitCode::Configuration;
+    }
+    if !part.delivers() {
+        config.sinks.clear();
+    }
     if let Err(error) = stop_on_signals(&stop) {
         tracing::error!(%error, "signals cannot be received");
         return ExitCode::Internal;
@@ -72,17 +101,17 @@ pub async fn run(config: Config, stop: CancellationToken) -> ExitCode {
     };
     let mut opened = Vec::new();
     for source in &config.sources {
-        match open(source, &config.log) {
+        match open(source, &config.log, part) {
             Ok(source) => opened.push(source),
             Err(error) => return fail(ExitCode::Halted, error.code(), &error),
         }
     }
-    announce(&config, &board);
+    announce(&config, part, &board);
     let mut readers = JoinSet::new();
     let registry = start_readers(&config, &opened, &board, &stop, &mut readers);
     let mut ingests = JoinSet::new();
     let mut controls = Controls::default();
-    for source in opened {
+    for source in opened.into_iter().filter(|_| part.captures()) {
         let (control, commands) = control::channel();
         controls.add(source.source.name.clone(), control);
         ingests.spawn(ingest(source, board.clone(), commands, stop.clone()));
@@ -100,8 +129,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> ExitCode {
 }
 
 /// Puts everybody on the board before anybody can look: an empty one would read as "all is well".
-fn announce(config: &Config, board: &Board) {
-    for source in &config.sources {
+fn announce(config: &Config, part: Part, board: &Board) {
+    for source in config.sources.iter().filter(|_| part.captures()) {
         board.source(&source.name, |status| status.slot.clone_from(&source.slot));
     }
     for sink in &config.sinks {
@@ -245,7 +274,8 @@ fn locked_log(config: &Config) -> Option<LogError> {
     errors.find(|error| matches!(error, LogError::Locked { .. }))
 }
 
-fn open(source: &config::Source, logs: &config::Log) -> Result<Opened, LogError> {
+#[cfg_attr(not(feature = "kafka"), expect(unused_variables, reason = "then there is one process"))]
+fn open(source: &config::Source, logs: &config::Log, part: Part) -> Result<Opened, LogError> {
     let path = logs.path_of(&source.name);
     #[cfg(feature = "kafka")]
     if let Some(settings) = &logs.kafka {
@@ -256,7 +286,8 @@ fn open(source: &config::Source, logs: &config::Log) -> Result<Opened, LogError>
             settings: settings.clone(),
         };
         let reading = crate::log::kafka::Log::new(options.clone());
-        let log = OpenedLog::Kafka(Box::new(crate::log::kafka::Writer::new(options)?), reading);
+        let writer = part.captures().then(|| crate::log::kafka::Writer::new(options).map(Box::new)).transpose()?;
+        let log = OpenedLog::Kafka(writer, reading);
         return Ok(Opened { source: Source { catalog_file: path.join(CATALOG_FILE_NAME), ..resolve(source) }, log });
     }
     let (writer, log, recovered) = embedded::open(&path, Options::default())?;
@@ -329,6 +360,7 @@ async fn ingest(
         }
         #[cfg(feature = "kafka")]
         OpenedLog::Kafka(writer, log) => {
+            let writer = writer?;
             let make = |source, board| Ingest::new(source, *writer, Recovered::default(), board).reading(log);
             run_ingest(source, make, board, commands, stop).await
         }

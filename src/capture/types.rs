@@ -22,23 +22,31 @@ struct Found {
     shape: Shape,
     /// Values in binary form can be rendered by the shape alone.
     binary: bool,
+    /// Of a domain, what its base type is modified by (`numeric(10, 2)`); -1 for none.
+    modifier: i32,
 }
 
 /// A type whose text is all that is known of it.
-const OPAQUE: Found = Found { shape: Shape::TEXT, binary: false };
+const OPAQUE: Found = Found { shape: Shape::TEXT, binary: false, modifier: -1 };
 
 impl Types {
-    /// Fills in how each column's text is to be read. Domains and arrays are followed; a type that has been dropped since stays
-    /// text.
+    /// Fills in how each column's text is to be read. Domains and arrays are followed, and a domain's modifier becomes the
+    /// column's, which has none of its own; a type that has been dropped since stays text.
     ///
     /// # Errors
     /// The query failed.
     pub async fn resolve(&mut self, connection: &mut Connection, relation: &mut Relation) -> Result<(), CaptureError> {
         self.look_up(connection, relation.columns.iter().map(|column| column.type_oid)).await?;
         for column in &mut relation.columns {
-            let found =
-                shape::builtin(column.type_oid).or_else(|| self.0.get(&column.type_oid).map(|found| found.shape));
-            column.shape = found.unwrap_or(Shape::TEXT);
+            if let Some(shape) = shape::builtin(column.type_oid) {
+                column.shape = shape;
+                continue;
+            }
+            let found = self.0.get(&column.type_oid).copied().unwrap_or(OPAQUE);
+            column.shape = found.shape;
+            if column.type_modifier == -1 {
+                column.type_modifier = found.modifier;
+            }
         }
         Ok(())
     }
@@ -95,7 +103,7 @@ impl Types {
                WHERE typtype = 'd' OR (typcategory = 'A' AND typelem <> 0 AND NOT is_array)) \
              SELECT root, chain.oid, is_array, delimiter, t.typtype = 'e' \
                     OR (s.prolang = 12 AND s.prosrc = 'textsend' AND o.prolang = 12 AND o.prosrc = 'textout'), \
-                    t.typtype = 'b' AND t.typsend = 0 \
+                    t.typtype = 'b' AND t.typsend = 0, CASE WHEN t.typtype = 'd' AND NOT is_array THEN t.typtypmod END \
              FROM chain JOIN pg_type t ON t.oid = chain.oid \
              LEFT JOIN pg_proc s ON s.oid = t.typsend LEFT JOIN pg_proc o ON o.oid = t.typoutput \
              ORDER BY steps"
@@ -105,8 +113,10 @@ impl Types {
             let (Some(root), Some(oid)) = (parsed::<u32>(&row, 0), parsed::<u32>(&row, 1)) else { continue };
             let is = |index| text(&row, index).as_deref() == Some("t");
             let delimiter = text(&row, 3).and_then(|text| text.bytes().next()).unwrap_or(b',');
-            // The last step of a chain is its end, and tells most.
-            self.0.insert(root, step(oid, is(2).then_some(delimiter), is(4), is(5)));
+            // The last step of a chain is its end, and tells most; of modifiers the last domain's counts.
+            let before = self.0.get(&root).map_or(-1, |found| found.modifier);
+            let found = step(oid, is(2).then_some(delimiter), is(4), is(5));
+            self.0.insert(root, Found { modifier: parsed(&row, 6).unwrap_or(before), ..found });
         }
         Ok(())
     }
@@ -116,15 +126,17 @@ impl Types {
 /// by another name. `mute`: it has no binary form, and comes as text in any stream; an array of it would fail the server.
 fn step(oid: u32, array: Option<u8>, is_words: bool, mute: bool) -> Found {
     match (array, shape::builtin(oid)) {
-        (None, Some(shape)) => Found { shape, binary: binary::shape_tells(oid) },
+        (None, Some(shape)) => Found { shape, binary: binary::shape_tells(oid), modifier: -1 },
         (Some(delimiter), Some(Shape::Scalar(element))) => {
-            Found { shape: Shape::Array { element, delimiter }, binary: binary::shape_tells(oid) }
+            Found { shape: Shape::Array { element, delimiter }, binary: binary::shape_tells(oid), modifier: -1 }
         }
         // An array of a domain over an array; the text of one element is a whole array's.
-        (Some(_), Some(shape @ Shape::Array { .. })) => Found { shape, binary: false },
+        (Some(_), Some(shape @ Shape::Array { .. })) => Found { shape, binary: false, modifier: -1 },
         // An array of enums, composites and the like: text elements.
-        (Some(delimiter), None) => Found { shape: Shape::Array { element: Scalar::Text, delimiter }, binary: is_words },
-        (None, None) => Found { shape: Shape::TEXT, binary: is_words || mute },
+        (Some(delimiter), None) => {
+            Found { shape: Shape::Array { element: Scalar::Text, delimiter }, binary: is_words, modifier: -1 }
+        }
+        (None, None) => Found { shape: Shape::TEXT, binary: is_words || mute, modifier: -1 },
     }
 }
 

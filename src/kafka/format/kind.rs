@@ -56,8 +56,10 @@ impl Kind {
             return builtin(column.type_oid, column.type_modifier);
         }
         match column.shape {
-            Shape::Scalar(scalar) => of_scalar(scalar),
-            Shape::Array { element, delimiter } => Kind::Array(std::boxed::Box::new(of_scalar(element)), delimiter),
+            Shape::Scalar(scalar) => of_scalar(scalar, column.type_modifier),
+            Shape::Array { element, delimiter } => {
+                Kind::Array(std::boxed::Box::new(of_scalar(element, column.type_modifier)), delimiter)
+            }
         }
     }
 }
@@ -104,18 +106,19 @@ fn numeric(modifier: i32) -> Kind {
     Kind::Decimal(usize::try_from(scale).unwrap_or(0))
 }
 
-const fn of_scalar(scalar: Scalar) -> Kind {
+/// Of a user's type, by what its text holds. A domain's modifier is its base type's.
+fn of_scalar(scalar: Scalar, modifier: i32) -> Kind {
     match scalar {
         Scalar::Text => Kind::Text,
         Scalar::Boolean => Kind::Boolean,
         Scalar::Integer => Kind::Integer,
         Scalar::Float => Kind::Float,
-        Scalar::Numeric => Kind::Numeric,
+        Scalar::Numeric => builtin(1700, modifier),
         Scalar::Json => Kind::Json,
-        Scalar::Timestamp => Kind::TimestampMicros,
-        Scalar::TimestampTz => Kind::TimestampTz(6),
+        Scalar::Timestamp => builtin(1114, modifier),
+        Scalar::TimestampTz => builtin(1184, modifier),
         Scalar::Date => Kind::Date,
-        Scalar::Time => Kind::TimeMicros,
+        Scalar::Time => builtin(1083, modifier),
         Scalar::TimeTz => Kind::TimeTz,
         Scalar::Bytea => Kind::Bytea,
     }

@@ -8,8 +8,7 @@ use walbridge::decode::shape;
 use walbridge::event::{
     Cell, Column, Lsn, Op, Relation, ReplicaIdentity, RowBuilder, TableName, Timestamp, Transaction,
 };
-use walbridge::kafka::format::debezium::{Decoder, Encoder, Unit};
-use walbridge::kafka::format::{EXACT_HEADER, Records, Settings};
+use walbridge::kafka::format::{EXACT_HEADER, Format, Records, Settings, Unit};
 
 const ROWS: u32 = 100_000;
 const ROUNDS: usize = 7;
@@ -27,13 +26,19 @@ pub(crate) fn run() {
     let relation = relation();
     let settings =
         Settings { name: "shop".to_owned(), database: "shop".to_owned(), tombstones: true, ..Settings::default() };
-    let encoder = Encoder::new(&relation, &settings);
-    let mut unit = Unit::new(&settings);
+    for format in [Format::Debezium, Format::Json] {
+        one(format, &relation, &settings);
+    }
+}
+
+fn one(format: Format, relation: &Arc<Relation>, settings: &Settings) {
+    let (encoder, decoder) = (format.encoder(relation, settings), format.decoder(relation));
+    let mut unit = Unit::new(settings);
     unit.begin(&transaction(), Timestamp::now());
     let mut records = Records::default();
-    for (name, binary) in [("text", false), ("binary", true)] {
+    for (form, binary) in [("text", false), ("binary", true)] {
         let body = body(binary);
-        report(&format!("format debezium {name}"), || {
+        report(&format!("format {} {form}", format.name()), || {
             for ordinal in 0..u64::from(ROWS) {
                 records.clear();
                 encoder.change(&mut unit, ordinal, Op::Insert, black_box(&body), &mut records).expect("a change");
@@ -41,8 +46,7 @@ pub(crate) fn run() {
             }
         });
     }
-    let decoder = Decoder::new(&relation);
-    report("format debezium decode", || {
+    report(&format!("format {} decode", format.name()), || {
         for _ in 0..ROWS {
             let record = records.iter().next().expect("a record");
             let exact = record.headers().find(|(name, _)| *name == EXACT_HEADER).map(|(_, value)| value);

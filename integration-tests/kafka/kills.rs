@@ -166,3 +166,22 @@ async fn a_zombie_is_fenced_and_says_so() {
     stage.caught_up().await;
     stage.proven(&kafka);
 }
+
+/// A second walbridge with the same configuration is a standby: it waits for the slot, does not fence the first, and takes over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_waits_and_takes_over_without_disturbing_the_first() {
+    let kafka = Kafka::shared();
+    let mut stage = Stage::set(&kafka, "");
+    stage.caught_up().await;
+    let config = std::fs::read_to_string(stage.walbridge.config_path()).unwrap();
+    let mut second = Walbridge::start(config.split("[admin]").next().expect("all before it"));
+    let source = stage.source.clone();
+    second.wait_for(super::PATIENCE, |status| status["sources"][&source]["code"] == "source.slot_active").await;
+    stage.postgres.psql("UPDATE t SET n = n + 1");
+    stage.caught_up().await;
+    stage.walbridge.sigkill();
+    stage.postgres.psql("UPDATE t SET n = n + 1");
+    second.wait_for(super::PATIENCE, |status| status["sources"][&source]["state"] == "streaming").await;
+    crate::pipeline::caught_up(&mut second, &stage.postgres).await;
+    stage.proven(&kafka);
+}

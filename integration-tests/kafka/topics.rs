@@ -60,3 +60,32 @@ async fn a_topic_deleted_while_running_halts_the_source() {
     assert!(status["message"].as_str().is_some_and(|message| message.contains(&stage.topic("t"))), "{status}");
     assert_eq!(kafka.partitions(&stage.topic("t")), 0);
 }
+
+/// Encrypted, and under a name with a password (SCRAM): a wrong password, and an authority that did not sign the brokers' certificate,
+/// are said to be that, and go on by themselves once they are mended.
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_and_scram_are_used_and_what_is_wrong_with_them_is_said() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (kafka, port) = Kafka::secured(directory.path(), "right");
+    let mut stage = Stage::prepare(&kafka, "");
+    let plain = std::fs::read_to_string(stage.walbridge.config_path()).expect("the configuration");
+    let secure = |password: &str, ca: &str| {
+        let ca = directory.path().join(ca);
+        let keys = format!(
+            "tls = {{ ca = \"{}\" }}\nsasl = {{ username = \"walbridge\", password = \"{password}\" }}\n[admin]",
+            ca.display()
+        );
+        plain.replace(&kafka.brokers(), &format!("127.0.0.1:{port}")).replace("[admin]", &keys)
+    };
+    for (password, ca, code) in [("wrong", "ca.pem", "security.auth"), ("right", "client.pem", "security.tls")] {
+        stage.walbridge.configure(&secure(password, ca));
+        stage.walbridge.start_again();
+        let status = stage.await_code("paused", code).await;
+        assert!(!status.to_string().contains(password), "{status}");
+        stage.walbridge.sigkill();
+    }
+    stage.walbridge.configure(&secure("right", "ca.pem"));
+    stage.walbridge.start_again();
+    stage.caught_up().await;
+    stage.proven(&kafka);
+}

@@ -17,7 +17,8 @@ use crate::support::debezium::Debezium;
 use crate::support::kafka::Kafka;
 use crate::support::{PgOptions, Postgres, Walbridge, eventually};
 
-const NAME: &str = "shop";
+/// The source, the slot and the topics: no other test's, for the broker is shared.
+const NAME: &str = "compared";
 const PATIENCE: Duration = Duration::from_secs(240);
 
 /// A record as the two are compared: what tells of processing is taken out.

@@ -67,6 +67,43 @@ async fn a_huge_transaction_passes_in_little_memory_and_nobody_is_cut_off() {
     assert_eq!(walbridge.sigterm(), Some(0), "{}", walbridge.log());
 }
 
+/// A table is copied again while a transaction as large as it changes it. What that takes is a sum of parts with a limit each,
+/// however large they are: the chunks under way (8 MiB at most, in buffers of up to twice that; two a worker), what the window
+/// remembers of the rows that the stream touched meanwhile (8 MiB by its own count), what waits for its commit (16 MiB) and the
+/// log's buffers (8 MiB). Here some 60 MB are copied beside 60 MB, after 60 MB.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_beside_a_large_transaction_takes_little_memory() {
+    let rows = setting("HUGE_ROWS", 30_000);
+    let postgres = Postgres::start(streaming(0));
+    postgres.psql("CREATE TABLE big (id bigint PRIMARY KEY, s text); CREATE TABLE small (id int PRIMARY KEY)");
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut walbridge = Walbridge::start(&config(&postgres, directory.path()));
+    let copied = |generation: u64| {
+        move |status: &serde_json::Value| {
+            let table = &status["sources"]["big"]["tables"]["public.big"];
+            table["done"] == true && table["generation"] == generation
+        }
+    };
+    walbridge.wait_for(PATIENCE, copied(1)).await;
+    let pid = walbridge.pid().expect("it runs");
+    let before = process::memory(pid);
+    postgres.psql(&insert(1, rows).replace("250", "1800"));
+    let asked = walbridge.run(&["resnapshot", "big", "--table", "public.big"]);
+    assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
+    postgres.psql("UPDATE big SET s = s || 'c'");
+    walbridge.wait_for(PATIENCE, copied(2)).await;
+    let end: Lsn = postgres.psql("SELECT pg_current_wal_insert_lsn()").trim().parse().expect("an LSN");
+    eventually(PATIENCE, || async {
+        let confirmed = confirmed(&postgres);
+        if confirmed >= end { Ok(()) } else { Err(format!("{confirmed} of {end}")) }
+    })
+    .await;
+    let more = (process::memory(pid) - before) >> 20;
+    println!("{} MiB before, {more} MiB more", before >> 20);
+    assert!(more < 128, "{more} MiB more");
+    assert_eq!(walbridge.sigterm(), Some(0), "{}", walbridge.log());
+}
+
 /// Scenario 78. Killed before the commit, at it, while it is written, and after: the log has all of a transaction or nothing of
 /// it, and the slot is never confirmed past one that the log does not have.
 #[tokio::test(flavor = "multi_thread")]

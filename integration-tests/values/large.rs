@@ -16,7 +16,7 @@ async fn a_value_of_many_megabytes_arrives_from_copy_and_stream_and_the_rows_beh
     ));
     let mut walbridge = Walbridge::start(&format!(
         "[sources.shop]\nurl = \"{}\"\ntables = \"public.*\"\n[log]\npath = \"log\"\n\
-         [sinks.cache]\nkind = \"redis\"\nurl = \"{}\"\nfrom = \"public.*\"\nkey = \"t:{{id}}\"\n",
+         [sinks.cache]\nkind = \"redis\"\nurl = \"{}\"\nfrom = \"public.t\"\nkey = \"t:{{id}}\"\n",
         postgres.url(),
         redis.url()
     ));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::capture::CaptureError;
 use crate::capture::connection::{Connection, Purpose};
+use crate::capture::types::Types;
 use crate::capture::{catalog, schema};
 use crate::config::{RedisValue, TablePatterns};
 use crate::event::{Relation, TableName};
@@ -14,12 +15,12 @@ use crate::sink::redis::{DocumentKeys, KeysOf, ValueKind};
 /// The tables that a sink takes, as they are published now.
 pub(super) async fn relations(source: &Source, patterns: &TablePatterns) -> Result<Vec<Arc<Relation>>, CaptureError> {
     let mut connection = Connection::open(&source.address, Purpose::Query).await?;
-    let mut relations = Vec::new();
+    let (mut relations, mut types) = (Vec::new(), Types::default());
     let publication = schema::publication(&mut connection, &source.publication).await?;
     let via_root = publication.is_none_or(|publication| publication.via_root);
     for table in catalog::tables(&mut connection, via_root).await? {
         if (source.tables)(&table.name) && patterns.matches(&table.name) {
-            let published = catalog::describe(&mut connection, &table, &source.publication).await?;
+            let published = catalog::describe(&mut connection, &table, &source.publication, &mut types).await?;
             relations.push(published.relation);
         }
     }

@@ -138,7 +138,8 @@ pub struct Published {
     pub row_filter: Option<String>,
 }
 
-/// Describes a table as published. Call it with a lock on the table, so that what follows reads the same columns.
+/// Describes a table as published. Call it with a lock on the table, so that what follows reads the same columns. `types`: those
+/// known by now, of which it makes use and to which it adds.
 ///
 /// # Errors
 /// The query failed, or the table is not, or no longer, in the publication.
@@ -146,6 +147,7 @@ pub async fn describe(
     connection: &mut Connection,
     table: &Table,
     publication: &str,
+    types: &mut Types,
 ) -> Result<Published, CaptureError> {
     let (schema, name) = (escape_literal(&table.name.schema), escape_literal(&table.name.table));
     let sql = format!(
@@ -187,7 +189,7 @@ pub async fn describe(
         // As the stream announces it: the row as a whole.
         relation.key = (0..relation.columns.len()).collect();
     }
-    Types::default().resolve(connection, &mut relation).await?;
+    types.resolve(connection, &mut relation).await?;
     Ok(Published { relation: Arc::new(relation), row_filter })
 }
 

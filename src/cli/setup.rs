@@ -25,20 +25,27 @@ pub(super) struct Arguments {
     /// Print the statements; nothing is changed
     #[arg(long, required = true)]
     print_sql: bool,
-    /// Only for this source
-    #[arg(long, value_name = "NAME")]
-    source: Option<String>,
-    /// Look at the database as this role, where walbridge's own is not there yet
-    #[arg(long, value_name = "URL")]
-    admin_url: Option<String>,
+    #[command(flatten)]
+    which: Which,
     /// Print them as JSON
     #[arg(long)]
     json: bool,
 }
 
+/// Whose databases, and as whom.
+#[derive(clap::Args)]
+pub(super) struct Which {
+    /// Only for this source
+    #[arg(long, value_name = "NAME")]
+    source: Option<String>,
+    /// Do it as this role, where walbridge's own is not there yet or has not the rights
+    #[arg(long, value_name = "URL")]
+    admin_url: Option<String>,
+}
+
 pub(super) fn run(arguments: &Arguments) -> Outcome {
     let config = arguments.config.load()?;
-    let (sources, administrator) = choose(&config, arguments.source.as_deref(), arguments.admin_url.as_deref())?;
+    let (sources, administrator) = arguments.which.choose(&config)?;
     let runtime = runtime()?;
     let mut setups = Vec::new();
     for source in sources {
@@ -58,23 +65,24 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     Ok(ExitCode::Clean)
 }
 
-/// The sources that are meant, and how to look at their databases.
-pub(super) fn choose<'a>(
-    config: &'a Config,
-    source: Option<&str>,
-    admin_url: Option<&str>,
-) -> Result<(Vec<&'a config::Source>, Option<bridge::Administrator>), Failure> {
-    let wanted = |name: &str| source.is_none_or(|source| source == name);
-    let sources: Vec<_> = config.sources.iter().filter(|source| wanted(&source.name)).collect();
-    if sources.is_empty() {
-        return Err(Failure::Usage("there is no source of that name in the configuration".to_owned()));
+impl Which {
+    /// The sources that are meant, and how to look at their databases.
+    pub(super) fn choose<'a>(
+        &self,
+        config: &'a Config,
+    ) -> Result<(Vec<&'a config::Source>, Option<bridge::Administrator>), Failure> {
+        let wanted = |name: &str| self.source.as_ref().is_none_or(|source| source == name);
+        let sources: Vec<_> = config.sources.iter().filter(|source| wanted(&source.name)).collect();
+        if sources.is_empty() {
+            return Err(Failure::Usage("there is no source of that name in the configuration".to_owned()));
+        }
+        if self.admin_url.is_some() && sources.len() > 1 {
+            return Err(Failure::Usage("--admin-url is one database; say which source with --source NAME".to_owned()));
+        }
+        let administrator = self.admin_url.as_deref().map(str::parse).transpose();
+        let administrator = administrator.map_err(|error| Failure::Usage(format!("--admin-url: {error}")))?;
+        Ok((sources, administrator))
     }
-    if admin_url.is_some() && sources.len() > 1 {
-        return Err(Failure::Usage("--admin-url is one database; say which source with --source NAME".to_owned()));
-    }
-    let administrator = admin_url.map(str::parse).transpose();
-    let administrator = administrator.map_err(|error| Failure::Usage(format!("--admin-url: {error}")))?;
-    Ok((sources, administrator))
 }
 
 fn as_json(setup: &bridge::Setup) -> serde_json::Value {

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::output::{Failure, print, print_json, runtime};
+use super::setup::Which;
 use super::{ConfigFile, Outcome};
 use crate::bridge::{self, Leftover};
 use crate::status::ExitCode;
@@ -11,7 +12,7 @@ use crate::status::ExitCode;
 #[derive(clap::Args)]
 #[command(after_help = "\
 Without --yes it only lists. A slot that nobody reads keeps WAL for ever, so this belongs to leaving for good. Publications that walbridge
-(or `walbridge setup`) did not make stay, and so does everything else: the role, its grants, the tables, the log, the targets.
+(or `walbridge setup`) did not make stay, only a publication's owner may remove it, and so does everything else: the role, its grants, the tables, the log, the targets.
 
 Examples:
   walbridge teardown --config walbridge.toml                what there is
@@ -23,12 +24,8 @@ pub(super) struct Arguments {
     /// Remove what is listed
     #[arg(long)]
     yes: bool,
-    /// Only for this source
-    #[arg(long, value_name = "NAME")]
-    source: Option<String>,
-    /// Do it as this role: only a publication's owner may remove it
-    #[arg(long, value_name = "URL")]
-    admin_url: Option<String>,
+    #[command(flatten)]
+    which: Which,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -36,8 +33,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
     let config = arguments.config.load()?;
-    let (sources, administrator) =
-        super::setup::choose(&config, arguments.source.as_deref(), arguments.admin_url.as_deref())?;
+    let (sources, administrator) = arguments.which.choose(&config)?;
     let runtime = runtime()?;
     let mut found = Vec::new();
     for source in sources {

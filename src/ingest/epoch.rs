@@ -14,6 +14,7 @@ use crate::capture::catalog::{self, Table};
 use crate::capture::connection::{Connection, Purpose};
 use crate::capture::continuity::Server;
 use crate::capture::slot::{self, Slot, SlotOptions};
+use crate::capture::types::Types;
 use crate::capture::{CaptureError, continuity};
 use crate::event::{Lsn, Relation, Timestamp};
 use crate::log::{Entry, Epoch, LogWriter};
@@ -103,9 +104,10 @@ impl<W: LogWriter> Preparation<'_, W> {
         if !self.source.snapshot || self.recovered.epoch.is_none() {
             return Ok(());
         }
+        let mut types = Types::default();
         let mut relations: Vec<(Table, Arc<Relation>)> = Vec::new();
         for table in tables.iter().filter(|table| !self.copies.is_fresh(table.oid)) {
-            let published = catalog::describe(catalog, table, &self.source.publication).await?;
+            let published = catalog::describe(catalog, table, &self.source.publication, &mut types).await?;
             relations.push((table.clone(), published.relation.clone()));
         }
         let mut assembler = self.assembler(tables);

@@ -336,9 +336,15 @@ impl<W: LogWriter> Ingest<W> {
 
     /// Makes sure that the log is open. What was begun and is not in an opened log was never begun. False: told to stop.
     async fn open_log(&mut self, stop: &CancellationToken) -> Result<bool, IngestError> {
+        let open = async {
+            if !self.writer.is_open() {
+                preflight::await_free_slot(&self.source).await?;
+            }
+            Ok::<_, IngestError>(self.writer.open().await?)
+        };
         let opened = tokio::select! {
             () = stop.cancelled() => return Ok(false),
-            opened = self.writer.open() => opened?,
+            opened = open => opened?,
         };
         if let Some(recovered) = opened {
             self.copies = Copies::new(&recovered.snapshots, self.source.snapshot_rate);

@@ -279,7 +279,7 @@ impl<W: LogWriter> Flow<'_, W> {
         while !self.is_inside_unit()
             && let Some(Beginning { table, reason, sweeps, begun }) = self.beginnings.pop_front()
         {
-            let asked = catalog::describe(&mut self.catalog, &table, &self.publication);
+            let asked = catalog::describe(&mut self.catalog, &table, &self.publication, &mut self.types);
             match talking(&mut self.stream, &mut self.feedback, asked).await? {
                 Ok(published) => {
                     if sweeps {

@@ -6,7 +6,7 @@
 
 use super::Source;
 use crate::capture::catalog::{self, Table};
-use crate::capture::connection::Connection;
+use crate::capture::connection::{Connection, Purpose};
 use crate::capture::continuity::Server;
 use crate::capture::schema::Inventory;
 use crate::capture::{CaptureError, publication, schema, slot};
@@ -147,4 +147,20 @@ fn refuse(
     } else {
         Err(CaptureError::halt(code, format!("tables {} {what}", bad.join(", ")), remedy))
     }
+}
+
+/// Whoever opens a log takes it from whoever has it: so not while somebody streams into it. A standby waits here.
+pub(super) async fn await_free_slot(source: &Source) -> Result<(), CaptureError> {
+    let mut replication = Connection::open(&source.address, Purpose::Replication).await?;
+    let found = slot::inspect(&mut replication, &source.slot).await?;
+    replication.close().await;
+    let Some(by) = found.and_then(|slot| slot.active_pid) else { return Ok(()) };
+    Err(CaptureError::wait(
+        Code::SourceSlotActive,
+        format!(
+            "slot \"{}\" is read by process {by}: another walbridge is at work, and this one takes over when it ends",
+            source.slot
+        ),
+        "See pg_replication_slots for who reads it",
+    ))
 }

@@ -90,7 +90,9 @@ impl ClientContext for Watch {
         let code = error.rdkafka_error_code();
         let mut seen = self.seen();
         if code == Some(ErrorCode::AllBrokersDown) {
+            // What made it so was told before.
             seen.alone_since.get_or_insert_with(Instant::now);
+            return;
         }
         seen.last = Some((code, reason.to_owned()));
     }
@@ -132,7 +134,19 @@ impl Producer {
         if !self.transactional {
             return Ok(());
         }
-        self.client.init_transactions(PATIENCE).map_err(|error| self.explain(&error))
+        let started = Instant::now();
+        loop {
+            match self.client.init_transactions(Duration::from_secs(2)) {
+                Ok(()) => return Ok(()),
+                // Why brokers refuse us is told from their threads; the call itself only times out.
+                Err(ClientError::Transaction(error))
+                    if error.is_retriable() && started.elapsed() < PATIENCE && !self.is_refused() =>
+                {
+                    self.check(started)?;
+                }
+                Err(error) => return Err(self.explain(&error)),
+            }
+        }
     }
 
     /// Begins a transaction.
@@ -215,6 +229,10 @@ impl Producer {
         }
         self.seen().alone_since = None;
         Ok(())
+    }
+
+    fn is_refused(&self) -> bool {
+        matches!(self.seen().last, Some((Some(ErrorCode::Authentication | ErrorCode::SSL), _)))
     }
 
     fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {

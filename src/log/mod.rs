@@ -224,6 +224,9 @@ pub trait LogWriter: Send {
     /// The log cannot be opened.
     fn open(&mut self) -> impl Future<Output = Result<Option<Recovered>, LogError>> + Send;
 
+    /// Whether it is open, so that [`LogWriter::open`] has nothing to do.
+    fn is_open(&self) -> bool;
+
     /// Whether the unit that comes next was begun in the log before, and must go on where it stopped: nothing may be put in
     /// front of it.
     fn awaits_rest(&self) -> bool;

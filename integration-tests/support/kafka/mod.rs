@@ -39,6 +39,38 @@ impl Kafka {
         Kafka::cluster(1, settings)
     }
 
+    /// One broker that also listens on another port, with TLS under a certificate of the authority in `directory`, and asks for SCRAM
+    /// there: `walbridge` with `password`. Gives the port.
+    pub(crate) fn secured(directory: &std::path::Path, password: &str) -> (Kafka, u16) {
+        let files = super::postgres::certificate::write(directory);
+        let read = |path| std::fs::read_to_string(path).expect("PEM").replace('\n', "\\n");
+        let (certificate, key, port) = (read(files.certificate), read(files.key), super::ports::free());
+        let kafka = Kafka::start_with(&[
+            (
+                "listeners",
+                &format!(
+                    "PLAINTEXT://127.0.0.1:{{port}},CONTROLLER://127.0.0.1:{{controller}},SECURE://127.0.0.1:{port}"
+                ),
+            ),
+            ("advertised.listeners", &format!("PLAINTEXT://127.0.0.1:{{port}},SECURE://127.0.0.1:{port}")),
+            ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL"),
+            ("inter.broker.listener.name", "PLAINTEXT"),
+            ("listener.name.secure.sasl.enabled.mechanisms", "SCRAM-SHA-512"),
+            (
+                "listener.name.secure.scram-sha-512.sasl.jaas.config",
+                "org.apache.kafka.common.security.scram.ScramLoginModule required;",
+            ),
+            ("ssl.keystore.type", "PEM"),
+            ("ssl.keystore.certificate.chain", &certificate),
+            ("ssl.keystore.key", &key),
+        ]);
+        let credentials = format!("SCRAM-SHA-512=[password={password}]");
+        let arguments =
+            ["--alter", "--entity-type", "users", "--entity-name", "walbridge", "--add-config", &credentials];
+        kafka.tool("kafka.admin.ConfigCommand", &arguments, "");
+        (kafka, port)
+    }
+
     /// Three brokers. Everything is on all three, and a write with `acks=all` needs two.
     pub(crate) fn three() -> Kafka {
         Kafka::cluster(3, &[("min.insync.replicas", "2")])

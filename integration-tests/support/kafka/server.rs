@@ -35,7 +35,10 @@ impl Server {
             let meta = format!("version=1\nnode.id={id}\ncluster.id={cluster}\ndirectory.id={}\n", unique_id());
             fs::write(data.join("meta.properties"), meta).expect("meta.properties");
             let mut text = properties(id, port, controller, &voters.join(","), &data, count.min(3));
-            text.extend(settings.iter().map(|(name, value)| format!("{name}={value}\n")));
+            let filled = |value: &str| {
+                value.replace("{port}", &port.to_string()).replace("{controller}", &controller.to_string())
+            };
+            text.extend(settings.iter().map(|(name, value)| format!("{name}={}\n", filled(value))));
             fs::write(directory.join("server.properties"), text).expect("server.properties");
             fs::write(directory.join("log4j2.properties"), LOGGING).expect("log4j2.properties");
             Server { port, directory, child: None }

@@ -9,21 +9,21 @@ use rcgen::{
 };
 
 /// The authority's certificate, in the cluster's directory.
-pub(super) const CA: &str = "ca.pem";
+pub(crate) const CA: &str = "ca.pem";
 
 /// A certificate for the role `walbridge`, signed by the same authority, and its key.
-pub(super) const CLIENT: [&str; 2] = ["client.pem", "client.key"];
+pub(crate) const CLIENT: [&str; 2] = ["client.pem", "client.key"];
 
 /// The server's files.
-pub(super) struct Certificate {
+pub(crate) struct Certificate {
     /// PEM.
-    pub(super) certificate: PathBuf,
+    pub(crate) certificate: PathBuf,
     /// PEM.
-    pub(super) key: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 /// Makes both and writes them. The server's certificate says `CA:FALSE`: rustls refuses one that could itself sign.
-pub(super) fn write(directory: &Path) -> Certificate {
+pub(crate) fn write(directory: &Path) -> Certificate {
     let mut authority = CertificateParams::new(Vec::new()).expect("no names cannot be wrong");
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     authority.distinguished_name.push(DnType::CommonName, "walbridge test authority");

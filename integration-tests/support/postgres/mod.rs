@@ -4,7 +4,7 @@
 //! run it as `postgres`, who then owns the directory.
 
 mod account;
-mod certificate;
+pub(crate) mod certificate;
 mod clock;
 mod options;
 mod programs;

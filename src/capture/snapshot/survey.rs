@@ -11,7 +11,7 @@ use super::super::slot::{parsed, text};
 use super::super::types::Types;
 use super::chunk::{self, KeyColumn};
 use super::{Refusal, Survey, Target, look};
-use crate::event::{Relation, TableFilter};
+use crate::event::TableFilter;
 use crate::status::Code;
 
 /// Surveys a table. `table` may be older than what is there now.
@@ -46,7 +46,8 @@ async fn in_transaction(
     let rows = connection.query("taking a snapshot", &look::sql(&table, publication)).await?;
     let row = rows.first().ok_or_else(|| CaptureError::Protocol("no snapshot was told".to_owned()))?;
     let look = look::read(row)?;
-    let published = catalog::describe(connection, &table, publication).await?;
+    let mut types = Types::default();
+    let published = catalog::describe(connection, &table, publication, &mut types).await?;
     let key = key_columns(connection, &table).await?;
     let sql = format!(
         "SELECT max(pg_relation_size(c.oid)) / current_setting('block_size')::int8, \
@@ -58,7 +59,7 @@ async fn in_transaction(
     let rows = connection.query("measuring a table", &sql).await?;
     let row = rows.first().cloned().unwrap_or_default();
     let blocks = parsed::<u64>(&row, 0).unwrap_or_default();
-    let binary = binary && all_binary(connection, &published).await?;
+    let binary = binary && all_binary(connection, &published, &types).await?;
     let target = Target { table, published, key, storage: look.storage, binary, shape: look.shape };
     if look.hides_rows {
         return Err(chunk::hides_rows(&target));
@@ -73,9 +74,7 @@ async fn in_transaction(
 
 /// Whether the binary form of every column is known, and the server has one. (A stream sends values of a type that has none as
 /// text; a COPY refuses.)
-async fn all_binary(connection: &mut Connection, published: &Published) -> Result<bool, CaptureError> {
-    let mut types = Types::default();
-    types.resolve(connection, &mut Relation::clone(&published.relation)).await?;
+async fn all_binary(connection: &mut Connection, published: &Published, types: &Types) -> Result<bool, CaptureError> {
     if types.text_only(&published.relation).is_some() {
         return Ok(false);
     }

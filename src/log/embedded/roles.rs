@@ -12,6 +12,10 @@ impl log::LogWriter for Writer {
         Ok(None)
     }
 
+    fn is_open(&self) -> bool {
+        true
+    }
+
     /// A unit's parts are cut off with it.
     fn awaits_rest(&self) -> bool {
         false

@@ -341,9 +341,14 @@ impl Sender {
     fn judge(&self, error: KafkaError) -> KafkaError {
         let unavailable = |detail| KafkaError::Unavailable { brokers: self.options.settings.brokers.clone(), detail };
         match error {
-            // A broker that has just come up may not know a topic yet. What `look` found lost is lost.
-            KafkaError::Lost { topic, control, detail } if control.is_empty() && self.is_there(&topic) => {
-                unavailable(detail)
+            // A broker that has just come up may not know a topic yet, and does not always say which. What `look` found lost is lost.
+            KafkaError::Lost { control, detail, .. } if control.is_empty() => {
+                match self.topics.iter().find(|known| !self.is_there(&known.name)) {
+                    Some(Known { name, .. }) => {
+                        KafkaError::Lost { topic: name.clone(), control: self.control.clone(), detail }
+                    }
+                    None => unavailable(detail),
+                }
             }
             // The cluster also ends a transaction that takes too long, and then nobody else has begun to write.
             KafkaError::Fenced { .. } if self.is_ours() => {

@@ -12,6 +12,9 @@ use crate::kafka::topic::{self, Wanted};
 use crate::kafka::{KafkaError, consumer};
 use crate::log::LogId;
 
+/// What a batch may have for a topic with Kafka's default `max.message.bytes`.
+const BATCH_BYTES: u64 = 1_044_492;
+
 /// What an opened log is written with.
 pub(super) struct Clients {
     pub(super) admin: Admin,
@@ -38,7 +41,9 @@ pub(super) fn start(options: &Options) -> Result<(Clients, Start), KafkaError> {
     let runtime = runtime.map_err(|error| KafkaError::Misuse(format!("no runtime: {error}")))?;
     let admin = Admin::new(&options.settings)?;
     let name = topic::control(&options.source);
-    let found = runtime.block_on(admin.ensure(&name, &wanted_control(options)))?;
+    // The producer first: if brokers refuse us, it is the one that hears why.
+    let mut clients = connect(options, admin, BATCH_BYTES, runtime)?;
+    let found = clients.runtime.block_on(clients.admin.ensure(&name, &wanted_control(options)))?;
     if !found.is_compacted() {
         let detail = format!(
             "its cleanup.policy is \"{}\", and the log's state must not expire: set it to compact",
@@ -46,8 +51,9 @@ pub(super) fn start(options: &Options) -> Result<(Clients, Start), KafkaError> {
         );
         return Err(KafkaError::Topic { topic: name, detail });
     }
-    let batch_bytes_max = batch_limit(&found);
-    let clients = connect(options, admin, batch_bytes_max, runtime)?;
+    if batch_limit(&found) < clients.batch_bytes_max {
+        clients.narrow(options, batch_limit(&found))?;
+    }
     let mut control = Control::default();
     consumer::read_all(&options.settings, &name, |key, value| {
         let detail = |detail| KafkaError::Control { topic: name.clone(), detail };

@@ -370,7 +370,7 @@ impl Open {
 
 impl LogWriter for Writer {
     async fn open(&mut self) -> Result<Option<Recovered>, LogError> {
-        if self.open.as_ref().is_some_and(|open| !open.shared.has_failed()) {
+        if self.is_open() {
             return Ok(None);
         }
         self.open = None;
@@ -383,6 +383,10 @@ impl LogWriter for Writer {
         // That it is ours from now on is written before anything else.
         self.sync().await?;
         Ok(Some(recovered))
+    }
+
+    fn is_open(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| !open.shared.has_failed())
     }
 
     fn awaits_rest(&self) -> bool {

@@ -16,6 +16,7 @@ mod follow;
 mod gather;
 mod group;
 mod handle;
+mod load;
 mod merge;
 mod reader;
 mod seek;

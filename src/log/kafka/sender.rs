@@ -1,7 +1,7 @@
 //! The thread that writes: takes groups, sends their records, commits.
 //!
-//! One group at a time; the permit says that it is free for the next. A small group is committed at once. While large ones come one
-//! after the other the transaction stays open for some milliseconds, because a commit costs the cluster more than a batch.
+//! One group at a time; the permit says that it is free for the next. While little comes a group is committed at once. While much comes
+//! (`load`) the transaction stays open for a while, because a commit costs the cluster more than a batch.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, watch};
 use super::Options;
 use super::control::{Control, ControlRecord, topic_record};
 use super::group::Group;
+use super::load::Load;
 use super::start::{Clients, batch_limit, check_topic, name_topic};
 use crate::kafka::headers::{OFFSET_HEADER, POSITION_HEADER, UNIT_HEADER};
 use crate::kafka::producer::{Outgoing, Producer};
@@ -20,10 +21,9 @@ use crate::kafka::tables::Topic;
 use crate::kafka::{KafkaError, consumer, topic};
 use crate::log::Durable;
 
-/// A group of fewer bytes has nothing behind it: it is committed at once.
-const SMALL_BYTES: usize = 256 << 10;
-/// Under load a transaction is committed so long after it began.
-const BUSY_TIME: Duration = Duration::from_millis(30);
+/// Under load a transaction is committed so long after it began: a commit costs a round of the cluster's own writes, during which the
+/// next transaction cannot begin.
+const BUSY_TIME: Duration = Duration::from_millis(100);
 /// A transaction ends when it has so many bytes, or so long after it began, even inside a unit: well before the cluster ends it.
 const BYTES_MAX: usize = 64 << 20;
 const TIME_MAX: Duration = Duration::from_secs(10);
@@ -89,6 +89,7 @@ pub(super) struct Sender {
     control: String,
     topics: Vec<Known>,
     open: Option<Uncommitted>,
+    load: Load,
     /// Where topics ended when they were looked at; written with the next commit.
     noted: Vec<ControlRecord>,
     looked_at: Instant,
@@ -153,6 +154,7 @@ impl Sender {
             control,
             topics: Vec::new(),
             open: None,
+            load: Load::new(Instant::now()),
             noted: Vec::new(),
             looked_at: Instant::now(),
             look_next: 0,
@@ -198,9 +200,10 @@ impl Sender {
         open.control.extend(versions.iter().chain(control).cloned());
         (open.state, open.durable, open.inside) = (state, durable, inside);
         open.bytes = open.bytes.saturating_add(bytes);
-        let age = open.since.elapsed();
+        let (now, age) = (Instant::now(), open.since.elapsed());
+        self.load.took(bytes, now);
         let full = open.bytes >= BYTES_MAX || age >= TIME_MAX;
-        let whole = !inside && (bytes < SMALL_BYTES || age >= BUSY_TIME);
+        let whole = !inside && (!self.load.is_high() || age >= BUSY_TIME);
         self.shared.recycle(group);
         if urgent || full || whole {
             self.commit()?;

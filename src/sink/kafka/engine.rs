@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tokio::runtime::Runtime;
+use tokio::runtime::Handle;
 
 use super::Options;
 use crate::event::{Change, Event, OldRow, Op, Position, Relation, Timestamp, Transaction};
@@ -34,7 +34,8 @@ pub(super) struct Engine {
 
 struct Open {
     admin: Admin,
-    runtime: Runtime,
+    /// Of the pool that these calls run on. Not a runtime of our own: that must not be dropped where the loop drops this.
+    runtime: Handle,
     rows: Producer,
     /// Where rows are delivered at least once, the checkpoint has a producer of its own.
     checkpoints: Option<Producer>,
@@ -79,8 +80,7 @@ impl Engine {
     fn connect(&mut self) -> Result<Option<Checkpoint>, KafkaError> {
         let Options { settings, source, database, .. } = &self.options;
         let own = self.own_topic();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| KafkaError::Misuse(format!("no runtime: {error}")))?;
+        let runtime = Handle::current();
         let admin = Admin::new(settings)?;
         let wanted = Wanted {
             partitions: Some(1),

@@ -98,7 +98,7 @@ static LINGER: Key<Duration> = Key::default(
     "linger",
     "\"5ms\"",
     "\"0ms\"",
-    "How long a batch waits for more records. Without, a backlog is written in small batches, ten times slower; a single change is written a little sooner.",
+    "How long a batch waits for more records. The end of a Kafka transaction ends the waiting.",
 );
 static BATCH_SIZE: Key<Bytes> = Key::default(
     "batch_size",

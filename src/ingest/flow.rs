@@ -112,7 +112,8 @@ impl<W: LogWriter> Flow<'_, W> {
                 self.stream.send_status(update).await?;
                 self.tell();
             }
-            let room = pending < PENDING_BYTES_MAX;
+            // What was handed over is room again, and nobody else would wake this loop to say so.
+            let room = self.writer.pending_bytes() < PENDING_BYTES_MAX;
             let replaying = self.transactions.is_replaying();
             if replaying || !room {
                 self.stream.not_reading();

@@ -1,7 +1,7 @@
 //! Reading partitions from chosen places, with memory bounded over all of them.
 //!
 //! Records come in their partition's order; which partition is next is up to whoever asks. What a partition has ready and nobody
-//! takes is bounded: beyond [`READY_BYTES_MAX`] partitions that have something ready are paused.
+//! takes is bounded: beyond `READY_BYTES_MAX` partitions that have something ready are paused.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};

@@ -85,7 +85,7 @@ fn shape(geometry: u8, points: &[[f64; 2]], extensions: &str, out: &mut Vec<u8>)
     out.extend_from_slice(b"\"}}");
 }
 
-/// The binary form (`typsend`) of what [`write`] wrote as well-known binary; `None` if it is no such.
+/// The binary form (`typsend`) of what [`write()`] wrote as well-known binary; `None` if it is no such.
 pub(super) fn read(kind: &Kind, wkb: &[u8], closed: bool) -> Option<Vec<u8>> {
     let numbers = wkb.get(if *kind == Kind::Segment || *kind == Kind::Path { 9 } else { 13 }..)?;
     let (numbers, rest) = numbers.as_chunks::<8>();

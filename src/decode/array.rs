@@ -11,6 +11,16 @@ const DIMENSIONS_MAX: u32 = 6;
 
 /// Writes the array; `None` if the text is not one that JSON can hold.
 pub(super) fn write(element: Scalar, delimiter: u8, text: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    write_each(delimiter, text, out, |value, out| write_scalar(element, value, out))
+}
+
+/// The same with elements that `each` writes, given their text.
+pub(crate) fn write_each(
+    delimiter: u8,
+    text: &[u8],
+    out: &mut Vec<u8>,
+    mut each: impl FnMut(&[u8], &mut Vec<u8>),
+) -> Option<()> {
     let mut rest = text;
     let mut depth = 0_u32;
     loop {
@@ -24,8 +34,8 @@ pub(super) fn write(element: Scalar, delimiter: u8, text: &[u8], out: &mut Vec<u
                 }
                 after
             }
-            ((b'"', after), 1..) => write_quoted(element, after, out)?,
-            (_, 1..) => write_bare(element, delimiter, rest, out)?,
+            ((b'"', after), 1..) => write_quoted(after, out, &mut each)?,
+            (_, 1..) => write_bare(delimiter, rest, out, &mut each)?,
             _ => return None,
         };
         // An element or an empty array has ended: close what ends with it.
@@ -46,7 +56,12 @@ pub(super) fn write(element: Scalar, delimiter: u8, text: &[u8], out: &mut Vec<u
 }
 
 /// Writes an element without quotes, and returns what follows it.
-fn write_bare<'a>(element: Scalar, delimiter: u8, text: &'a [u8], out: &mut Vec<u8>) -> Option<&'a [u8]> {
+fn write_bare<'a>(
+    delimiter: u8,
+    text: &'a [u8],
+    out: &mut Vec<u8>,
+    each: &mut impl FnMut(&[u8], &mut Vec<u8>),
+) -> Option<&'a [u8]> {
     let end = text.iter().position(|&byte| byte == delimiter || byte == b'}')?;
     let (value, rest) = text.split_at_checked(end)?;
     // PostgreSQL quotes an element that is empty or has one of these.
@@ -56,24 +71,24 @@ fn write_bare<'a>(element: Scalar, delimiter: u8, text: &'a [u8], out: &mut Vec<
     if value == b"NULL" {
         out.extend_from_slice(b"null");
     } else {
-        write_scalar(element, value, out);
+        each(value, out);
     }
     Some(rest)
 }
 
 /// Writes an element whose opening quote has been taken, and returns what follows its closing one.
-fn write_quoted<'a>(element: Scalar, text: &'a [u8], out: &mut Vec<u8>) -> Option<&'a [u8]> {
+fn write_quoted<'a>(text: &'a [u8], out: &mut Vec<u8>, each: &mut impl FnMut(&[u8], &mut Vec<u8>)) -> Option<&'a [u8]> {
     let ends_run = |byte: &u8| matches!(byte, b'"' | b'\\');
     let (run, mut rest) = text.split_at_checked(text.iter().position(ends_run)?)?;
     if let Some((b'"', after)) = rest.split_first() {
-        write_scalar(element, run, out);
+        each(run, out);
         return Some(after);
     }
     let mut value = run.to_vec();
     loop {
         let (&byte, after) = rest.split_first()?;
         if byte == b'"' {
-            write_scalar(element, &value, out);
+            each(&value, out);
             return Some(after);
         }
         // The character after a backslash stands for itself.
@@ -83,6 +98,28 @@ fn write_quoted<'a>(element: Scalar, text: &'a [u8], out: &mut Vec<u8>) -> Optio
         value.extend_from_slice(run);
         rest = after;
     }
+}
+
+/// An element as `array_out` writes it, quoted where its text could be read as something else.
+pub(crate) fn put_element(text: &[u8], delimiter: u8, out: &mut Vec<u8>) {
+    let special = |&byte: &u8| matches!(byte, b'"' | b'\\' | b'{' | b'}') || byte == delimiter || is_space(byte);
+    if !text.is_empty() && !text.eq_ignore_ascii_case(b"NULL") && !text.iter().any(special) {
+        out.extend_from_slice(text);
+        return;
+    }
+    out.push(b'"');
+    for &byte in text {
+        if matches!(byte, b'"' | b'\\') {
+            out.push(b'\\');
+        }
+        out.push(byte);
+    }
+    out.push(b'"');
+}
+
+/// `array_isspace`, `isspace` in the C locale.
+pub(super) const fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0B | 0x0C)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! must end where its last field ends, and malformed bytes are an error that names the message and the byte, never a
 //! panic.
 
-mod array;
+pub(crate) mod array;
 pub mod binary;
 mod datetime;
 mod document;

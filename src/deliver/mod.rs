@@ -19,7 +19,7 @@ pub use self::batch::Limits;
 pub use self::error::DeliverError;
 use crate::capture::readback::{Found, Readback};
 use crate::dead_letter::DeadLetters;
-use crate::event::{Event, Offset, Timestamp};
+use crate::event::{Offset, Timestamp};
 use crate::log::{self, Limit, Log, LogError, LogReader};
 use crate::project::coalesce::coalesce;
 use crate::project::mutation::{Effect, Mutation};
@@ -190,7 +190,7 @@ impl<L: Log, S: Sink> Deliver<L, S> {
         let (mut mutations, mut refused) = (Vec::new(), Vec::new());
         let mut row_bytes = 0;
         for event in &read.events {
-            row_bytes += event_bytes(event);
+            row_bytes += event.change.bytes();
             match self.projection.project(event, &mut mutations) {
                 Ok(()) => {}
                 Err(error @ ProjectError::Template { .. }) => return Err(DeliverError::Template(error)),
@@ -324,17 +324,4 @@ struct Place {
 
 fn is_sweep(mutation: &Mutation) -> bool {
     matches!(mutation.effect, Effect::Sweep { .. })
-}
-
-/// What an event weighs in a batch.
-fn event_bytes(event: &Event) -> usize {
-    use crate::event::Change;
-    match &event.change {
-        Change::Insert { new: row, .. } | Change::Update { new: row, .. } | Change::Read { row, .. } => {
-            row.as_bytes().len()
-        }
-        Change::Delete { old, .. } => old.row().as_bytes().len(),
-        Change::Message { content, .. } => content.len(),
-        Change::Truncate { .. } | Change::CopyBegun { .. } | Change::CopyDone { .. } => 0,
-    }
 }

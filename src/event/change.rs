@@ -178,6 +178,21 @@ impl Change {
     }
 }
 
+impl Change {
+    /// The bytes of its new row, or else of what there is of the old one; of a message, its content's.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Change::Insert { new: row, .. } | Change::Update { new: row, .. } | Change::Read { row, .. } => {
+                row.as_bytes().len()
+            }
+            Change::Delete { old, .. } => old.row().as_bytes().len(),
+            Change::Message { content, .. } => content.len(),
+            Change::Truncate { .. } | Change::CopyBegun { .. } | Change::CopyDone { .. } => 0,
+        }
+    }
+}
+
 /// A change at its place: what the log holds and sinks are fed with. Cloning copies no row data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::error::RDKafkaErrorCode as ErrorCode;
+use rdkafka::metadata::Metadata;
 
 use super::error::KafkaError;
 use super::producer::{Quiet, classify};
@@ -122,8 +123,7 @@ impl Admin {
     pub fn partitions(&self, name: &str) -> Result<i32, KafkaError> {
         let metadata = self.client.inner().fetch_metadata(Some(name), PATIENCE);
         let metadata = metadata.map_err(|error| self.explain(name, error.rdkafka_error_code(), &error.to_string()))?;
-        let count = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
-        Ok(i32::try_from(count).unwrap_or(i32::MAX))
+        Ok(partitions_in(&metadata))
     }
 
     /// Where a partition ends. Blocks.
@@ -185,6 +185,12 @@ impl Admin {
     fn explain(&self, topic: &str, code: Option<ErrorCode>, detail: &str) -> KafkaError {
         classify(code.unwrap_or(ErrorCode::Unknown), detail, topic, &self.brokers)
     }
+}
+
+/// How many partitions the one topic has that was asked for; 0 if there is no such topic.
+pub(super) fn partitions_in(metadata: &Metadata) -> i32 {
+    let count = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
+    i32::try_from(count).unwrap_or(i32::MAX)
 }
 
 fn is_without_leader(code: Option<ErrorCode>) -> bool {

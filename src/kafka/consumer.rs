@@ -7,7 +7,7 @@ use rdkafka::error::KafkaError as ClientError;
 use rdkafka::{Message as _, Offset, TopicPartitionList};
 
 use super::error::KafkaError;
-use super::producer::{PATIENCE, Quiet, classify};
+use super::producer::{PATIENCE, Quiet, explain};
 use super::settings::Settings;
 
 /// Gives every committed record of the topic's first partition, key and value, in order. Blocks.
@@ -19,10 +19,7 @@ pub fn read_all(
     topic: &str,
     mut take: impl FnMut(&[u8], Option<&[u8]>) -> Result<(), KafkaError>,
 ) -> Result<(), KafkaError> {
-    let explain = |error: &ClientError| {
-        let code = error.rdkafka_error_code().unwrap_or(rdkafka::error::RDKafkaErrorCode::Unknown);
-        classify(code, &error.to_string(), topic, &settings.brokers)
-    };
+    let explain = |error: &ClientError| explain(error, topic, &settings.brokers);
     let consumer: BaseConsumer<Quiet> = settings
         .consumer()
         .create_with_context(Quiet)

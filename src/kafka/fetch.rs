@@ -11,8 +11,9 @@ use rdkafka::error::KafkaError as ClientError;
 use rdkafka::message::{Headers as _, OwnedMessage};
 use rdkafka::{Message as _, Offset, TopicPartitionList};
 
+use super::admin::partitions_in;
 use super::error::KafkaError;
-use super::producer::{PATIENCE, Quiet, classify};
+use super::producer::{PATIENCE, Quiet, explain};
 use super::settings::Settings;
 
 /// What waits to be taken, over all partitions. The client holds as much again.
@@ -267,12 +268,6 @@ impl Probe {
     pub fn partitions(&self, topic: &str) -> Result<i32, KafkaError> {
         let metadata = self.client.fetch_metadata(Some(topic), PATIENCE);
         let metadata = metadata.map_err(|error| explain(&error, topic, &self.brokers))?;
-        let count = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
-        Ok(i32::try_from(count).unwrap_or(i32::MAX))
+        Ok(partitions_in(&metadata))
     }
-}
-
-fn explain(error: &ClientError, topic: &str, brokers: &str) -> KafkaError {
-    let code = error.rdkafka_error_code().unwrap_or(rdkafka::error::RDKafkaErrorCode::Unknown);
-    classify(code, &error.to_string(), topic, brokers)
 }

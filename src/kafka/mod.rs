@@ -10,6 +10,8 @@ pub mod fetch;
 pub mod format;
 pub mod headers;
 #[cfg(feature = "kafka")]
+pub mod place;
+#[cfg(feature = "kafka")]
 pub mod producer;
 pub mod settings;
 pub mod tables;

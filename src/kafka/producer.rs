@@ -288,6 +288,11 @@ impl Producer {
     }
 }
 
+/// What a client's error calls for.
+pub(crate) fn explain(error: &ClientError, topic: &str, brokers: &str) -> KafkaError {
+    classify(error.rdkafka_error_code().unwrap_or(ErrorCode::Unknown), &error.to_string(), topic, brokers)
+}
+
 /// What an answer calls for.
 pub(crate) fn classify(code: ErrorCode, detail: &str, topic: &str, brokers: &str) -> KafkaError {
     let (detail, topic) = (detail.to_owned(), topic.to_owned());

@@ -15,6 +15,8 @@ pub struct Version {
     pub id: u32,
     /// Its topic's number.
     pub topic: u32,
+    /// The same for the same version, whoever asks: for those that keep no numbers.
+    pub fingerprint: u32,
     relation: Arc<Relation>,
     /// Writes its rows.
     pub encoder: Encoder,
@@ -98,6 +100,7 @@ impl Tables {
         self.versions.push(Version {
             id,
             topic,
+            fingerprint: fingerprint(relation),
             relation: Arc::clone(relation),
             encoder: self.format.encoder(relation, &self.settings),
         });
@@ -151,4 +154,21 @@ impl Tables {
     pub fn topics_from(&self, count: usize) -> &[Topic] {
         self.topics.get(count..).unwrap_or_default()
     }
+}
+
+/// A number for a version of a table: the same for the same, whoever asks (FNV-1a).
+fn fingerprint(relation: &Relation) -> u32 {
+    let mut hash = 0x811C_9DC5_u32;
+    let mut take = |bytes: &[u8]| {
+        for &byte in bytes.iter().chain(&[0]) {
+            hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+        }
+    };
+    take(&relation.oid.to_le_bytes());
+    for column in &relation.columns {
+        take(column.name.as_bytes());
+        take(format!("{:?}", column.shape).as_bytes());
+    }
+    relation.key.iter().for_each(|&column| take(&(column as u64).to_le_bytes()));
+    hash
 }

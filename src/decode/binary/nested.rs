@@ -1,5 +1,6 @@
 //! Arrays, ranges and multiranges: values that hold values.
 
+use super::super::array::{is_space, put_element};
 use super::input::Input;
 use super::{Element, Kind, write};
 
@@ -71,27 +72,6 @@ fn edges(dimensions: &Dimensions, index: usize) -> usize {
         index.is_multiple_of(size)
     };
     dimensions.0.iter().rev().take_while(starts).count()
-}
-
-/// An element, quoted where its text could be read as something else.
-fn put_element(text: &[u8], delimiter: u8, out: &mut Vec<u8>) {
-    let special = |&byte: &u8| matches!(byte, b'"' | b'\\' | b'{' | b'}') || byte == delimiter || is_space(byte);
-    if !text.is_empty() && !text.eq_ignore_ascii_case(b"NULL") && !text.iter().any(special) {
-        out.extend_from_slice(text);
-        return;
-    }
-    out.push(b'"');
-    for &byte in text {
-        if matches!(byte, b'"' | b'\\') {
-            out.push(b'\\');
-        }
-        out.push(byte);
-    }
-    out.push(b'"');
-}
-
-const fn is_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0B | 0x0C)
 }
 
 /// `int2vectorout`, `oidvectorout`: an array of one dimension, as words.

@@ -1,20 +1,32 @@
-//! How PostgreSQL writes an array's elements (manual: "Array Input and Output Syntax").
+//! JSON arrays back into PostgreSQL's array text (manual: "Array Input and Output Syntax").
 
-/// An element as PostgreSQL writes it (`array_out`), quoted where its text could be read as something else.
-pub(super) fn put_element(text: &[u8], delimiter: u8, out: &mut Vec<u8>) {
-    let special = |&byte: &u8| {
-        matches!(byte, b'"' | b'\\' | b'{' | b'}' | b' ' | b'\t' | b'\n' | b'\r' | 0x0B | 0x0C) || byte == delimiter
-    };
-    if !text.is_empty() && !text.eq_ignore_ascii_case(b"NULL") && !text.iter().any(special) {
-        out.extend_from_slice(text);
-        return;
-    }
-    out.push(b'"');
-    for &byte in text {
-        if matches!(byte, b'"' | b'\\') {
-            out.push(b'\\');
+use serde_json::value::RawValue;
+
+use crate::decode::array::put_element;
+
+/// An array as PostgreSQL writes it; `one` writes the text of an element that is neither `null` nor an array.
+pub(super) fn elements(
+    delimiter: u8,
+    json: &str,
+    out: &mut Vec<u8>,
+    one: &impl Fn(&str, &mut Vec<u8>) -> Option<()>,
+) -> Option<()> {
+    out.push(b'{');
+    let mut text = Vec::new();
+    for (index, item) in serde_json::from_str::<Vec<&RawValue>>(json).ok()?.into_iter().enumerate() {
+        if index > 0 {
+            out.push(delimiter);
         }
-        out.push(byte);
+        match item.get() {
+            "null" => out.extend_from_slice(b"NULL"),
+            nested if nested.starts_with('[') => elements(delimiter, nested, out, one)?,
+            json => {
+                text.clear();
+                one(json, &mut text)?;
+                put_element(&text, delimiter, out);
+            }
+        }
     }
-    out.push(b'"');
+    out.push(b'}');
+    Some(())
 }

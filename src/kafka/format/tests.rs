@@ -399,7 +399,7 @@ fn any_value() -> impl Strategy<Value = Value> {
         let mut text = b"{".to_vec();
         for element in elements {
             match element.filter(|element| !element.contains('\0')) {
-                Some(element) => super::quote::put_element(element.as_bytes(), b',', &mut text),
+                Some(element) => crate::decode::array::put_element(element.as_bytes(), b',', &mut text),
                 None => text.extend_from_slice(b"NULL"),
             }
             text.push(b',');

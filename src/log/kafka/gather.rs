@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::event::{Change, Event, Offset};
+use crate::event::{Event, Offset};
 use crate::log::{Batch, Limit};
 
 /// See the module.
@@ -56,15 +56,7 @@ impl Gather {
 
 /// What an event weighs.
 fn weight(event: &Event) -> usize {
-    let row = match &event.change {
-        Change::Insert { new: row, .. } | Change::Update { new: row, .. } | Change::Read { row, .. } => {
-            row.as_bytes().len()
-        }
-        Change::Delete { old, .. } => old.row().as_bytes().len(),
-        Change::Message { content, .. } => content.len(),
-        Change::Truncate { .. } | Change::CopyBegun { .. } | Change::CopyDone { .. } => 0,
-    };
-    row.saturating_add(size_of::<Event>())
+    event.change.bytes().saturating_add(size_of::<Event>())
 }
 
 #[cfg(test)]
@@ -72,7 +64,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::event::{Lsn, Timestamp, Transaction};
+    use crate::event::{Change, Lsn, Timestamp, Transaction};
 
     fn event(xid: u32, ordinal: u64) -> Event {
         let transaction = Transaction {

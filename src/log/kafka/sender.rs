@@ -16,6 +16,7 @@ use super::group::Group;
 use super::load::Load;
 use super::start::{Clients, batch_limit, check_topic, name_topic};
 use crate::kafka::headers::{OFFSET_HEADER, POSITION_HEADER, UNIT_HEADER};
+use crate::kafka::place::Place;
 use crate::kafka::producer::{Outgoing, Producer};
 use crate::kafka::tables::Topic;
 use crate::kafka::{KafkaError, consumer, topic};
@@ -32,8 +33,6 @@ const SPARE_BYTES: usize = 8 << 20;
 /// How often some topics are looked at, and how many.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 const LOOK_AT_ONCE: usize = 4;
-/// Of a record, besides key, value and headers (Kafka's documentation, "Record Batch" and "Record").
-const OVERHEAD_BYTES: usize = 512;
 
 /// What the writer and its sender share.
 #[derive(Debug)]
@@ -61,10 +60,7 @@ pub(super) struct Job {
 
 /// A topic as the sender knows it.
 struct Known {
-    name: String,
-    table: String,
-    compacted: bool,
-    record_bytes_max: usize,
+    place: Place,
     ends: Vec<i64>,
 }
 
@@ -236,25 +232,8 @@ impl Sender {
                 (POSITION_HEADER, group.text_at(&meta.position)),
                 (UNIT_HEADER, group.text_at(&meta.unit)),
             ];
-            let size = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
-            let bytes = size(record.key).saturating_add(size(record.value)).saturating_add(OVERHEAD_BYTES);
-            if bytes > known.record_bytes_max {
-                return Err(KafkaError::TooLarge {
-                    table: known.table.clone(),
-                    topic: known.name.clone(),
-                    position: String::from_utf8_lossy(group.text_at(&meta.position)).into_owned(),
-                    bytes,
-                    limit: known.record_bytes_max,
-                });
-            }
-            let outgoing = Outgoing {
-                topic: &known.name,
-                partition: meta.first_partition.then_some(0),
-                // A compacted topic takes no record without a key.
-                key: record.key.or_else(|| known.compacted.then_some(b"".as_slice())),
-                value: record.value,
-                timestamp_ms: meta.timestamp_ms,
-            };
+            let position = group.text_at(&meta.position);
+            let outgoing = known.place.outgoing(&record, position, meta.first_partition, meta.timestamp_ms)?;
             self.clients.rows.send(&outgoing, ours.into_iter().chain(record.headers()))?;
         }
         Ok(())
@@ -306,22 +285,17 @@ impl Sender {
 
     /// Makes or takes a topic before its first record.
     fn learn(&mut self, topic: Topic) -> Result<(), KafkaError> {
-        let found = self.clients.ensure(&self.options, &topic)?;
+        let found = self.clients.ensure(&self.options, &topic.name)?;
+        let place = Place::new(topic, &found)?;
         let limit = batch_limit(&found);
         if limit < self.clients.batch_bytes_max {
             // A batch that is larger than its topic takes is refused whole.
             self.commit()?;
             self.clients.narrow(&self.options, limit)?;
         }
-        let ends = check_topic(&self.clients.admin, &topic.name, &[], &self.control)?;
-        self.noted.push(topic_record(&topic.name, &ends));
-        self.topics.push(Known {
-            table: topic.table.map_or_else(String::new, |table| table.to_string()),
-            compacted: found.is_compacted(),
-            record_bytes_max: found.record_bytes_max,
-            ends,
-            name: topic.name,
-        });
+        let ends = check_topic(&self.clients.admin, &place.name, &[], &self.control)?;
+        self.noted.push(topic_record(&place.name, &ends));
+        self.topics.push(Known { place, ends });
         Ok(())
     }
 
@@ -331,9 +305,9 @@ impl Sender {
         for _ in 0..count.min(LOOK_AT_ONCE) {
             self.look_next = (self.look_next + 1) % count;
             let Some(known) = self.topics.get_mut(self.look_next) else { continue };
-            let ends = check_topic(&self.clients.admin, &known.name, &known.ends, &self.control)?;
+            let ends = check_topic(&self.clients.admin, &known.place.name, &known.ends, &self.control)?;
             if ends != known.ends {
-                self.noted.push(topic_record(&known.name, &ends));
+                self.noted.push(topic_record(&known.place.name, &ends));
                 known.ends = ends;
             }
         }
@@ -346,8 +320,8 @@ impl Sender {
         match error {
             // A broker that has just come up may not know a topic yet, and does not always say which. What `look` found lost is lost.
             KafkaError::Lost { control, detail, .. } if control.is_empty() => {
-                match self.topics.iter().find(|known| !self.is_there(&known.name)) {
-                    Some(Known { name, .. }) => {
+                match self.topics.iter().find(|known| !self.is_there(&known.place.name)) {
+                    Some(Known { place: Place { name, .. }, .. }) => {
                         KafkaError::Lost { topic: name.clone(), control: self.control.clone(), detail }
                     }
                     None => unavailable(detail),

@@ -7,7 +7,6 @@ use super::control::{Control, ControlRecord, format_record, log_record};
 use crate::kafka::admin::{self, Admin};
 use crate::kafka::producer::Producer;
 use crate::kafka::settings::Delivery;
-use crate::kafka::tables::Topic;
 use crate::kafka::topic::{self, Wanted};
 use crate::kafka::{KafkaError, consumer};
 use crate::log::LogId;
@@ -108,16 +107,8 @@ impl Clients {
     }
 
     /// Makes a table's topic, or takes the one that is there.
-    pub(super) fn ensure(&self, options: &Options, topic: &Topic) -> Result<admin::Topic, KafkaError> {
-        let found = self.runtime.block_on(self.admin.ensure(&topic.name, &options.settings.topics))?;
-        if found.is_compacted() && !topic.keyed {
-            let detail =
-                "it is compacted, and the rows of its table have no key. Give the table a primary key, or the topic \
-                          cleanup_policy = \"delete\""
-                    .to_owned();
-            return Err(KafkaError::Topic { topic: topic.name.clone(), detail });
-        }
-        Ok(found)
+    pub(super) fn ensure(&self, options: &Options, topic: &str) -> Result<admin::Topic, KafkaError> {
+        self.runtime.block_on(self.admin.ensure(topic, &options.settings.topics))
     }
 }
 

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use super::Options;
-use crate::event::{Change, Event, OldRow, Op, Position, Relation, Timestamp, Transaction};
+use crate::event::{Change, Event, OldRow, Op, Position, Timestamp, Transaction};
 use crate::kafka::admin::Admin;
-use crate::kafka::format::{Format, Record, Records, push_unsigned};
+use crate::kafka::format::{Format, Records, push_unsigned};
 use crate::kafka::headers::{OFFSET_HEADER, POSITION_HEADER, UNIT_HEADER};
+use crate::kafka::place::Place;
 use crate::kafka::producer::{Outgoing, Producer};
 use crate::kafka::settings::Delivery;
-use crate::kafka::tables::{Tables, Topic};
+use crate::kafka::tables::Tables;
 use crate::kafka::topic::Wanted;
 use crate::kafka::unit::Unit;
 use crate::kafka::{KafkaError, consumer};
@@ -23,8 +24,6 @@ use crate::sink::{Checkpoint, Rejection, SinkError, Staged};
 
 /// The key of the checkpoint in the sink's own topic.
 const CHECKPOINT: &[u8] = b"checkpoint";
-/// Of a record, besides its key and value.
-const OVERHEAD_BYTES: usize = 512;
 
 /// What [`super::KafkaSink`] runs on the blocking pool.
 pub(super) struct Engine {
@@ -46,19 +45,12 @@ struct Open {
     tables: Tables,
     /// What they are to be like.
     wanted: Wanted,
-    topics: Vec<Known>,
+    topics: Vec<Place>,
     unit: Unit,
     format: Format,
     transaction: Option<Arc<Transaction>>,
     records: Records,
     body: Vec<u8>,
-}
-
-/// A topic that is there.
-struct Known {
-    name: String,
-    compacted: bool,
-    record_bytes_max: usize,
 }
 
 impl Engine {
@@ -242,9 +234,8 @@ impl Open {
             | Change::Read { relation, .. } => (event.change.op(), relation),
         };
         put_body(&event.change, &mut self.body);
-        let number = fingerprint(relation);
         let (version, _) = self.tables.version(relation)?;
-        let topic = version.topic;
+        let (topic, number) = (version.topic, version.fingerprint);
         let encoded = version.encoder.change(&mut self.unit.format, event.ordinal, op, &self.body, &mut self.records);
         encoded.map_err(|error| strange(error.to_string()))?;
         Ok(Some((topic, number)))
@@ -252,38 +243,22 @@ impl Open {
 
     /// Makes or takes the topics that have come since.
     fn ensure(&mut self) -> Result<(), KafkaError> {
-        for Topic { name, table, keyed } in self.tables.topics_from(self.topics.len()).to_vec() {
-            let found = self.runtime.block_on(self.admin.ensure(&name, &self.wanted))?;
-            if found.is_compacted() && !keyed {
-                let table = table.map_or_else(String::new, |table| table.to_string());
-                let detail = format!(
-                    "it is compacted, and the rows of {table} have no key. Give the table a primary key, or the topic \
-                     cleanup_policy = \"delete\""
-                );
-                return Err(KafkaError::Topic { topic: name, detail });
-            }
-            let (compacted, record_bytes_max) = (found.is_compacted(), found.record_bytes_max);
-            self.topics.push(Known { name, compacted, record_bytes_max });
+        for topic in self.tables.topics_from(self.topics.len()).to_vec() {
+            let found = self.runtime.block_on(self.admin.ensure(&topic.name, &self.wanted))?;
+            self.topics.push(Place::new(topic, &found)?);
         }
         Ok(())
     }
 
     fn send(&self, event: &Event, topic: u32, version: u32) -> Result<(), KafkaError> {
-        let known = self.topics.get(topic as usize);
-        let known = known.ok_or_else(|| KafkaError::Misuse("a topic that nobody made".to_owned()))?;
+        let place = self.topics.get(topic as usize);
+        let place = place.ok_or_else(|| KafkaError::Misuse("a topic that nobody made".to_owned()))?;
         let (mut position, mut unit) = (Vec::new(), Vec::new());
         self.unit.put_position(event.ordinal, &mut position);
         self.unit.put_unit(version, &mut unit);
         for record in self.records.iter() {
-            refuse_too_large(&record, known, &position)?;
-            let outgoing = Outgoing {
-                topic: &known.name,
-                partition: (event.change.op() == Op::Truncate).then_some(0),
-                // A compacted topic takes no record without a key.
-                key: record.key.or_else(|| known.compacted.then_some(b"".as_slice())),
-                value: record.value,
-                timestamp_ms: self.unit.timestamp_ms,
-            };
+            let first_partition = event.change.op() == Op::Truncate;
+            let outgoing = place.outgoing(&record, &position, first_partition, self.unit.timestamp_ms)?;
             let ours = [(POSITION_HEADER, position.as_slice()), (UNIT_HEADER, unit.as_slice())];
             self.rows.send(&outgoing, ours.into_iter().chain(record.headers()))?;
         }
@@ -321,21 +296,6 @@ impl Open {
     }
 }
 
-fn refuse_too_large(record: &Record<'_>, known: &Known, position: &[u8]) -> Result<(), KafkaError> {
-    let size = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
-    let bytes = size(record.key).saturating_add(size(record.value)).saturating_add(OVERHEAD_BYTES);
-    if bytes <= known.record_bytes_max {
-        return Ok(());
-    }
-    Err(KafkaError::TooLarge {
-        table: String::new(),
-        topic: known.name.clone(),
-        position: String::from_utf8_lossy(position).into_owned(),
-        bytes,
-        limit: known.record_bytes_max,
-    })
-}
-
 /// A change as the encoder wants it: what follows the table's OID in pgoutput's message.
 fn put_body(change: &Change, out: &mut Vec<u8>) {
     out.clear();
@@ -358,21 +318,4 @@ fn put_body(change: &Change, out: &mut Vec<u8>) {
         Change::Delete { old: before, .. } => old(before, out),
         Change::Truncate { .. } | Change::Message { .. } | Change::CopyBegun { .. } | Change::CopyDone { .. } => {}
     }
-}
-
-/// A number for a version of a table: the same for the same, whoever asks (FNV-1a).
-fn fingerprint(relation: &Relation) -> u32 {
-    let mut hash = 0x811C_9DC5_u32;
-    let mut take = |bytes: &[u8]| {
-        for &byte in bytes.iter().chain(&[0]) {
-            hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
-        }
-    };
-    take(&relation.oid.to_le_bytes());
-    for column in &relation.columns {
-        take(column.name.as_bytes());
-        take(format!("{:?}", column.shape).as_bytes());
-    }
-    relation.key.iter().for_each(|&column| take(&(column as u64).to_le_bytes()));
-    hash
 }

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::super::kind::Kind;
 use super::super::moment::{DAY, DAYS_TO_2000};
-use super::super::quote::put_element;
+use super::super::quote::elements;
 use super::super::{base64, number};
 use super::{geometry, value};
 use crate::decode::binary::render_builtin;
@@ -127,7 +127,7 @@ pub(super) fn value(kind: &Kind, json: &str, out: &mut Vec<u8>) -> Option<()> {
         Kind::Path => shape(kind, 602, json, out)?,
         Kind::Box => shape(kind, 603, json, out)?,
         Kind::Polygon => shape(kind, 604, json, out)?,
-        Kind::Array(element, delimiter) => elements(element, *delimiter, json, out)?,
+        Kind::Array(element, delimiter) => elements(*delimiter, json, out, &|json, out| value(element, json, out))?,
     }
     Some(())
 }
@@ -208,26 +208,4 @@ fn shape(kind: &Kind, type_oid: u32, json: &str, out: &mut Vec<u8>) -> Option<()
     let Shape { wkb, extensions } = parsed(json)?;
     let binary = geometry::read(kind, &base64::decode(wkb.as_bytes())?, extensions.closed == Some("true"))?;
     render_builtin(type_oid, &binary, out)
-}
-
-/// An array as PostgreSQL writes it.
-fn elements(element: &Kind, delimiter: u8, json: &str, out: &mut Vec<u8>) -> Option<()> {
-    out.push(b'{');
-    let mut text = Vec::new();
-    for (index, item) in parsed::<Vec<&RawValue>>(json)?.into_iter().enumerate() {
-        if index > 0 {
-            out.push(delimiter);
-        }
-        match item.get() {
-            "null" => out.extend_from_slice(b"NULL"),
-            nested if nested.starts_with('[') => elements(element, delimiter, nested, out)?,
-            json => {
-                text.clear();
-                value(element, json, &mut text)?;
-                put_element(&text, delimiter, out);
-            }
-        }
-    }
-    out.push(b'}');
-    Some(())
 }

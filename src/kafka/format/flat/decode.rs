@@ -11,7 +11,7 @@ use super::{NEW_KEY_HEADER, expected_kind};
 use crate::decode::tuple::{self, OldKind};
 use crate::event::{Cell, Change, OldRow, Relation, Row, RowBuilder, Scalar, Shape};
 use crate::kafka::format::exact::{Exact, HEADER, Side};
-use crate::kafka::format::quote::put_element;
+use crate::kafka::format::quote::elements;
 use crate::kafka::format::{Decoded, FormatError, number};
 
 /// Reads changes of one version of a table.
@@ -147,7 +147,9 @@ impl<'de> Visitor<'de> for All {
 /// Appends the text of a JSON value; `None` if it is not one of the shape.
 fn value(shape: Shape, json: &str, out: &mut Vec<u8>) -> Option<()> {
     match shape {
-        Shape::Array { element, delimiter } if json.starts_with('[') => elements(element, delimiter, json, out),
+        Shape::Array { element, delimiter } if json.starts_with('[') => {
+            elements(delimiter, json, out, &|json, out| one(element, json, out))
+        }
         Shape::Scalar(Scalar::Json) => {
             out.extend_from_slice(json.as_bytes());
             Some(())
@@ -212,27 +214,5 @@ fn moment(text: &str, out: &mut Vec<u8>) -> Option<()> {
     if before_christ {
         out.extend_from_slice(b" BC");
     }
-    Some(())
-}
-
-/// An array as PostgreSQL writes it.
-fn elements(element: Scalar, delimiter: u8, json: &str, out: &mut Vec<u8>) -> Option<()> {
-    out.push(b'{');
-    let mut text = Vec::new();
-    for (index, item) in serde_json::from_str::<Vec<&RawValue>>(json).ok()?.into_iter().enumerate() {
-        if index > 0 {
-            out.push(delimiter);
-        }
-        match item.get() {
-            "null" => out.extend_from_slice(b"NULL"),
-            nested if nested.starts_with('[') => elements(element, delimiter, nested, out)?,
-            json => {
-                text.clear();
-                one(element, json, &mut text)?;
-                put_element(&text, delimiter, out);
-            }
-        }
-    }
-    out.push(b'}');
     Some(())
 }

@@ -165,6 +165,7 @@ fn start_readers(
             start_sink(parts, log, stop.clone(), readers);
         }
         // In Kafka the cluster removes what is old.
+        #[cfg_attr(not(feature = "kafka"), expect(irrefutable_let_patterns, reason = "then there is no other log"))]
         if let OpenedLog::Embedded(_, log, _) = log {
             let task = retention::run(source.name.clone(), log.clone(), config.log.retain, board.clone());
             let stop = stop.clone();

@@ -6,6 +6,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::kills::{Counter, setting};
+use super::transactions::prove_transactions;
 use super::{PATIENCE, Stage, counted, pair};
 use crate::support::Kafka;
 use crate::support::kafka::Record;
@@ -15,7 +16,7 @@ fn configuration(stage: &Stage, brokers: &str, delivery: &str) -> String {
         "[sources.{source}]\nurl = \"{}\"\ntables = [\"public.*\"]\nslot = \"kafka_test\"\nmessages = true\n\
          [log]\nkind = \"embedded\"\npath = \"log\"\n\
          [sinks.events]\nkind = \"kafka\"\nfrom = \"public.*\"\nbrokers = \"{brokers}\"\ndelivery = \"{delivery}\"\n\
-         topics = {{ partitions = 3 }}\n",
+         topics = {{ partitions = 3 }}\ntransaction_metadata = true\n",
         stage.postgres.url(),
         source = stage.source,
     )
@@ -59,6 +60,7 @@ async fn events_of_the_embedded_log_are_in_the_topics_once_and_in_order_after_si
     let rows = stage.postgres.psql("SELECT id, n FROM t ORDER BY id");
     let ours: Vec<&Record> = records.iter().collect();
     assert_eq!(counted(&ours), rows.lines().map(pair).collect::<BTreeMap<_, _>>(), "{}", stage.walbridge.log());
+    prove_transactions(&stage.all(&kafka), &stage.source);
     let messages = kafka.read_settled(&format!("{}.message", stage.source));
     assert_eq!(messages.last().map(|record| record.json()["message"]["prefix"].clone()), Some("outbox".into()));
 }

@@ -7,6 +7,7 @@ use super::control::{Control, ControlRecord, format_record, log_record};
 use crate::kafka::admin::{self, Admin};
 use crate::kafka::producer::Producer;
 use crate::kafka::settings::Delivery;
+use crate::kafka::tables::Topic;
 use crate::kafka::topic::{self, Wanted};
 use crate::kafka::{KafkaError, consumer};
 use crate::log::LogId;
@@ -106,9 +107,9 @@ impl Clients {
         self.rows.init().map_err(|error| name_topic(error, &id))
     }
 
-    /// Makes a table's topic, or takes the one that is there.
-    pub(super) fn ensure(&self, options: &Options, topic: &str) -> Result<admin::Topic, KafkaError> {
-        self.runtime.block_on(self.admin.ensure(topic, &options.settings.topics))
+    /// Makes a topic, or takes the one that is there.
+    pub(super) fn ensure(&self, options: &Options, topic: &Topic) -> Result<admin::Topic, KafkaError> {
+        self.runtime.block_on(self.admin.ensure(&topic.name, &topic.wanted(&options.settings.topics)))
     }
 }
 
@@ -120,6 +121,7 @@ pub(super) fn batch_limit(topic: &admin::Topic) -> u64 {
 fn wanted_control(options: &Options) -> Wanted {
     Wanted {
         partitions: Some(1),
+        partitions_new: None,
         replication: options.settings.topics.replication,
         cleanup_policy: None,
         config: vec![("cleanup.policy".to_owned(), "compact".to_owned())],

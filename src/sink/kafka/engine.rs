@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use super::Options;
 use crate::event::{Change, Event, OldRow, Op, Position, Timestamp, Transaction};
 use crate::kafka::admin::Admin;
-use crate::kafka::format::{Format, Records, push_unsigned};
+use crate::kafka::format::{self, Format, Records, push_unsigned};
 use crate::kafka::headers::{OFFSET_HEADER, POSITION_HEADER, UNIT_HEADER};
 use crate::kafka::place::Place;
 use crate::kafka::producer::{Outgoing, Producer};
@@ -49,6 +49,8 @@ struct Open {
     unit: Unit,
     format: Format,
     transaction: Option<Arc<Transaction>>,
+    /// That it begins is told, and so its end must be.
+    told_begin: bool,
     records: Records,
     body: Vec<u8>,
 }
@@ -76,6 +78,7 @@ impl Engine {
         let admin = Admin::new(settings)?;
         let wanted = Wanted {
             partitions: Some(1),
+            partitions_new: None,
             replication: settings.topics.replication,
             cleanup_policy: Some("compact".to_owned()),
             config: Vec::new(),
@@ -103,6 +106,7 @@ impl Engine {
             wanted: settings.topics.clone(),
             topics: Vec::new(),
             transaction: None,
+            told_begin: false,
             records: Records::default(),
             body: Vec::new(),
         });
@@ -204,6 +208,7 @@ impl Open {
             return Ok(());
         }
         if !self.transaction.as_ref().is_some_and(|open| Arc::ptr_eq(open, &event.transaction)) {
+            self.tell_end()?;
             self.unit.begin(&event.transaction);
             self.transaction = Some(Arc::clone(&event.transaction));
         }
@@ -214,7 +219,38 @@ impl Open {
             self.rows.begin()?;
             self.begun = true;
         }
+        if !self.told_begin && self.unit.format.tells() {
+            self.tell(format::Unit::begun)?;
+            self.told_begin = true;
+        }
         self.send(event, topic, version)
+    }
+
+    /// Behind the last event of the open transaction.
+    fn tell_end(&mut self) -> Result<(), KafkaError> {
+        if std::mem::take(&mut self.told_begin) { self.tell(format::Unit::ended) } else { Ok(()) }
+    }
+
+    /// Sends a record for the topic of transactions.
+    fn tell(&mut self, write: impl FnOnce(&format::Unit, &mut Records)) -> Result<(), KafkaError> {
+        let topic = self.tables.transactions();
+        self.ensure()?;
+        let place = self.place(topic)?;
+        let mut records = Records::default();
+        write(&self.unit.format, &mut records);
+        for record in records.iter() {
+            // Not an event that can be refused alone.
+            let outgoing = place.outgoing(&record, b"", false, self.unit.timestamp_ms);
+            let outgoing =
+                outgoing.map_err(|error| KafkaError::Topic { topic: place.name.clone(), detail: error.to_string() })?;
+            self.rows.send(&outgoing, record.headers())?;
+        }
+        Ok(())
+    }
+
+    fn place(&self, topic: u32) -> Result<&Place, KafkaError> {
+        let place = self.topics.get(topic as usize);
+        place.ok_or_else(|| KafkaError::Misuse("a topic that nobody made".to_owned()))
     }
 
     /// Encodes an event into `records`. Its topic, and the number of its table's version; `None` if no topic takes it: who reads a
@@ -244,15 +280,14 @@ impl Open {
     /// Makes or takes the topics that have come since.
     fn ensure(&mut self) -> Result<(), KafkaError> {
         for topic in self.tables.topics_from(self.topics.len()).to_vec() {
-            let found = self.runtime.block_on(self.admin.ensure(&topic.name, &self.wanted))?;
+            let found = self.runtime.block_on(self.admin.ensure(&topic.name, &topic.wanted(&self.wanted)))?;
             self.topics.push(Place::new(topic, &found)?);
         }
         Ok(())
     }
 
     fn send(&self, event: &Event, topic: u32, version: u32) -> Result<(), KafkaError> {
-        let place = self.topics.get(topic as usize);
-        let place = place.ok_or_else(|| KafkaError::Misuse("a topic that nobody made".to_owned()))?;
+        let place = self.place(topic)?;
         let (mut position, mut unit) = (Vec::new(), Vec::new());
         self.unit.put_position(event.ordinal, &mut position);
         self.unit.put_unit(version, &mut unit);
@@ -266,6 +301,9 @@ impl Open {
     }
 
     fn commit(&mut self, own: &str, upto: Checkpoint) -> Result<(), KafkaError> {
+        // A checkpoint stands between two transactions.
+        self.tell_end()?;
+        self.transaction = None;
         let producer = match &self.checkpoints {
             Some(checkpoints) => {
                 self.rows.flush()?;

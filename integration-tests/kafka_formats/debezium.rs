@@ -214,7 +214,9 @@ fn cleaned(mut value: Value) -> Value {
         return of_transaction(value);
     }
     let Some(envelope) = value.as_object_mut() else { return value };
-    envelope.get_mut("transaction").map(|transaction| *transaction = of_transaction(transaction.take()));
+    if let Some(transaction) = envelope.get_mut("transaction") {
+        *transaction = of_transaction(transaction.take());
+    }
     for name in ["ts_ms", "ts_us", "ts_ns"] {
         envelope.remove(name);
     }

@@ -43,6 +43,12 @@ impl Topic {
     pub fn is_compacted(&self) -> bool {
         self.cleanup_policy.split(',').any(|policy| policy.trim() == "compact")
     }
+
+    /// What a batch for it may have: one that is larger is refused whole. A batch counts with its head, and a little is left for that.
+    #[must_use]
+    pub fn batch_bytes_max(&self) -> u64 {
+        (self.record_bytes_max.saturating_sub(4096) as u64).max(1024)
+    }
 }
 
 impl Admin {

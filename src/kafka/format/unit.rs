@@ -3,7 +3,7 @@
 use super::cloudevents::Attributes;
 use super::{Records, Settings, base64, number};
 use crate::decode::json;
-use crate::event::{Op, Timestamp, Transaction};
+use crate::event::{Op, TableName, Timestamp, Transaction};
 
 /// What logical messages count as, beside tables.
 pub(super) const MESSAGES: &str = "message";
@@ -173,6 +173,17 @@ impl Unit {
             self.counts.push((collection.to_owned(), 1));
             self.current = 1;
         }
+    }
+
+    /// Takes back the count of an event, of a table or else a message, whose records are not sent after all.
+    pub fn uncount(&mut self, table: Option<&TableName>, records: &Records) {
+        let collection = table.map_or_else(|| MESSAGES.to_owned(), ToString::to_string);
+        let events = records.iter().filter(|record| record.value.is_some()).count() as u64;
+        if let Some((_, count)) = self.counts.iter_mut().find(|(name, _)| *name == collection) {
+            *count = count.saturating_sub(events);
+            self.total = self.total.saturating_sub(events);
+        }
+        self.counts.retain(|(_, count)| *count > 0);
     }
 
     /// Counts what was written since as events of a table: each record but the tombstones.

@@ -14,7 +14,7 @@ use super::Options;
 use super::control::{Control, ControlRecord, topic_record};
 use super::group::Group;
 use super::load::Load;
-use super::start::{Clients, batch_limit, check_topic, name_topic};
+use super::start::{Clients, check_topic, name_topic};
 use crate::kafka::headers::{OFFSET_HEADER, POSITION_HEADER, UNIT_HEADER};
 use crate::kafka::place::Place;
 use crate::kafka::producer::{Outgoing, Producer};
@@ -292,7 +292,7 @@ impl Sender {
         let found = self.clients.ensure(&self.options, &topic)?;
         let has_events = topic.has_events();
         let place = Place::new(topic, &found)?;
-        let limit = batch_limit(&found);
+        let limit = found.batch_bytes_max();
         if limit < self.clients.batch_bytes_max {
             // A batch that is larger than its topic takes is refused whole.
             self.commit()?;

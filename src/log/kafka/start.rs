@@ -51,8 +51,8 @@ pub(super) fn start(options: &Options) -> Result<(Clients, Start), KafkaError> {
         );
         return Err(KafkaError::Topic { topic: name, detail });
     }
-    if batch_limit(&found) < clients.batch_bytes_max {
-        clients.narrow(options, batch_limit(&found))?;
+    if found.batch_bytes_max() < clients.batch_bytes_max {
+        clients.narrow(options, found.batch_bytes_max())?;
     }
     let mut control = Control::default();
     consumer::read_all(&options.settings, &name, |key, value| {
@@ -111,11 +111,6 @@ impl Clients {
     pub(super) fn ensure(&self, options: &Options, topic: &Topic) -> Result<admin::Topic, KafkaError> {
         self.runtime.block_on(self.admin.ensure(&topic.name, &topic.wanted(&options.settings.topics)))
     }
-}
-
-/// What a batch for this topic may have: a batch counts with its head, and a little is left for that.
-pub(super) fn batch_limit(topic: &admin::Topic) -> u64 {
-    (topic.record_bytes_max.saturating_sub(4096) as u64).max(1024)
 }
 
 fn wanted_control(options: &Options) -> Wanted {

@@ -13,6 +13,8 @@ pub mod headers;
 pub mod place;
 #[cfg(feature = "kafka")]
 pub mod producer;
+#[cfg(feature = "kafka")]
+pub mod rights;
 pub mod settings;
 pub mod tables;
 pub mod topic;

@@ -17,6 +17,8 @@ pub mod producer;
 pub mod rights;
 pub mod settings;
 pub mod tables;
+#[cfg(feature = "kafka")]
+mod token;
 pub mod topic;
 pub mod unit;
 

@@ -5,6 +5,7 @@ mod kills;
 mod reading;
 mod records;
 mod same_state;
+mod sharing;
 mod sink;
 mod topics;
 

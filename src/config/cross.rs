@@ -54,7 +54,10 @@ fn refuse_sharing_one_log(log: Option<&Log>, sink: &Named<'_, RawSink>) {
         && log.kafka.is_none()
     {
         let help = "put the log into Kafka: [log] kind = \"kafka\"; or leave `share` away".to_owned();
-        item.complain("the embedded log belongs to one process, so there is nobody to share with".to_owned(), Some(help));
+        item.complain(
+            "the embedded log belongs to one process, so there is nobody to share with".to_owned(),
+            Some(help),
+        );
     }
 }
 

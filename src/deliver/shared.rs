@@ -117,13 +117,25 @@ impl Shared {
         };
         // What was staged before went with its connection.
         self.share.settle_in(assignment.number);
-        let Some((mut parts, mut lanes)) = began else {
+        let Some((parts, lanes)) = began else {
             deliver.show_idle();
             tokio::select! {
                 () = stop.cancelled() => return Ok(Ended::Stopped),
                 () = self.share.changed(assignment.number) => return Ok(Ended::Over),
             }
         };
+        self.deliver(assignment, deliver, parts, lanes, backoff, stop).await
+    }
+
+    async fn deliver<L: SharedLog, S: SharedSink>(
+        &self,
+        assignment: &Assignment,
+        deliver: &mut Deliver<L, S>,
+        mut parts: Parts,
+        mut lanes: Lanes,
+        backoff: &mut Backoff,
+        stop: &CancellationToken,
+    ) -> Result<Ended, DeliverError> {
         let mut place = deliver.place_of(&parts)?;
         deliver.show_progress(&place, None);
         let mut batch = Batch::new(deliver.limits);

@@ -118,8 +118,7 @@ mod tests {
     use crate::event::Timestamp;
 
     fn lane(number: i32, spread: i32, partitions: i32) -> Lane {
-        let reached =
-            Reached { offset: Offset(10), place: Some(0), time: Timestamp::from_unix_micros(0), spread };
+        let reached = Reached { offset: Offset(10), place: Some(0), time: Timestamp::from_unix_micros(0), spread };
         Lane { part: Part { topic: "t".into(), number }, reached, partitions, stands: None, moved: false, empty_to: 0 }
     }
 

@@ -180,7 +180,8 @@ impl Worker {
             self.ask_the_idle()?;
         }
         let moved = self.lanes.iter_mut().enumerate();
-        let moved = moved.filter_map(|(number, lane)| std::mem::take(&mut lane.moved).then_some((number, lane.reached)));
+        let moved =
+            moved.filter_map(|(number, lane)| std::mem::take(&mut lane.moved).then_some((number, lane.reached)));
         self.run.reached = moved.collect();
         if self.run.reached.is_empty() && self.run.gates.is_empty() {
             self.fetcher.poll(TURN)?;
@@ -214,7 +215,8 @@ impl Worker {
                     return Err(self.unusable(at, detail));
                 }
                 Next::Misplaced => {
-                    let detail = "a row lies in another partition than its key has: something else than walbridge writes there";
+                    let detail =
+                        "a row lies in another partition than its key has: something else than walbridge writes there";
                     return Err(self.unusable(at, detail));
                 }
             }

@@ -21,8 +21,9 @@ use crate::log::share::{Part, Share};
 const HAND_OVER: Duration = Duration::from_secs(3);
 /// How often it is looked whether there is something to be told or to be heard.
 const TURN: Duration = Duration::from_millis(100);
-/// So long after its last sign of life a member is given up. An operator may say otherwise (`session.timeout.ms`).
-const SESSION_MS: &str = "10000";
+/// What an operator may say otherwise: so long after its last sign of life a member is given up, and partitions that are added are found
+/// within so long.
+const DEFAULTS: [(&str, &str); 2] = [("session.timeout.ms", "10000"), ("topic.metadata.refresh.interval.ms", "10000")];
 
 /// Starts a member of the group, which shares the topics of these tables.
 ///
@@ -62,10 +63,10 @@ impl Member<'_> {
         let settings = &self.follower.options.settings;
         let mut config = settings.consumer();
         config.set("group.id", self.group).set("partition.assignment.strategy", "cooperative-sticky");
-        // Partitions that are added are found within this.
-        config.set("topic.metadata.refresh.interval.ms", "10000");
-        if !settings.properties.iter().any(|(name, _)| name == "session.timeout.ms") {
-            config.set("session.timeout.ms", SESSION_MS);
+        for (name, value) in DEFAULTS {
+            if !settings.properties.iter().any(|(given, _)| given == name) {
+                config.set(name, value);
+            }
         }
         let refused = |error: ClientError| KafkaError::Settings { detail: error.to_string() };
         let client: BaseConsumer<Hand> = config.create_with_context(Hand(Arc::clone(self.share))).map_err(refused)?;

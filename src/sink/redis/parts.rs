@@ -190,7 +190,8 @@ pub(super) async fn reached(
     let mut pipeline = Pipeline::new();
     keys.add_reads(&mut pipeline);
     let found = read(target.address.shown(), connection.ask(&pipeline).await?.into_iter())?;
-    let parsed = parts.iter().zip(&found).map(|(part, text)| Ok(parse(target, part, text)?.map(|(_, reached, _)| reached)));
+    let parsed =
+        parts.iter().zip(&found).map(|(part, text)| Ok(parse(target, part, text)?.map(|(_, reached, _)| reached)));
     parsed.collect()
 }
 

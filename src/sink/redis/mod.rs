@@ -22,6 +22,7 @@
 mod checkpoint;
 mod connect;
 mod error;
+pub mod facts;
 mod fence;
 mod merge;
 mod parts;

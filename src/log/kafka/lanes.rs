@@ -153,7 +153,9 @@ impl Worker {
             };
             while !end.runs.is_closed() {
                 while let Ok(gate) = end.passes.try_recv() {
-                    self.lanes.get_mut(gate.lane).map(Lane::go_on);
+                    if let Some(lane) = self.lanes.get_mut(gate.lane) {
+                        lane.go_on();
+                    }
                 }
                 if let Some(run) = self.fill(limit)? {
                     if end.runs.blocking_send(Ok(run)).is_err() {
@@ -317,14 +319,18 @@ impl Worker {
                 Some(event) => (number, Opens::Apply(all, Box::new(event))),
                 // Compaction has removed the truncation: a later one says the same, and more.
                 None => {
-                    self.lanes.get_mut(at).map(|lane| lane.raise(number.saturating_add(1)));
+                    if let Some(lane) = self.lanes.get_mut(at) {
+                        lane.raise(number.saturating_add(1));
+                    }
                     return Ok(());
                 }
             },
             Stand::Event(number) => (number, Opens::Behind(part(0))),
         };
         self.run.gates.push(Gate { lane: at, offset: Offset(offset), opens });
-        self.lanes.get_mut(at).map(|lane| lane.stand(stand));
+        if let Some(lane) = self.lanes.get_mut(at) {
+            lane.stand(stand);
+        }
         Ok(())
     }
 

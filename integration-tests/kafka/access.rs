@@ -3,8 +3,8 @@
 use super::{PATIENCE, Stage};
 use crate::support::{Kafka, eventually};
 
-/// Prints a token that nobody signed, good for four seconds, and notes that it did. Such a broker takes it at its word.
-const TOKEN: &str = "echo >> tokens; now=$(date +%s); claims=$(printf '{\"sub\":\"walbridge\",\"iat\":%s,\"exp\":%s}' $now $((now + 4)) \
+/// Prints a token that nobody signed, good for fifteen seconds, and notes that it did. Such a broker takes it at its word.
+const TOKEN: &str = "echo >> tokens; now=$(date +%s); claims=$(printf '{\"sub\":\"walbridge\",\"iat\":%s,\"exp\":%s}' $now $((now + 15)) \
                      | base64 -w0 | tr '+/' '-_' | tr -d =); printf 'eyJhbGciOiJub25lIn0.%s.' $claims";
 
 /// By password (PLAIN) and by token (OAUTHBEARER), each allowed what the documentation says and no more. Tokens are renewed in time: the
@@ -21,15 +21,16 @@ async fn a_password_and_a_token_open_what_was_allowed_to_their_name() {
     };
     let password =
         |name: &str, word: &str| format!("mechanism = \"PLAIN\", username = \"{name}\", password = \"{word}\"");
-    for (name, word, state, code) in
-        [("walbridge", "wrong", "paused", "security.auth"), ("stranger", "right", "halted", "kafka.denied")]
-    {
-        stage.walbridge.configure(&config(&password(name, word)));
-        stage.walbridge.start_again();
-        let status = stage.await_code(state, code).await;
-        assert!(!status.to_string().contains("wrong"), "{status}");
-        stage.walbridge.sigkill();
-    }
+    stage.walbridge.configure(&config(&password("walbridge", "wrong")));
+    stage.walbridge.start_again();
+    let status = stage.await_code("paused", "security.auth").await;
+    assert!(!status.to_string().contains("wrong"), "{status}");
+    stage.walbridge.sigkill();
+    // Nothing is allowed to this one, and there is no other source: the process ends.
+    stage.walbridge.configure(&config(&password("stranger", "right")));
+    stage.walbridge.start_again();
+    assert_eq!(stage.walbridge.exit_code(PATIENCE), Some(2), "{}", stage.walbridge.log());
+    assert!(stage.walbridge.log().contains("kafka.denied"), "{}", stage.walbridge.log());
     stage.walbridge.configure(&config(&password("walbridge", "right")));
     stage.walbridge.start_again();
     stage.caught_up().await;
@@ -45,18 +46,18 @@ async fn a_password_and_a_token_open_what_was_allowed_to_their_name() {
         text.unwrap_or_default().lines().count()
     };
     let before = printed();
-    // Enough for each of the clients to have got another one.
+    // Enough for those that are at work to have got another one.
     eventually(PATIENCE, || async {
         stage.postgres.psql("UPDATE t SET n = n + 1 WHERE id = 1");
         let more = printed() - before;
-        if more >= 20 { Ok(()) } else { Err(format!("{more} tokens more")) }
+        if more >= 7 { Ok(()) } else { Err(format!("{more} tokens more")) }
     })
     .await;
     stage.postgres.psql("UPDATE t SET n = n + 1");
     stage.caught_up().await;
     stage.proven(&kafka);
     let history = std::fs::read_to_string(stage.walbridge.directory().join("history.jsonl")).unwrap_or_default();
-    assert!(history.lines().count() > 20, "the sink reads too");
+    assert!(history.lines().count() > 10, "the sink reads too");
     assert!(!stage.walbridge.log().contains("eyJ"), "no token is told");
 
     // What is no token is said to be that, and goes on once it is mended.

@@ -110,7 +110,9 @@ async fn batches_are_no_larger_than_any_topic_takes_and_a_record_that_is_goes_to
         stage.postgres.psql("CREATE TABLE late (id int PRIMARY KEY, v text)");
         kafka.create_topic(&stage.topic("late"), 1, &[("max.message.bytes", "20000")]).await;
         let text = configuration(&stage, &kafka.brokers(), delivery).replace("topics =", "batch_size = \"8MiB\"\n#");
-        stage.walbridge.configure(&text);
+        let halting = delivery == "exactly_once";
+        let setting_aside = text.replace("batch_size", "on_reject = \"dead_letter\"\nbatch_size");
+        stage.walbridge.configure(if halting { &text } else { &setting_aside });
         stage.walbridge.start_again();
         stage.caught_up().await;
         // The narrow topic comes when a transaction is open.
@@ -119,6 +121,14 @@ async fn batches_are_no_larger_than_any_topic_takes_and_a_record_that_is_goes_to
              INSERT INTO late SELECT i, repeat('x', 1000) FROM generate_series(1, 1000) i; UPDATE t SET n = 1 WHERE id = 1; COMMIT;
              BEGIN; UPDATE late SET v = 'small' WHERE id = 1; UPDATE late SET id = 2000, v = repeat('large', 5000) WHERE id = 2; COMMIT",
         );
+        if halting {
+            let halted = |status: &serde_json::Value| status["sinks"]["events"]["state"] == "halted";
+            let status = stage.walbridge.wait_for(PATIENCE, halted).await;
+            assert_eq!(status["sinks"]["events"]["code"], "sink.rejected", "{status}");
+            stage.walbridge.sigkill();
+            stage.walbridge.configure(&setting_aside);
+            stage.walbridge.start_again();
+        }
         stage.caught_up().await;
         assert_eq!(kafka.read_settled(&stage.topic("t")).len(), 2901 + 11);
         let late = kafka.read_settled(&stage.topic("late"));

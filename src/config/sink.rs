@@ -168,9 +168,9 @@ pub(super) static FROM: Key<Patterns> = Key::required(
 );
 pub(super) static SOURCE: Key<String> =
     Key::optional("source", "the only source", "\"shop\"", "Which source feeds it. Needed if there are several.");
-static ON_REJECT: Key<OnReject> = Key::default(
+static ON_REJECT: Key<OnReject> = Key::optional(
     "on_reject",
-    "\"dead_letter\"",
+    "`dead_letter`; of Kafka `stop`",
     "\"stop\"",
     "What happens to a row that the target can never take: `dead_letter` sets it aside with its reason, `stop` halts this sink.",
 );
@@ -294,6 +294,12 @@ pub(super) fn read(name: &str, section: &Section<'_>) -> Option<RawSink> {
     let from = section.get(&FROM);
     let source = section.get(&SOURCE);
     let on_reject = section.get(&ON_REJECT);
+    if on_reject.is_none() && section.item(ON_REJECT.name()).is_some() {
+        return None;
+    }
+    // Of a history, what comes behind a gap may not be understood; of rows as they are, the next change mends it.
+    let on_reject =
+        on_reject.or(kind.map(|kind| if kind == Kind::Kafka { OnReject::Stop } else { OnReject::DeadLetter }));
     let batch = section.get(&BATCH);
     let target = match kind? {
         Kind::Redis => read_redis(section),

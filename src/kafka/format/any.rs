@@ -63,6 +63,7 @@ impl Format {
 
     /// Adds the record of a logical message.
     pub fn message(self, unit: &mut Unit, ordinal: u64, prefix: &str, content: &[u8], out: &mut Records) {
+        unit.heed(prefix, content);
         match self {
             Format::Debezium => unit.message(ordinal, prefix, content, out),
             Format::Json => {

@@ -16,6 +16,7 @@ mod moment;
 mod number;
 mod quote;
 mod records;
+mod trace;
 mod unit;
 
 pub use any::{Decoder, Encoder, Format};

@@ -1,7 +1,7 @@
 //! What all records of one transaction or snapshot chunk have in common, written once.
 
 use super::cloudevents::Attributes;
-use super::{Records, Settings, base64, number};
+use super::{Records, Settings, base64, number, trace};
 use crate::decode::json;
 use crate::event::{Op, TableName, Timestamp, Transaction};
 
@@ -43,6 +43,8 @@ pub struct Unit {
     committed: Timestamp,
     committed_text: std::sync::OnceLock<String>,
     pub(super) xid: u32,
+    /// The trace that the transaction belongs to, as far as it has told so.
+    trace: Vec<u8>,
     attributes: Attributes,
 }
 
@@ -76,6 +78,7 @@ impl Unit {
             committed: Timestamp::default(),
             committed_text: std::sync::OnceLock::new(),
             xid: 0,
+            trace: Vec::new(),
             attributes: Attributes::new(settings.cloudevents, &settings.name, "application/json"),
         }
     }
@@ -133,6 +136,7 @@ impl Unit {
         self.counts.clear();
         (self.current, self.total) = (0, 0);
         self.tells = self.may_tell && transaction.xid != 0;
+        self.trace.clear();
         self.committed_ms = micros.div_euclid(1000);
         self.position = format!("{}:{}#", transaction.epoch, transaction.commit_lsn);
         self.committed_text = std::sync::OnceLock::new();
@@ -145,9 +149,20 @@ impl Unit {
         self.committed_text.get_or_init(|| self.committed.to_string()).as_bytes()
     }
 
-    /// Adds the headers of CloudEvents to the records from `first` on, where they are asked for.
+    /// Adds to the records from `first` on the headers that not every record has: those of CloudEvents, and the trace's.
     pub(super) fn tell(&self, ordinal: u64, op: Op, subject: &str, first: usize, out: &mut Records) {
         self.attributes.tell(ordinal, op, subject, first, out);
+        if !self.trace.is_empty() {
+            (first..out.len()).for_each(|record| out.add_header(record, trace::HEADER, &self.trace));
+        }
+    }
+
+    /// A logical message of a transaction may say which trace all that follows belongs to.
+    pub(super) fn heed(&mut self, prefix: &str, content: &[u8]) {
+        if prefix == trace::HEADER && self.xid != 0 && trace::is_context(content) {
+            self.trace.clear();
+            self.trace.extend_from_slice(content);
+        }
     }
 
     /// Whether its records, and those of the transactions' topic, tell of the transaction.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 use walbridge::event::{Change, Event, OldRow, Relation, Row, Timestamp};
-use walbridge::kafka::format::debezium::{Encoder, Unit};
-use walbridge::kafka::format::{Records, Settings};
+use walbridge::kafka::format::debezium::encoder;
+use walbridge::kafka::format::{Records, Settings, Unit};
 use walbridge::log::Limit;
 use walbridge::log::embedded::ReadOnly;
 
@@ -141,7 +141,7 @@ fn encode(event: &Event, unit: &mut Unit, settings: &Settings, records: &mut Rec
         }
     };
     let relation: &std::sync::Arc<Relation> = event.change.relation().expect("a table");
-    let encoder = Encoder::new(relation, settings);
+    let encoder = encoder(relation, settings);
     encoder.change(unit, event.ordinal, event.change.op(), &body, records).expect("a change");
     format!("{NAME}.{}", relation.name).replace('\'', "_")
 }

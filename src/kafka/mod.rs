@@ -13,6 +13,7 @@ pub mod headers;
 pub mod place;
 #[cfg(feature = "kafka")]
 pub mod producer;
+pub mod registry;
 pub mod settings;
 pub mod tables;
 pub mod topic;

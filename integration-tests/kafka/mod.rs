@@ -5,6 +5,7 @@ mod kills;
 mod reading;
 mod records;
 mod same_state;
+pub(crate) mod schemas;
 mod sink;
 mod topics;
 

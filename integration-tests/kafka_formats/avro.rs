@@ -33,14 +33,14 @@ async fn another_implementation_reads_what_select_reads() {
         let row = fields(consumer.read(record.value.as_deref().expect("a value")).await).remove("after");
         let row = fields(row.expect("a row"));
         let Value::Int(id) = row["id"] else { panic!("{row:?}") };
+        let questions: Vec<String> =
+            (0..COLUMNS.len()).map(|n| format!("c{n}")).map(|name| question(&row[&name], &name)).collect();
+        // No function takes more than a hundred.
+        let questions: Vec<String> =
+            questions.chunks(50).map(|some| format!("jsonb_build_array({})", some.join(", "))).collect();
         let said = postgres.psql(&format!(
-            "SET timezone = 'UTC'; SET lc_monetary = 'C'; SELECT json_build_array({}) FROM types WHERE id = {id}",
-            COLUMNS
-                .iter()
-                .enumerate()
-                .map(|(n, _)| question(&row[&format!("c{n}")], &format!("c{n}")))
-                .collect::<Vec<_>>()
-                .join(", ")
+            "SET timezone = 'UTC'; SET lc_monetary = 'C'; SELECT {} FROM types WHERE id = {id}",
+            questions.join(" || ")
         ));
         let said: Vec<Json> = serde_json::from_str(said.lines().last().expect("a row")).expect("an array");
         for (n, ((kind, ..), said)) in COLUMNS.iter().zip(said).enumerate() {
@@ -70,7 +70,10 @@ fn question(value: &Value, column: &str) -> String {
         }
         Value::Array(values) => {
             let one = values.iter().map(plain).find(|value| *value != Value::Null).unwrap_or(Value::Null);
-            return format!("(SELECT json_agg({}) FROM unnest({column}) WITH ORDINALITY u(e, n))", question(&one, "e"));
+            let question = question(&one, "e");
+            return format!(
+                "(SELECT jsonb_agg({question} ORDER BY i) FROM (SELECT i, {column}[i] AS e FROM generate_subscripts({column}, 1) i) each)"
+            );
         }
         _ => format!("format('%s', {column})"),
     };

@@ -8,6 +8,7 @@ mod same_state;
 pub(crate) mod schemas;
 mod sink;
 mod topics;
+mod transactions;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};

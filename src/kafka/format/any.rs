@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::schemas::Schemas;
+use super::unit::MESSAGES;
 use super::{Decoded, FormatError, Records, Settings, Unit, avro, debezium, flat};
 use crate::decode::DecodeError;
 use crate::event::{Change, Op, Relation};
@@ -104,7 +105,10 @@ impl Format {
     pub fn message(self, unit: &mut Unit, ordinal: u64, prefix: &str, content: &[u8], out: &mut Records) {
         match self {
             Format::Debezium => unit.message(ordinal, prefix, content, out),
-            Format::Json => flat::message_json(unit, ordinal, prefix, content, out),
+            Format::Json => {
+                unit.count(MESSAGES);
+                flat::message_json(unit, ordinal, prefix, content, out);
+            }
             Format::Avro => avro::message(unit, ordinal, prefix, content, out),
         }
     }

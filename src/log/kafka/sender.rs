@@ -14,7 +14,7 @@ use super::Options;
 use super::control::{Control, ControlRecord, topic_record};
 use super::group::Group;
 use super::load::Load;
-use super::start::{Clients, batch_limit, check_topic, name_topic};
+use super::start::{Clients, check_topic, name_topic};
 use crate::kafka::format::SchemaIds;
 use crate::kafka::headers::{OFFSET_HEADER, POSITION_HEADER, UNIT_HEADER};
 use crate::kafka::place::Place;
@@ -65,6 +65,8 @@ pub(super) struct Job {
 struct Known {
     place: Place,
     ends: Vec<i64>,
+    /// Readers of the log read it.
+    has_events: bool,
 }
 
 /// What is sent and not committed.
@@ -248,7 +250,9 @@ impl Sender {
             ];
             let position = group.text_at(&meta.position);
             let outgoing = known.place.outgoing(&record, position, meta.first_partition, meta.timestamp_ms)?;
-            self.clients.rows.send(&outgoing, ours.into_iter().chain(record.headers()))?;
+            // What is no event has none of them.
+            let ours = if meta.offset.is_empty() { &[] } else { ours.as_slice() };
+            self.clients.rows.send(&outgoing, ours.iter().copied().chain(record.headers()))?;
         }
         Ok(())
     }
@@ -299,17 +303,20 @@ impl Sender {
 
     /// Makes or takes a topic before its first record.
     fn learn(&mut self, topic: Topic) -> Result<(), KafkaError> {
-        let found = self.clients.ensure(&self.options, &topic.name)?;
+        let found = self.clients.ensure(&self.options, &topic)?;
+        let has_events = topic.has_events();
         let place = Place::new(topic, &found)?;
-        let limit = batch_limit(&found);
+        let limit = found.batch_bytes_max();
         if limit < self.clients.batch_bytes_max {
             // A batch that is larger than its topic takes is refused whole.
             self.commit()?;
             self.clients.narrow(&self.options, limit)?;
         }
         let ends = check_topic(&self.clients.admin, &place.name, &[], &self.control)?;
-        self.noted.push(topic_record(&place.name, &ends));
-        self.topics.push(Known { place, ends });
+        if has_events {
+            self.noted.push(topic_record(&place.name, &ends));
+        }
+        self.topics.push(Known { place, ends, has_events });
         Ok(())
     }
 
@@ -321,7 +328,9 @@ impl Sender {
             let Some(known) = self.topics.get_mut(self.look_next) else { continue };
             let ends = check_topic(&self.clients.admin, &known.place.name, &known.ends, &self.control)?;
             if ends != known.ends {
-                self.noted.push(topic_record(&known.place.name, &ends));
+                if known.has_events {
+                    self.noted.push(topic_record(&known.place.name, &ends));
+                }
                 known.ends = ends;
             }
         }

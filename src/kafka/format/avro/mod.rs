@@ -14,7 +14,8 @@ pub use self::read::message as decode_message;
 pub(super) use self::schema::{of_messages, of_table};
 use super::envelope::{self, Place, Wire, key_columns};
 use super::typed::{self, Meaning, Put, Type};
-use super::{Records, Settings, Unit, schemas};
+use super::unit::MESSAGES;
+use super::{Records, Settings, Unit, number, schemas};
 use crate::event::{Op, Relation};
 
 /// Writes changes of one version of a table.
@@ -212,7 +213,7 @@ impl Source {
 
 /// Adds the record of a logical message, whose key is its prefix.
 pub fn message(unit: &mut Unit, ordinal: u64, prefix: &str, content: &[u8], records: &mut Records) {
-    unit.count_message();
+    unit.count(MESSAGES);
     let (value, first) = (records.mark(), records.len());
     records.bytes.extend_from_slice(&schemas::PREFIX);
     Values::bytes(b"m", &mut records.bytes);
@@ -256,7 +257,7 @@ fn missing(of: &Type) -> Vec<u8> {
         Type::Double => Values::double(f64::NAN, &mut out),
         Type::Decimal { precision, .. } => {
             let digits = format!("1{}", "0".repeat(*precision));
-            super::number::unscaled(digits.as_bytes(), |bytes| Values::bytes(bytes, &mut out));
+            number::unscaled(digits.as_bytes(), |bytes| Values::bytes(bytes, &mut out));
         }
         Type::Money => Values::bytes(&[0], &mut out),
         Type::Text(Meaning::Uuid) => Values::bytes(b"00000000-0000-0000-0000-000000000000", &mut out),
@@ -266,15 +267,10 @@ fn missing(of: &Type) -> Vec<u8> {
     out
 }
 
-/// A `long`: zigzag, seven bits a byte, the lowest first.
+/// A `long`: in zigzag, so that small negative numbers are short too.
 #[inline]
 fn put_long(value: i64, out: &mut Vec<u8>) {
-    let mut rest = (value.cast_unsigned() << 1) ^ (value >> 63).cast_unsigned();
-    while rest >= 0x80 {
-        out.push((rest & 0x7F) as u8 | 0x80);
-        rest >>= 7;
-    }
-    out.push(rest as u8);
+    number::push_varint((value.cast_unsigned() << 1) ^ (value >> 63).cast_unsigned(), out);
 }
 
 #[cfg(test)]

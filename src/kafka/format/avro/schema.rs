@@ -18,7 +18,7 @@ pub(in crate::kafka::format) fn of_table(relation: &Relation, topic: &str) -> Sc
         let full = format!("{namespace}.{name}");
         json!({ "type": "record", "name": name, "namespace": namespace, "doc": what, "fields": fields.take(), "connect.name": full })
     };
-    let columns: Vec<Json> = relation.columns.iter().map(|column| nullable_field(column)).collect();
+    let columns: Vec<Json> = relation.columns.iter().map(nullable_field).collect();
     let row = named("Value", columns.into(), "A row. What was not logged of it is null.");
     let keys = key_columns(relation);
     let key = keys.iter().filter_map(|&index| relation.columns.get(index)).map(key_field).collect::<Vec<Json>>();

@@ -103,7 +103,7 @@ impl<W: Wire> Encoder<W> {
         body: &[u8],
         out: &mut Records,
     ) -> Result<(), DecodeError> {
-        unit.count(&self.relation.name);
+        unit.count(&self.name);
         let first = out.len();
         self.records(unit, ordinal, op, body, out)?;
         unit.tell(ordinal, op, &self.name, first, out);
@@ -191,7 +191,7 @@ impl<W: Wire> Encoder<W> {
         let rendered = binary::to_text(&self.relation, old).map_err(|error| error.inside("Update", 0))?;
         exact::put_old(kind, rendered.as_ref().map_or(old, |row| row.as_bytes()), &mut out.exact);
         let mut told = std::mem::take(&mut out.exact);
-        unit.count(&self.relation.name);
+        unit.count(&self.name);
         let value = self.value(unit, ordinal, b'c', None, Some(new), out)?;
         let new_key = self.key(out);
         told.append(&mut out.exact);

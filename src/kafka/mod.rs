@@ -14,6 +14,8 @@ pub mod place;
 #[cfg(feature = "kafka")]
 pub mod producer;
 pub mod registry;
+#[cfg(feature = "kafka")]
+pub mod rights;
 pub mod settings;
 pub mod tables;
 pub mod topic;

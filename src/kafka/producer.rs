@@ -149,6 +149,22 @@ impl Producer {
         }
     }
 
+    /// Waits until a broker answers a question about a topic, which need not be there.
+    ///
+    /// # Errors
+    /// None does, or they refuse us.
+    pub fn reach(&self, topic: &str) -> Result<(), KafkaError> {
+        let started = Instant::now();
+        loop {
+            match self.client.client().fetch_metadata(Some(topic), Duration::from_secs(1)) {
+                Ok(_) => return Ok(()),
+                // Why brokers refuse us is told from their threads; the call itself only times out.
+                Err(error) if self.is_refused() => return Err(self.explain(&error)),
+                Err(_) => self.check(started)?,
+            }
+        }
+    }
+
     /// Begins a transaction.
     ///
     /// # Errors
@@ -271,10 +287,11 @@ impl Producer {
             other => (other.rdkafka_error_code(), other.to_string()),
         };
         let code = code.unwrap_or(ErrorCode::Unknown);
-        // "Timed out" is all that a call says where the reason was told elsewhere.
+        // "Timed out" is all that a call says where the reason was told elsewhere, or that no broker could be reached.
         let last = self.seen().last.clone();
+        let says_nothing = matches!(code, ErrorCode::OperationTimedOut | ErrorCode::BrokerTransportFailure);
         match last {
-            Some((Some(why), reason)) if code == ErrorCode::OperationTimedOut => self.classify(why, &reason),
+            Some((Some(why), reason)) if says_nothing => self.classify(why, &reason),
             _ => self.classify(code, &detail),
         }
     }

@@ -10,7 +10,7 @@ use crate::kafka::producer::Producer;
 use crate::kafka::registry::Registry;
 use crate::kafka::settings::Delivery;
 use crate::kafka::tables::Topic;
-use crate::kafka::topic::{self, Wanted};
+use crate::kafka::topic;
 use crate::kafka::{KafkaError, consumer};
 use crate::log::LogId;
 
@@ -47,7 +47,7 @@ pub(super) fn start(options: &Options) -> Result<(Clients, Start), KafkaError> {
     let name = topic::control(&options.source);
     // The producer first: if brokers refuse us, it is the one that hears why.
     let mut clients = connect(options, admin, BATCH_BYTES, runtime)?;
-    let found = clients.runtime.block_on(clients.admin.ensure(&name, &wanted_control(options)))?;
+    let found = clients.runtime.block_on(clients.admin.ensure(&name, &options.settings.topics.of_state()))?;
     if !found.is_compacted() {
         let detail = format!(
             "its cleanup.policy is \"{}\", and the log's state must not expire: set it to compact",
@@ -123,16 +123,6 @@ impl Clients {
     /// Makes a topic, or takes the one that is there.
     pub(super) fn ensure(&self, options: &Options, topic: &Topic) -> Result<admin::Topic, KafkaError> {
         self.runtime.block_on(self.admin.ensure(&topic.name, &topic.wanted(&options.settings.topics)))
-    }
-}
-
-fn wanted_control(options: &Options) -> Wanted {
-    Wanted {
-        partitions: Some(1),
-        partitions_new: None,
-        replication: options.settings.topics.replication,
-        cleanup_policy: None,
-        config: vec![("cleanup.policy".to_owned(), "compact".to_owned())],
     }
 }
 

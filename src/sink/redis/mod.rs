@@ -20,6 +20,7 @@
 mod checkpoint;
 mod connect;
 mod error;
+pub mod facts;
 mod merge;
 mod reply;
 mod session;

@@ -186,7 +186,11 @@ fn start_sink(parts: sinks::Parts, log: &OpenedLog, stop: CancellationToken, rea
         #[cfg(feature = "kafka")]
         OpenedLog::Kafka(_, log) => {
             let log = log.clone();
-            readers.spawn(async move { sinks::run(parts, log, &stop).await });
+            if matches!(parts.config.target, config::Target::Redis { shared: true, .. }) {
+                readers.spawn(async move { sinks::run_shared(parts, log, &stop).await });
+            } else {
+                readers.spawn(async move { sinks::run(parts, log, &stop).await });
+            }
         }
     }
 }

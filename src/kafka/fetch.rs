@@ -115,6 +115,12 @@ impl Fetcher {
         Some(record)
     }
 
+    /// The same, left where it is.
+    #[must_use]
+    pub fn peek(&self, number: usize) -> Option<&Fetched> {
+        self.sides.get(number)?.ready.front()
+    }
+
     /// The place behind the partition's last record that came.
     #[must_use]
     pub fn next(&self, number: usize) -> Option<(&str, i32, i64)> {

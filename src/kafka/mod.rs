@@ -9,6 +9,7 @@ pub mod error;
 pub mod fetch;
 pub mod format;
 pub mod headers;
+pub mod partition;
 #[cfg(feature = "kafka")]
 pub mod place;
 #[cfg(feature = "kafka")]

@@ -42,6 +42,14 @@ pub enum SinkError {
         /// What was found.
         detail: String,
     },
+    /// Another walbridge that shares the sink has claimed what this one had. The loop joins the group anew.
+    #[error("{target}: {detail}, which shares the sink. What was not committed here is done there")]
+    TakenOver {
+        /// Its address, without secrets.
+        target: String,
+        /// What was found.
+        detail: String,
+    },
     /// Credentials refused.
     #[error("{target} refused the credentials: {detail}. Mend them in the configuration, then restart walbridge")]
     Auth {
@@ -78,7 +86,7 @@ impl SinkError {
             SinkError::Unavailable { .. } => Code::SinkUnavailable,
             SinkError::Throttled { .. } => Code::SinkThrottled,
             SinkError::Regressed { .. } => Code::SinkRegressed,
-            SinkError::Fenced { .. } => Code::SinkFenced,
+            SinkError::Fenced { .. } | SinkError::TakenOver { .. } => Code::SinkFenced,
             SinkError::Auth { .. } => Code::SecurityAuth,
             SinkError::Schema { .. } => Code::KafkaSchema,
             SinkError::Unusable { .. } => Code::SinkRejected,
@@ -89,9 +97,10 @@ impl SinkError {
     #[must_use]
     pub const fn disposition(&self) -> Disposition {
         match self {
-            SinkError::Unavailable { .. } | SinkError::Throttled { .. } | SinkError::Regressed { .. } => {
-                Disposition::Retry
-            }
+            SinkError::Unavailable { .. }
+            | SinkError::Throttled { .. }
+            | SinkError::Regressed { .. }
+            | SinkError::TakenOver { .. } => Disposition::Retry,
             SinkError::Fenced { .. }
             | SinkError::Auth { .. }
             | SinkError::Schema { .. }

@@ -16,7 +16,6 @@ use crate::kafka::place::Place;
 use crate::kafka::registry::Registry;
 use crate::kafka::settings::Settings;
 use crate::kafka::tables::{Tables, TopicSchemas};
-use crate::kafka::topic::Wanted;
 use crate::kafka::unit::Unit;
 use crate::kafka::{KafkaError, consumer};
 use crate::project::mutation::{Effect, Mutation};

@@ -19,6 +19,8 @@ pub mod registry;
 pub mod rights;
 pub mod settings;
 pub mod tables;
+#[cfg(feature = "kafka")]
+mod token;
 pub mod topic;
 pub mod unit;
 

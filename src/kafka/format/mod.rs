@@ -24,7 +24,7 @@ mod typed;
 mod unit;
 
 pub use any::{Decoder, Encoder, Format};
-pub(crate) use base64::encode as put_base64;
+pub(crate) use base64::{decode as from_base64, encode as put_base64};
 pub use exact::HEADER as EXACT_HEADER;
 pub(crate) use number::push_unsigned;
 pub use records::{Header, Record, Records};

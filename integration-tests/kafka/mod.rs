@@ -1,12 +1,16 @@
 //! The log on Kafka: what a `read_committed` consumer finds in the topics, whatever became of walbridge or the brokers.
 
+mod access;
 mod faults;
 mod kills;
 mod reading;
 mod records;
 mod same_state;
+pub(crate) mod schemas;
+mod sharing;
 mod sink;
 mod topics;
+mod transactions;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -9,14 +9,16 @@ use toml::de::DeValue;
 
 use super::key::{Describe, Key, Section, Value, table_schema};
 use super::reader::Item;
-use super::value::{Bytes, Choice, Count};
+use super::registry::{self, RawRegistry};
+use super::value::{Bytes, Choice, Count, Names};
 use crate::kafka::Settings;
 use crate::kafka::format::Format;
-use crate::kafka::settings::{Delivery, Sasl, Tls, refusal};
+use crate::kafka::settings::{Delivery, Sasl, Tls, TokenSource, refusal};
 use crate::kafka::topic::{Template, Wanted};
 
 impl Choice for Format {
-    const WORDS: &'static [(&'static str, Self)] = &[("debezium", Format::Debezium), ("json", Format::Json)];
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("debezium", Format::Debezium), ("json", Format::Json), ("avro", Format::Avro)];
 }
 
 impl Choice for Delivery {
@@ -45,12 +47,13 @@ impl Choice for Mechanism {
         ("PLAIN", Mechanism("PLAIN")),
         ("SCRAM-SHA-256", Mechanism("SCRAM-SHA-256")),
         ("SCRAM-SHA-512", Mechanism("SCRAM-SHA-512")),
+        ("OAUTHBEARER", Mechanism("OAUTHBEARER")),
     ];
 
     fn hint(word: &str) -> Option<&'static str> {
         match word {
-            "GSSAPI" | "OAUTHBEARER" => Some(
-                "this build has PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512; or name yourself by a certificate in `tls`",
+            "GSSAPI" => Some(
+                "this build has PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and OAUTHBEARER; or name yourself by a certificate in `tls`",
             ),
             _ => None,
         }
@@ -84,7 +87,13 @@ static FORMAT: Key<Format> = Key::default(
     "format",
     "\"debezium\"",
     "\"json\"",
-    "What a record looks like. `debezium`: the envelope of Debezium's connector for PostgreSQL, in JSON without schemas. `json`: the row, and beside its columns what happened.",
+    "What a record looks like. `debezium`: the envelope of Debezium's connector for PostgreSQL, in JSON without schemas. `json`: the row, and beside its columns what happened. `avro`: Debezium's envelope in Avro, its schemas in `schema_registry`.",
+);
+static SCHEMA_REGISTRY: Key<RawRegistry> = Key::optional(
+    "schema_registry",
+    "none; `avro` needs one",
+    "{ url = \"https://registry.internal:8081\" }",
+    "Where the schemas of a format that has such are: Confluent's registry, or another that speaks its API.",
 );
 static DELIVERY: Key<Delivery> = Key::default(
     "delivery",
@@ -111,6 +120,12 @@ static TOMBSTONES: Key<bool> = Key::default(
     "true",
     "false",
     "A delete is followed by a record without a value, so that a compacted topic forgets the key.",
+);
+static TRANSACTION_METADATA: Key<bool> = Key::default(
+    "transaction_metadata",
+    "false",
+    "true",
+    "The topic `{source}.transaction` tells how each transaction begins and ends and how many events of which tables it has; in the format `debezium` every record tells its place in it.",
 );
 static CLOUDEVENTS: Key<bool> = Key::default(
     "cloudevents",
@@ -166,20 +181,39 @@ static KEY: Key<PathBuf> = Key::optional("key", "none", "\"/etc/walbridge/kafka.
 static KEY_PASSWORD: Key<SecretString> =
     Key::optional("key_password", "the key has none", "\"${KAFKA_KEY_PASSWORD}\"", "The private key's password.");
 
-static MECHANISM: Key<Mechanism> =
-    Key::default("mechanism", "\"SCRAM-SHA-512\"", "\"PLAIN\"", "`PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.");
-static USERNAME: Key<String> = Key::required("username", "\"walbridge\"", "The name.");
-static PASSWORD: Key<SecretString> = Key::required("password", "\"${KAFKA_PASSWORD}\"", "The password.");
+static MECHANISM: Key<Mechanism> = Key::default(
+    "mechanism",
+    "\"SCRAM-SHA-512\"",
+    "\"PLAIN\"",
+    "`PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512` or `OAUTHBEARER`.",
+);
+static USERNAME: Key<String> = Key::optional("username", "needed, but with OAUTHBEARER", "\"walbridge\"", "The name.");
+static PASSWORD: Key<SecretString> =
+    Key::optional("password", "needed, but with OAUTHBEARER", "\"${KAFKA_PASSWORD}\"", "The password.");
+static TOKEN_FILE: Key<PathBuf> = Key::optional(
+    "token_file",
+    "none",
+    "\"/var/run/secrets/kafka/token\"",
+    "With `OAUTHBEARER`: the token, in a file that somebody keeps new. Read again before the token expires.",
+);
+static TOKEN_COMMAND: Key<Names> = Key::optional(
+    "token_command",
+    "none",
+    "[\"/usr/local/bin/kafka-token\", \"--audience\", \"kafka\"]",
+    "With `OAUTHBEARER`: a program and its arguments, which prints the token. Run again before the token expires.",
+);
 
 pub(super) static KEYS: &[&dyn Describe] = &[
     &BROKERS,
     &TOPIC,
     &FORMAT,
+    &SCHEMA_REGISTRY,
     &DELIVERY,
     &COMPRESSION,
     &LINGER,
     &BATCH_SIZE,
     &TOMBSTONES,
+    &TRANSACTION_METADATA,
     &CLOUDEVENTS,
     &TOPICS,
     &TLS,
@@ -188,23 +222,28 @@ pub(super) static KEYS: &[&dyn Describe] = &[
 ];
 pub(super) static TOPICS_KEYS: &[&dyn Describe] = &[&PARTITIONS, &REPLICATION, &CLEANUP_POLICY, &TOPIC_CONFIG];
 pub(super) static TLS_KEYS: &[&dyn Describe] = &[&CA, &CERTIFICATE, &KEY, &KEY_PASSWORD];
-pub(super) static SASL_KEYS: &[&dyn Describe] = &[&MECHANISM, &USERNAME, &PASSWORD];
+pub(super) static SASL_KEYS: &[&dyn Describe] = &[&MECHANISM, &USERNAME, &PASSWORD, &TOKEN_FILE, &TOKEN_COMMAND];
 
 /// Reads them.
 pub(super) fn read(section: &Section<'_>) -> Option<Settings> {
     let brokers = section.get(&BROKERS);
     let topic = section.get(&TOPIC);
     let format = section.get(&FORMAT);
+    let registry = section.get(&SCHEMA_REGISTRY);
     let delivery = section.get(&DELIVERY);
     let compression = section.get(&COMPRESSION);
     let linger = section.get(&LINGER);
     let batch_size = section.get(&BATCH_SIZE);
     let tombstones = section.get(&TOMBSTONES);
+    let transaction_metadata = section.get(&TRANSACTION_METADATA);
     let cloudevents = section.get(&CLOUDEVENTS);
     let topics = section.get(&TOPICS);
     let (tls, sasl) = (section.get(&TLS), section.get(&SASL));
     let properties = section.get(&PROPERTIES);
     let wrong = |key: &str, read: bool| section.item(key).is_some() && !read;
+    if format.is_some_and(|format| !registry::fits(section, format)) || wrong("schema_registry", registry.is_some()) {
+        return None;
+    }
     if wrong("tls", tls.is_some()) || wrong("sasl", sasl.is_some()) {
         return None;
     }
@@ -219,6 +258,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<Settings> {
         brokers: brokers?.0,
         topic: topic?.0,
         format: format?,
+        registry: registry.map(|registry| registry.0),
         delivery: delivery?,
         compression: compression?.0,
         linger: linger?,
@@ -227,6 +267,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<Settings> {
         tls: tls.map(|tls| tls.0),
         sasl: sasl.map(|sasl| sasl.0),
         tombstones: tombstones?,
+        transaction_metadata: transaction_metadata?,
         cloudevents: cloudevents?,
         properties: properties?.0,
     })
@@ -327,7 +368,7 @@ impl Value for RawTopics {
             item.complain(format!("`{}` is no cleanup policy", item.written()), Some(help));
             return None;
         }
-        Some(RawTopics(Wanted { partitions, replication, cleanup_policy, config }))
+        Some(RawTopics(Wanted { partitions, partitions_new: None, replication, cleanup_policy, config }))
     }
 
     fn schema() -> Json {
@@ -363,7 +404,32 @@ impl Value for RawSasl {
         section.refuse_others(SASL_KEYS, |_| None);
         let mechanism = section.get(&MECHANISM);
         let (username, password) = (section.get(&USERNAME), section.get(&PASSWORD));
-        Some(RawSasl(Sasl { mechanism: mechanism?.0, username: username?, password: password? }))
+        let (file, command) = (section.get(&TOKEN_FILE), section.get(&TOKEN_COMMAND));
+        let mechanism = mechanism?.0;
+        let read = [username.is_some(), password.is_some(), file.is_some(), command.is_some()];
+        let names = [USERNAME.name(), PASSWORD.name(), TOKEN_FILE.name(), TOKEN_COMMAND.name()];
+        if names.iter().zip(read).any(|(name, read)| section.item(name).is_some() && !read) {
+            return None;
+        }
+        let complain = |what: &str| {
+            section.complain(
+                format!("`{}` with {mechanism} needs {what}", item.path),
+                "docs/kafka.md has examples".to_owned(),
+            );
+            None
+        };
+        let source = file.map(TokenSource::File).into_iter().chain(command.map(|words| TokenSource::Command(words.0)));
+        let mut sources: Vec<TokenSource> = source.collect();
+        match (mechanism, username, password) {
+            ("OAUTHBEARER", None, None) if sources.len() == 1 => {
+                sources.pop().map(|source| RawSasl(Sasl::Token(source)))
+            }
+            ("OAUTHBEARER", ..) => complain("either token_file or token_command, and no username or password"),
+            (mechanism, Some(username), Some(password)) if sources.is_empty() => {
+                Some(RawSasl(Sasl::Password { mechanism, username, password }))
+            }
+            _ => complain("username and password, and no token"),
+        }
     }
 
     fn schema() -> Json {

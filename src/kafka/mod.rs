@@ -9,12 +9,18 @@ pub mod error;
 pub mod fetch;
 pub mod format;
 pub mod headers;
+pub mod partition;
 #[cfg(feature = "kafka")]
 pub mod place;
 #[cfg(feature = "kafka")]
 pub mod producer;
+pub mod registry;
+#[cfg(feature = "kafka")]
+pub mod rights;
 pub mod settings;
 pub mod tables;
+#[cfg(feature = "kafka")]
+mod token;
 pub mod topic;
 pub mod unit;
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::KafkaError;
-use super::format::{Encoder, Format, Settings as FormatSettings};
-use super::topic::{self, Template};
+use super::format::{Encoder, Format, Schemas, Settings as FormatSettings};
+use super::topic::{self, Template, Wanted};
 use crate::event::{Relation, TableName};
 
 /// A version of a table.
@@ -17,6 +17,8 @@ pub struct Version {
     pub topic: u32,
     /// The same for the same version, whoever asks: for those that keep no numbers.
     pub fingerprint: u32,
+    /// The number of its schemas, of a format that has such.
+    pub schemas: Option<u32>,
     relation: Arc<Relation>,
     /// Writes its rows.
     pub encoder: Encoder,
@@ -37,6 +39,16 @@ pub struct Tables {
     /// Where the last row's version is: rows of one table mostly come together.
     last: usize,
     topics: Vec<Topic>,
+    schemas: Vec<TopicSchemas>,
+}
+
+/// What the records of a topic are of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicSchemas {
+    /// The topic's name.
+    pub topic: String,
+    /// The schemas.
+    pub schemas: Schemas,
 }
 
 /// A topic, and the table that has it.
@@ -44,10 +56,35 @@ pub struct Tables {
 pub struct Topic {
     /// Its name.
     pub name: String,
-    /// `None`: not a table's.
-    pub table: Option<TableName>,
-    /// Its rows have keys.
+    /// What is in it.
+    pub content: Content,
+    /// Its records have keys.
     pub keyed: bool,
+}
+
+/// What a topic has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// A table's rows.
+    Rows(TableName),
+    /// Logical messages.
+    Messages,
+    /// How transactions begin and end: no events.
+    Transactions,
+}
+
+impl Topic {
+    /// What it is made with, and must be like, where tables' topics are so.
+    #[must_use]
+    pub fn wanted(&self, topics: &Wanted) -> Wanted {
+        if self.content == Content::Transactions { topics.of_transactions() } else { topics.clone() }
+    }
+
+    /// Whether there are events in it.
+    #[must_use]
+    pub fn has_events(&self) -> bool {
+        self.content != Content::Transactions
+    }
 }
 
 impl Tables {
@@ -62,7 +99,18 @@ impl Tables {
         let next_id = known.keys().next_back().map_or(1, |last| last.saturating_add(1));
         let known = known.into_iter().map(|(id, relation)| (relation, id)).collect();
         let (source, template, format) = (source.to_owned(), kafka.topic.clone(), kafka.format);
-        Tables { source, template, format, settings, versions: Vec::new(), known, next_id, last: 0, topics: Vec::new() }
+        Tables {
+            source,
+            template,
+            format,
+            settings,
+            versions: Vec::new(),
+            known,
+            next_id,
+            last: 0,
+            topics: Vec::new(),
+            schemas: Vec::new(),
+        }
     }
 
     /// The version, and whether it has its number only now.
@@ -88,6 +136,9 @@ impl Tables {
         let topic = self.topic_of(relation)?;
         // The same version may be announced over and over, each time as another object.
         self.versions.retain(|version| *version.relation != **relation);
+        let schemas = self.topics.get(topic as usize).map(|topic| topic.name.clone());
+        let schemas = schemas.and_then(|topic| Some((self.format.schemas(relation, &topic)?, topic)));
+        let schemas = schemas.map(|(schemas, topic)| self.number(TopicSchemas { topic, schemas }));
         let (id, new) = match self.known.get(&**relation) {
             Some(&id) => (id, false),
             None => {
@@ -101,6 +152,7 @@ impl Tables {
             id,
             topic,
             fingerprint: fingerprint(relation),
+            schemas,
             relation: Arc::clone(relation),
             encoder: self.format.encoder(relation, &self.settings),
         });
@@ -112,7 +164,11 @@ impl Tables {
         let table = &relation.name;
         let refuse = |topic: &str, detail: String| KafkaError::Topic { topic: topic.to_owned(), detail };
         let name = self.template.of_table(&self.source, table).map_err(|detail| refuse("?", detail))?;
-        if [topic::control(&self.source), topic::messages(&self.source)].contains(&name) {
+        let mut ours = vec![topic::control(&self.source), topic::messages(&self.source)];
+        if self.settings.transactions {
+            ours.push(topic::transactions(&self.source));
+        }
+        if ours.contains(&name) {
             return Err(refuse(
                 &name,
                 format!("table {table} would have walbridge's own topic; choose another `topic`"),
@@ -122,7 +178,9 @@ impl Tables {
         if let Some(at) = self.topics.iter().position(|topic| topic.name == name)
             && let Some(found) = self.topics.get_mut(at)
         {
-            if let Some(other) = found.table.as_ref().filter(|other| *other != table) {
+            if let Content::Rows(other) = &found.content
+                && other != table
+            {
                 let detail = format!(
                     "tables {other} and {table} would share it; choose another `topic`, or leave one of them out"
                 );
@@ -131,16 +189,42 @@ impl Tables {
             found.keyed &= keyed;
             return Ok(u32::try_from(at).unwrap_or(u32::MAX));
         }
-        Ok(self.add(Topic { name, table: Some(table.clone()), keyed }))
+        Ok(self.add(Topic { name, content: Content::Rows(table.clone()), keyed }))
     }
 
-    /// The topic of logical messages.
-    pub fn messages(&mut self) -> u32 {
-        let name = topic::messages(&self.source);
-        let found = self.topics.iter().position(|topic| topic.name == name);
+    /// The topic of logical messages, and the number of its schemas.
+    pub fn messages(&mut self) -> (u32, Option<u32>) {
+        let topic = topic::messages(&self.source);
+        let schemas = self.format.message_schemas();
+        let schemas = schemas.map(|schemas| self.number(TopicSchemas { topic: topic.clone(), schemas }));
+        (self.ours(topic, Content::Messages), schemas)
+    }
+
+    fn number(&mut self, schemas: TopicSchemas) -> u32 {
+        let found = self.schemas.iter().position(|known| *known == schemas);
+        let at = found.unwrap_or_else(|| {
+            self.schemas.push(schemas);
+            self.schemas.len().saturating_sub(1)
+        });
+        u32::try_from(at).unwrap_or(u32::MAX)
+    }
+
+    /// The schemas that came since there were so many.
+    #[must_use]
+    pub fn schemas_from(&self, count: usize) -> &[TopicSchemas] {
+        self.schemas.get(count..).unwrap_or_default()
+    }
+
+    /// The topic that tells how transactions begin and end.
+    pub fn transactions(&mut self) -> u32 {
+        self.ours(topic::transactions(&self.source), Content::Transactions)
+    }
+
+    fn ours(&mut self, name: String, content: Content) -> u32 {
+        let found = self.topics.iter().position(|topic| topic.content == content);
         match found {
             Some(at) => u32::try_from(at).unwrap_or(u32::MAX),
-            None => self.add(Topic { name, table: None, keyed: true }),
+            None => self.add(Topic { name, content, keyed: true }),
         }
     }
 

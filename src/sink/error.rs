@@ -42,12 +42,28 @@ pub enum SinkError {
         /// What was found.
         detail: String,
     },
+    /// Another walbridge that shares the sink has claimed what this one had. The loop joins the group anew.
+    #[error("{target}: {detail}, which shares the sink. What was not committed here is done there")]
+    TakenOver {
+        /// Its address, without secrets.
+        target: String,
+        /// What was found.
+        detail: String,
+    },
     /// Credentials refused.
     #[error("{target} refused the credentials: {detail}. Mend them in the configuration, then restart walbridge")]
     Auth {
         /// Its address, without secrets.
         target: String,
         /// The error.
+        detail: String,
+    },
+    /// The schema registry beside it does not take a table's schema.
+    #[error("{target}: {detail}")]
+    Schema {
+        /// Its address, without secrets.
+        target: String,
+        /// Why, and what to do.
         detail: String,
     },
     /// It is not what the configuration says, and will not become so by waiting.
@@ -70,8 +86,9 @@ impl SinkError {
             SinkError::Unavailable { .. } => Code::SinkUnavailable,
             SinkError::Throttled { .. } => Code::SinkThrottled,
             SinkError::Regressed { .. } => Code::SinkRegressed,
-            SinkError::Fenced { .. } => Code::SinkFenced,
+            SinkError::Fenced { .. } | SinkError::TakenOver { .. } => Code::SinkFenced,
             SinkError::Auth { .. } => Code::SecurityAuth,
+            SinkError::Schema { .. } => Code::KafkaSchema,
             SinkError::Unusable { .. } => Code::SinkRejected,
         }
     }
@@ -80,10 +97,14 @@ impl SinkError {
     #[must_use]
     pub const fn disposition(&self) -> Disposition {
         match self {
-            SinkError::Unavailable { .. } | SinkError::Throttled { .. } | SinkError::Regressed { .. } => {
-                Disposition::Retry
-            }
-            SinkError::Fenced { .. } | SinkError::Auth { .. } | SinkError::Unusable { .. } => Disposition::Stop,
+            SinkError::Unavailable { .. }
+            | SinkError::Throttled { .. }
+            | SinkError::Regressed { .. }
+            | SinkError::TakenOver { .. } => Disposition::Retry,
+            SinkError::Fenced { .. }
+            | SinkError::Auth { .. }
+            | SinkError::Schema { .. }
+            | SinkError::Unusable { .. } => Disposition::Stop,
         }
     }
 }

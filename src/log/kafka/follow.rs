@@ -36,9 +36,14 @@ pub(super) struct Known {
     pub(super) voids: BTreeMap<u64, u64>,
     /// Events that are in no other topic, by their numbers.
     pub(super) copies: BTreeMap<u64, Copied>,
+    /// The last truncations in each topic, by their numbers.
+    pub(super) truncations: BTreeMap<String, BTreeSet<u64>>,
     /// Counts the states.
     pub(super) states: u64,
 }
+
+/// So many truncations of a topic are remembered. An older one makes no difference to what the end is: a later one takes its rows, too.
+const TRUNCATIONS_MAX: usize = 1000;
 
 /// The beginning or end of a table's copy.
 #[derive(Clone, Debug)]
@@ -232,6 +237,13 @@ fn note(known: &mut Known, record: &Fetched, noted: Noted<'_>) -> Result<(), Str
     match noted {
         Noted::Topic(name) => drop(known.topics.insert(name.to_owned())),
         Noted::Void { from, events } => drop(known.voids.insert(from.0, events)),
+        Noted::Truncate(topic, offset) => {
+            let all = known.truncations.entry(topic.to_owned()).or_default();
+            all.insert(offset.0);
+            if all.len() > TRUNCATIONS_MAX {
+                all.pop_first();
+            }
+        }
         Noted::Relation(id, relation) => drop(known.relations.insert(id, Arc::new(relation))),
         Noted::Copy(Record::CopyBegun { relation: version }) => {
             let heads = EventHeads::read(|name| record.header(name))?;

@@ -31,11 +31,14 @@ pub(super) struct Group {
 pub(super) struct Meta {
     /// As the writer and the sender number topics.
     pub(super) topic: u32,
+    /// As they number schemas, if there are any.
+    pub(super) schemas: Option<u32>,
     /// Not by the key, but the first.
     pub(super) first_partition: bool,
     /// Its unit was taken back.
     pub(super) dropped: bool,
     pub(super) timestamp_ms: i64,
+    /// The headers, all empty of what is no event.
     pub(super) offset: Text,
     pub(super) position: Text,
     pub(super) unit: Text,

@@ -14,11 +14,12 @@ use super::Options;
 use super::control::{Control, ControlRecord, topic_record};
 use super::group::Group;
 use super::load::Load;
-use super::start::{Clients, batch_limit, check_topic, name_topic};
+use super::start::{Clients, check_topic, name_topic};
+use crate::kafka::format::SchemaIds;
 use crate::kafka::headers::{OFFSET_HEADER, POSITION_HEADER, UNIT_HEADER};
 use crate::kafka::place::Place;
 use crate::kafka::producer::{Outgoing, Producer};
-use crate::kafka::tables::Topic;
+use crate::kafka::tables::{Topic, TopicSchemas};
 use crate::kafka::{KafkaError, consumer, topic};
 use crate::log::Durable;
 
@@ -49,6 +50,8 @@ pub(super) struct Job {
     pub(super) group: Group,
     /// Topics that come in it for the first time.
     pub(super) topics: Vec<Topic>,
+    /// And schemas.
+    pub(super) schemas: Vec<TopicSchemas>,
     /// What holds once it is committed.
     pub(super) state: ControlRecord,
     pub(super) durable: Durable,
@@ -62,6 +65,8 @@ pub(super) struct Job {
 struct Known {
     place: Place,
     ends: Vec<i64>,
+    /// Readers of the log read it.
+    has_events: bool,
 }
 
 /// What is sent and not committed.
@@ -84,6 +89,8 @@ pub(super) struct Sender {
     pub(super) writer: u64,
     control: String,
     topics: Vec<Known>,
+    /// What the registry calls the schemas.
+    schemas: Vec<SchemaIds>,
     open: Option<Uncommitted>,
     load: Load,
     /// Where topics ended when they were looked at; written with the next commit.
@@ -149,6 +156,7 @@ impl Sender {
             writer,
             control,
             topics: Vec::new(),
+            schemas: Vec::new(),
             open: None,
             load: Load::new(Instant::now()),
             noted: Vec::new(),
@@ -184,9 +192,17 @@ impl Sender {
     }
 
     fn take(&mut self, job: Job) -> Result<(), KafkaError> {
-        let Job { group, topics, state, durable, inside, urgent } = job;
+        let Job { mut group, topics, schemas, state, durable, inside, urgent } = job;
         for topic in topics {
             self.learn(topic)?;
+        }
+        for TopicSchemas { topic, schemas } in schemas {
+            self.schemas.push(self.clients.schema_ids(&topic, &schemas)?);
+        }
+        for (record, meta) in group.metas.iter().enumerate() {
+            if let Some(ids) = meta.schemas.and_then(|number| self.schemas.get(number as usize)) {
+                group.records.stamp(record, *ids);
+            }
         }
         let bytes = group.bytes();
         self.begin(&state)?;
@@ -234,7 +250,9 @@ impl Sender {
             ];
             let position = group.text_at(&meta.position);
             let outgoing = known.place.outgoing(&record, position, meta.first_partition, meta.timestamp_ms)?;
-            self.clients.rows.send(&outgoing, ours.into_iter().chain(record.headers()))?;
+            // What is no event has none of them.
+            let ours = if meta.offset.is_empty() { &[] } else { ours.as_slice() };
+            self.clients.rows.send(&outgoing, ours.iter().copied().chain(record.headers()))?;
         }
         Ok(())
     }
@@ -285,17 +303,20 @@ impl Sender {
 
     /// Makes or takes a topic before its first record.
     fn learn(&mut self, topic: Topic) -> Result<(), KafkaError> {
-        let found = self.clients.ensure(&self.options, &topic.name)?;
+        let found = self.clients.ensure(&self.options, &topic)?;
+        let has_events = topic.has_events();
         let place = Place::new(topic, &found)?;
-        let limit = batch_limit(&found);
+        let limit = found.batch_bytes_max();
         if limit < self.clients.batch_bytes_max {
             // A batch that is larger than its topic takes is refused whole.
             self.commit()?;
             self.clients.narrow(&self.options, limit)?;
         }
         let ends = check_topic(&self.clients.admin, &place.name, &[], &self.control)?;
-        self.noted.push(topic_record(&place.name, &ends));
-        self.topics.push(Known { place, ends });
+        if has_events {
+            self.noted.push(topic_record(&place.name, &ends));
+        }
+        self.topics.push(Known { place, ends, has_events });
         Ok(())
     }
 
@@ -307,7 +328,9 @@ impl Sender {
             let Some(known) = self.topics.get_mut(self.look_next) else { continue };
             let ends = check_topic(&self.clients.admin, &known.place.name, &known.ends, &self.control)?;
             if ends != known.ends {
-                self.noted.push(topic_record(&known.place.name, &ends));
+                if known.has_events {
+                    self.noted.push(topic_record(&known.place.name, &ends));
+                }
                 known.ends = ends;
             }
         }

@@ -5,9 +5,12 @@ use tokio::runtime::Runtime;
 use super::Options;
 use super::control::{Control, ControlRecord, format_record, log_record};
 use crate::kafka::admin::{self, Admin};
+use crate::kafka::format::{SchemaIds, Schemas};
 use crate::kafka::producer::Producer;
+use crate::kafka::registry::Registry;
 use crate::kafka::settings::Delivery;
-use crate::kafka::topic::{self, Wanted};
+use crate::kafka::tables::Topic;
+use crate::kafka::topic;
 use crate::kafka::{KafkaError, consumer};
 use crate::log::LogId;
 
@@ -25,6 +28,8 @@ pub(super) struct Clients {
     /// No topic takes less at once.
     pub(super) batch_bytes_max: u64,
     pub(super) runtime: Runtime,
+    /// Of a format that has schemas.
+    pub(super) registry: Option<Registry>,
 }
 
 /// What the control topic said, with this writer's number in it.
@@ -42,7 +47,7 @@ pub(super) fn start(options: &Options) -> Result<(Clients, Start), KafkaError> {
     let name = topic::control(&options.source);
     // The producer first: if brokers refuse us, it is the one that hears why.
     let mut clients = connect(options, admin, BATCH_BYTES, runtime)?;
-    let found = clients.runtime.block_on(clients.admin.ensure(&name, &wanted_control(options)))?;
+    let found = clients.runtime.block_on(clients.admin.ensure(&name, &options.settings.topics.of_state()))?;
     if !found.is_compacted() {
         let detail = format!(
             "its cleanup.policy is \"{}\", and the log's state must not expire: set it to compact",
@@ -50,8 +55,8 @@ pub(super) fn start(options: &Options) -> Result<(Clients, Start), KafkaError> {
         );
         return Err(KafkaError::Topic { topic: name, detail });
     }
-    if batch_limit(&found) < clients.batch_bytes_max {
-        clients.narrow(options, batch_limit(&found))?;
+    if found.batch_bytes_max() < clients.batch_bytes_max {
+        clients.narrow(options, found.batch_bytes_max())?;
     }
     let mut control = Control::default();
     consumer::read_all(&options.settings, &name, |key, value| {
@@ -91,7 +96,8 @@ fn connect(options: &Options, admin: Admin, batch_bytes_max: u64, runtime: Runti
         Delivery::ExactlyOnce => (transactional, None),
         Delivery::AtLeastOnce => (Producer::new(settings, None, batch_bytes_max)?, Some(transactional)),
     };
-    Ok(Clients { admin, rows, control, batch_bytes_max, runtime })
+    let registry = settings.registry.clone().map(Registry::new);
+    Ok(Clients { admin, rows, control, batch_bytes_max, runtime, registry })
 }
 
 impl Clients {
@@ -106,23 +112,17 @@ impl Clients {
         self.rows.init().map_err(|error| name_topic(error, &id))
     }
 
-    /// Makes a table's topic, or takes the one that is there.
-    pub(super) fn ensure(&self, options: &Options, topic: &str) -> Result<admin::Topic, KafkaError> {
-        self.runtime.block_on(self.admin.ensure(topic, &options.settings.topics))
+    /// What the registry calls a topic's schemas.
+    pub(super) fn schema_ids(&mut self, topic: &str, schemas: &Schemas) -> Result<SchemaIds, KafkaError> {
+        let registry = self.registry.as_mut();
+        let registry =
+            registry.ok_or_else(|| KafkaError::Misuse("a format with schemas and no registry".to_owned()))?;
+        self.runtime.block_on(registry.ids(topic, schemas))
     }
-}
 
-/// What a batch for this topic may have: a batch counts with its head, and a little is left for that.
-pub(super) fn batch_limit(topic: &admin::Topic) -> u64 {
-    (topic.record_bytes_max.saturating_sub(4096) as u64).max(1024)
-}
-
-fn wanted_control(options: &Options) -> Wanted {
-    Wanted {
-        partitions: Some(1),
-        replication: options.settings.topics.replication,
-        cleanup_policy: None,
-        config: vec![("cleanup.policy".to_owned(), "compact".to_owned())],
+    /// Makes a topic, or takes the one that is there.
+    pub(super) fn ensure(&self, options: &Options, topic: &Topic) -> Result<admin::Topic, KafkaError> {
+        self.runtime.block_on(self.admin.ensure(&topic.name, &topic.wanted(&options.settings.topics)))
     }
 }
 

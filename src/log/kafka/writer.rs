@@ -1,5 +1,7 @@
 //! The log's writing side: numbers and encodes what is appended, and hands it to the sender.
 
+mod transactions;
+
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 
@@ -7,14 +9,16 @@ use tokio::sync::{oneshot, watch};
 
 use super::Options;
 use super::control::{
-    EventHeaders, Rest, copy_record, epoch_record, relation_record, snapshot_record, state_record, void_record,
+    EventHeaders, Rest, copy_record, epoch_record, relation_record, snapshot_record, state_record, truncate_record,
+    void_record,
 };
 use super::group::{Group, Mark, Meta};
 use super::sender::{Job, Sender, Shared};
 use super::start::{Start, start};
+use crate::decode::DecodeError;
 use crate::event::{Lsn, Offset, Op, Relation, Transaction};
 use crate::kafka::KafkaError;
-use crate::kafka::format::{Format, push_unsigned};
+use crate::kafka::format::{Format, Records, push_unsigned};
 use crate::kafka::settings::Delivery;
 use crate::kafka::tables::Tables;
 use crate::kafka::unit::Unit;
@@ -47,6 +51,8 @@ struct Open {
     tables: Tables,
     /// How many topics the sender knows of.
     topics_told: usize,
+    /// And how many schemas.
+    schemas_told: usize,
     group: Group,
     unit: Unit,
     format: Format,
@@ -58,11 +64,23 @@ struct Open {
     handed: Option<Rest>,
     /// So many of the open unit's events are in the log.
     skip: u64,
+    /// That the open unit begins is told, if it is to be told.
+    told_begin: bool,
+    /// Records that are made only to be counted.
+    scratch: Records,
     /// Something has changed since the last hand-over.
     changed: bool,
     /// Something was handed over since the last time that all was durable.
     unsynced: bool,
     bytes: u64,
+}
+
+/// Where a record goes, and what it is of.
+#[derive(Clone, Copy)]
+struct Destination {
+    topic: u32,
+    schemas: Option<u32>,
+    first_partition: bool,
 }
 
 impl Writer {
@@ -136,10 +154,13 @@ impl Open {
             queue,
             durable,
             topics_told: 0,
+            schemas_told: 0,
             group,
             mark: Mark::default(),
             handed: None,
             skip: 0,
+            told_begin: false,
+            scratch: Records::default(),
             changed: true,
             unsynced: true,
         };
@@ -206,6 +227,7 @@ impl Open {
         self.history.begin(transaction).map_err(misuse)?;
         self.mark = self.group.mark();
         self.unit.begin(transaction);
+        self.told_begin = self.skip > 0;
         Ok(())
     }
 
@@ -247,37 +269,48 @@ impl Open {
 
     #[inline]
     fn put_change(&mut self, op: Op, relation: &Arc<Relation>, body: &[u8]) -> Result<(), LogError> {
-        let Some((offset, ordinal)) = self.event(op, relation.oid)? else { return Ok(()) };
+        let Some((offset, ordinal)) = self.event(op, relation.oid)? else { return self.recount(op, relation, body) };
+        self.tell_begin();
         let (version, new) = self.tables.version(relation)?;
         if new {
             self.group.versions.push(relation_record(version.id, relation).map_err(|_| too_long())?);
         }
         let before = self.group.records.len();
         let encoded = version.encoder.change(&mut self.unit.format, ordinal, op, body, &mut self.group.records);
-        encoded.map_err(|error| LogError::Misuse(format!("a change of {} cannot be read: {error}", relation.name)))?;
-        let (topic, id) = (version.topic, version.id);
-        self.describe(before, topic, id, op == Op::Truncate, offset, ordinal);
+        encoded.map_err(|error| unreadable(relation, &error))?;
+        let to = Destination { topic: version.topic, schemas: version.schemas, first_partition: op == Op::Truncate };
+        let id = version.id;
+        if op == Op::Truncate {
+            let name = self.tables.topics_from(to.topic as usize).first().map_or("", |topic| topic.name.as_str());
+            self.group.control.push(truncate_record(name, offset));
+        }
+        self.describe(before, to, id, offset, ordinal);
         Ok(())
     }
 
     fn put_message(&mut self, prefix: &str, content: &[u8]) -> Result<(), LogError> {
-        let Some((offset, ordinal)) = self.event(Op::Message, 0)? else { return Ok(()) };
-        let topic = self.tables.messages();
+        let Some((offset, ordinal)) = self.event(Op::Message, 0)? else {
+            self.recount_message(prefix, content);
+            return Ok(());
+        };
+        self.tell_begin();
+        let (topic, schemas) = self.tables.messages();
         let before = self.group.records.len();
         self.format.message(&mut self.unit.format, ordinal, prefix, content, &mut self.group.records);
-        self.describe(before, topic, 0, false, offset, ordinal);
+        self.describe(before, Destination { topic, schemas, first_partition: false }, 0, offset, ordinal);
         Ok(())
     }
 
     /// Says of the records added since what their headers and places are.
     #[inline]
-    fn describe(&mut self, before: usize, topic: u32, id: u32, first_partition: bool, offset: Offset, ordinal: u64) {
+    fn describe(&mut self, before: usize, to: Destination, id: u32, offset: Offset, ordinal: u64) {
         let offset = self.group.put_text(|out| push_unsigned(offset.0, out));
         let position = self.group.put_text(|out| self.unit.put_position(ordinal, out));
         let unit = self.group.put_text(|out| self.unit.put_unit(id, out));
         let meta = Meta {
-            topic,
-            first_partition,
+            topic: to.topic,
+            schemas: to.schemas,
+            first_partition: to.first_partition,
             dropped: false,
             timestamp_ms: self.unit.timestamp_ms,
             offset,
@@ -323,6 +356,7 @@ impl Open {
     fn put_commit(&mut self, end_lsn: Lsn) -> Result<(), LogError> {
         let bytes = self.bytes.saturating_add(self.group.bytes() as u64);
         self.history.commit(end_lsn, bytes).map_err(misuse)?;
+        self.tell_end();
         self.handed = None;
         Ok(())
     }
@@ -355,8 +389,10 @@ impl Open {
         self.bytes = self.bytes.saturating_add(group.bytes() as u64);
         let topics = self.tables.topics_from(self.topics_told).to_vec();
         self.topics_told = self.topics_told.saturating_add(topics.len());
+        let schemas = self.tables.schemas_from(self.schemas_told).to_vec();
+        self.schemas_told = self.schemas_told.saturating_add(schemas.len());
         let inside = self.history.unit.is_some();
-        let job = Job { group, topics, state, durable: self.history.closed, inside, urgent };
+        let job = Job { group, topics, schemas, state, durable: self.history.closed, inside, urgent };
         (self.changed, self.unsynced) = (false, true);
         self.queue.send(job).map_err(|_| LogError::from(self.shared.failure()))
     }
@@ -445,6 +481,10 @@ impl LogWriter for Writer {
     fn beside(&self) -> PathBuf {
         self.options.directory.join("spill")
     }
+}
+
+fn unreadable(relation: &Relation, error: &DecodeError) -> LogError {
+    LogError::Misuse(format!("a change of {} cannot be read: {error}", relation.name))
 }
 
 fn misuse(detail: String) -> LogError {

@@ -10,6 +10,8 @@ pub mod fetch;
 pub mod format;
 pub mod headers;
 #[cfg(feature = "kafka")]
+mod native;
+#[cfg(feature = "kafka")]
 pub mod place;
 #[cfg(feature = "kafka")]
 pub mod producer;

@@ -94,8 +94,13 @@ async fn begin(options: Arc<Options>) -> Result<Open, LogError> {
             let writer = start.control.state.writer;
             let durable = watch::Sender::new(start.control.state.history.closed);
             let receiver = durable.subscribe();
-            if tell.send(Ok((start, receiver))).is_ok() {
-                Sender::new(settings, clients, theirs, durable, writer).run(&jobs);
+            match Sender::new(settings, clients, theirs, durable, writer) {
+                Ok(sender) => {
+                    if tell.send(Ok((start, receiver))).is_ok() {
+                        sender.run(&jobs);
+                    }
+                }
+                Err(error) => drop(tell.send(Err(error))),
             }
         }
         // Whoever waited may have gone.

@@ -1,0 +1,147 @@
+//! The thread that commits what the sender has sent, in that order, while the sender fills the next transaction.
+//!
+//! A commit costs the cluster some rounds of its own writes, and until all partitions have been told, the same producer cannot begin
+//! another: whoever tries is put off for 20 ms. So there are several producers, *lanes*, which take turns, each with a transactional id of its
+//! own. Two rules keep the order: nothing is sent on a lane before all that was sent on the one before is written, and nothing is committed
+//! before what was sent before it is. So a lane that is taken over in the middle leaves whole transactions, up to some place, and nothing
+//! behind it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+
+use tokio::sync::watch;
+
+use super::control::ControlRecord;
+use super::judge::Judge;
+use super::sender::Shared;
+use crate::event::Timestamp;
+use crate::kafka::KafkaError;
+use crate::kafka::headers::{OFFSET_HEADER, POSITION_HEADER, UNIT_HEADER};
+use crate::kafka::producer::{Outgoing, Producer};
+use crate::log::Durable;
+
+/// How many transactions of a log may be under way at once. Readers count on it: when a state can be read, the lane that brought it has
+/// been free before, so everything up to the state that many before can be read in every partition.
+pub(super) const LANES: usize = 4;
+
+/// A transaction that wants nothing but to be committed.
+pub(super) struct Sent {
+    pub(super) lane: Producer,
+    /// What is still to be sent in it; if anything, it has not been begun.
+    pub(super) control: Vec<ControlRecord>,
+    /// What holds once it is committed.
+    pub(super) durable: Durable,
+}
+
+/// The sender's end. Dropping it lets the thread end when it has committed what it has.
+pub(super) struct Committer {
+    sent: Sender<Sent>,
+    free: Receiver<Producer>,
+    /// Those that came back, the one that was free first in front.
+    lanes: VecDeque<Producer>,
+}
+
+/// The thread has failed and has said why.
+#[derive(Debug)]
+pub(super) struct Gone;
+
+impl Committer {
+    /// Starts the thread.
+    pub(super) fn start(
+        lanes: Vec<Producer>,
+        topic: String,
+        durable: watch::Sender<Durable>,
+        shared: Arc<Shared>,
+        judge: Arc<Judge>,
+    ) -> Result<Self, KafkaError> {
+        let (sent, waiting) = channel::<Sent>();
+        let (give_back, free) = channel();
+        let body = move || {
+            for transaction in waiting {
+                let Sent { lane, control, durable: reached } = transaction;
+                if let Err(error) = finish(&lane, &topic, &control) {
+                    return shared.fail(judge.judge(error));
+                }
+                durable.send_replace(reached);
+                // The sender may have ended.
+                drop(give_back.send(lane));
+            }
+        };
+        let thread = std::thread::Builder::new().name("kafka-commit".to_owned()).spawn(body);
+        thread.map_err(|error| KafkaError::Misuse(format!("no thread to commit: {error}")))?;
+        Ok(Committer { sent, free, lanes: lanes.into() })
+    }
+
+    /// The lane that has been free for longest. Waits for one.
+    pub(super) fn take(&mut self) -> Result<Producer, Gone> {
+        self.collect()?;
+        match self.lanes.pop_front() {
+            Some(lane) => Ok(lane),
+            None => self.free.recv().map_err(|_| Gone),
+        }
+    }
+
+    /// Whether [`Committer::take`] would not wait.
+    pub(super) fn is_free(&mut self) -> bool {
+        self.collect().is_err() || !self.lanes.is_empty()
+    }
+
+    /// Commits, after all that was handed over before.
+    pub(super) fn commit(&self, sent: Sent) -> Result<(), Gone> {
+        self.sent.send(sent).map_err(|_| Gone)
+    }
+
+    /// Waits until all that was handed over is committed.
+    pub(super) fn settle(&mut self) -> Result<(), Gone> {
+        while self.lanes.len() < LANES {
+            self.lanes.push_back(self.free.recv().map_err(|_| Gone)?);
+        }
+        Ok(())
+    }
+
+    /// Puts others in their places; all must be free.
+    pub(super) fn replace(&mut self, lanes: Vec<Producer>) {
+        self.lanes = lanes.into();
+    }
+
+    fn collect(&mut self) -> Result<(), Gone> {
+        loop {
+            match self.free.try_recv() {
+                Ok(lane) => self.lanes.push_back(lane),
+                Err(TryRecvError::Empty) => return Ok(()),
+                Err(TryRecvError::Disconnected) => return Err(Gone),
+            }
+        }
+    }
+}
+
+fn finish(lane: &Producer, topic: &str, control: &[ControlRecord]) -> Result<(), KafkaError> {
+    if !control.is_empty() {
+        lane.begin()?;
+        send_control(lane, topic, control)?;
+    }
+    lane.commit()
+}
+
+/// Sends records for the control topic, in the transaction that is open.
+pub(super) fn send_control(lane: &Producer, topic: &str, records: &[ControlRecord]) -> Result<(), KafkaError> {
+    for ControlRecord { key, value, event } in records {
+        let outgoing = Outgoing {
+            topic,
+            partition: Some(0),
+            key: Some(key),
+            value: Some(value),
+            timestamp_ms: Timestamp::now().unix_micros().div_euclid(1000),
+        };
+        let headers = event.iter().flat_map(|event| {
+            [
+                (OFFSET_HEADER, event.offset.as_slice()),
+                (POSITION_HEADER, event.position.as_slice()),
+                (UNIT_HEADER, event.unit.as_slice()),
+            ]
+        });
+        lane.send(&outgoing, headers)?;
+    }
+    Ok(())
+}

@@ -36,7 +36,7 @@ async fn a_database_without_anything_is_set_up_by_the_printed_statements_alone()
         GRANT USAGE ON SCHEMA "sales" TO "capture";
         GRANT SELECT ON TABLE "public"."a", "sales"."Order" TO "capture";
         ALTER DEFAULT PRIVILEGES FOR ROLE "shop_owner" IN SCHEMA "sales" GRANT SELECT ON TABLES TO "capture";
-        CREATE PUBLICATION "walbridge_shop" FOR TABLE "public"."a", "sales"."Order" WITH (publish_via_partition_root = true);
+        CREATE PUBLICATION "walbridge_shop" FOR TABLE ONLY "public"."a", ONLY "sales"."Order" WITH (publish_via_partition_root = true);
         COMMENT ON PUBLICATION "walbridge_shop" IS 'made by walbridge';
     "#]]
     .assert_eq(&(statements.join("\n") + "\n"));

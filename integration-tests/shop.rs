@@ -72,7 +72,16 @@ impl Shop {
     }
 
     pub(crate) fn order(&self) -> String {
-        let output = self.walbridge.run(&["resnapshot", "shop"]);
+        self.order_of(&[])
+    }
+
+    /// Has one table copied again.
+    pub(crate) fn order_table(&self, table: &str) -> String {
+        self.order_of(&["--table", table])
+    }
+
+    fn order_of(&self, what: &[&str]) -> String {
+        let output = self.walbridge.run(&[&["resnapshot", "shop"], what].concat());
         let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(0), "{said}\n{}", self.walbridge.log());
         said

@@ -6,6 +6,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::Stage;
+use super::transactions::prove_transactions;
 use crate::support::process::{self, Signal};
 use crate::support::{Kafka, Postgres, Walbridge};
 
@@ -56,7 +57,9 @@ async fn every_change_is_read_once_and_in_order_after_sigkills_at_random_moments
     println!("KILLS={kills} SEED={seed}");
     let mut random = StdRng::seed_from_u64(seed);
     let kafka = Kafka::shared();
-    let mut stage = Stage::set(&kafka, "topics = { partitions = 4 }");
+    let mut stage = Stage::set(&kafka, "transaction_metadata = true\ntopics = { partitions = 4 }");
+    // On a loaded machine the kills could otherwise all come before the slot is there.
+    stage.caught_up().await;
     let counter = Counter::start(&stage.postgres).await;
     for kill in 1..=kills {
         // Not a wait for something: the moment is the test.
@@ -70,6 +73,7 @@ async fn every_change_is_read_once_and_in_order_after_sigkills_at_random_moments
     stage.caught_up().await;
     let records = stage.proven(&kafka);
     println!("{written} transactions, {} records", records.len());
+    assert_eq!(prove_transactions(&records, &stage.source) as u64, written);
     assert!(written > 0);
     assert_eq!(stage.walbridge.sigterm(), Some(0), "{}", stage.walbridge.log());
 }
@@ -118,14 +122,14 @@ async fn every_change_is_read_at_least_once_after_sigkills_where_that_was_asked_
 }
 
 /// A transaction that is larger than what is sent at once, cut off by SIGKILL again and again while it is being sent: what was
-/// sent of it is not seen twice.
+/// sent of it is not seen twice, that it begins is told once, and its end counts all of it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_large_transaction_is_there_once_however_often_its_sending_is_cut_off() {
     let seed = setting("SEED", u64::from(std::process::id()));
     println!("SEED={seed}");
     let mut random = StdRng::seed_from_u64(seed);
     let kafka = Kafka::shared();
-    let mut stage = Stage::set(&kafka, "topics = { partitions = 2 }");
+    let mut stage = Stage::set(&kafka, "transaction_metadata = true\ntopics = { partitions = 2 }");
     stage.caught_up().await;
     stage.postgres.psql(
         "INSERT INTO t SELECT 1000 + i, 0, repeat('x', 600) FROM generate_series(1, 40000) i; UPDATE t SET n = n + 1",
@@ -136,7 +140,8 @@ async fn a_large_transaction_is_there_once_however_often_its_sending_is_cut_off(
         stage.walbridge.start_again();
     }
     stage.caught_up().await;
-    stage.proven(&kafka);
+    let records = stage.proven(&kafka);
+    assert_eq!(prove_transactions(&records, &stage.source), 2);
 }
 
 /// Scenario 111. A walbridge that was frozen wakes up, and another has gone on with its log meanwhile: it writes nothing more.

@@ -7,6 +7,7 @@ mod records;
 mod same_state;
 mod sink;
 mod topics;
+mod transactions;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -6,6 +6,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::kills::{Counter, setting};
+use super::transactions::prove_transactions;
 use super::{PATIENCE, Stage, counted, pair};
 use crate::support::Kafka;
 use crate::support::kafka::Record;
@@ -15,7 +16,7 @@ fn configuration(stage: &Stage, brokers: &str, delivery: &str) -> String {
         "[sources.{source}]\nurl = \"{}\"\ntables = [\"public.*\"]\nslot = \"kafka_test\"\nmessages = true\n\
          [log]\nkind = \"embedded\"\npath = \"log\"\n\
          [sinks.events]\nkind = \"kafka\"\nfrom = \"public.*\"\nbrokers = \"{brokers}\"\ndelivery = \"{delivery}\"\n\
-         topics = {{ partitions = 3 }}\n",
+         topics = {{ partitions = 3 }}\ntransaction_metadata = true\n",
         stage.postgres.url(),
         source = stage.source,
     )
@@ -59,6 +60,7 @@ async fn events_of_the_embedded_log_are_in_the_topics_once_and_in_order_after_si
     let rows = stage.postgres.psql("SELECT id, n FROM t ORDER BY id");
     let ours: Vec<&Record> = records.iter().collect();
     assert_eq!(counted(&ours), rows.lines().map(pair).collect::<BTreeMap<_, _>>(), "{}", stage.walbridge.log());
+    prove_transactions(&stage.all(&kafka), &stage.source);
     let messages = kafka.read_settled(&format!("{}.message", stage.source));
     assert_eq!(messages.last().map(|record| record.json()["message"]["prefix"].clone()), Some("outbox".into()));
 }
@@ -95,4 +97,38 @@ async fn a_sink_that_is_taken_over_halts_and_nothing_is_missing() {
         Some((after["id"].as_i64()?, after["n"].as_i64()?))
     });
     assert_eq!(last.collect::<BTreeMap<_, _>>(), rows.lines().map(pair).collect::<BTreeMap<_, _>>());
+}
+
+/// A batch that is larger than its topic takes was refused whole, for ever, though each of its records would have been taken: the sink
+/// went by its own topic's limit, without the batch's head, and other topics' limits did not count. And of a row that got another key and
+/// was too large, the old key's delete was written before the rest was refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn batches_are_no_larger_than_any_topic_takes_and_a_record_that_is_goes_to_the_dead_letters() {
+    let kafka = Kafka::shared();
+    for delivery in ["exactly_once", "at_least_once"] {
+        let mut stage = Stage::prepare(&kafka, "");
+        stage.postgres.psql("CREATE TABLE late (id int PRIMARY KEY, v text)");
+        kafka.create_topic(&stage.topic("late"), 1, &[("max.message.bytes", "20000")]).await;
+        let text = configuration(&stage, &kafka.brokers(), delivery).replace("topics =", "batch_size = \"8MiB\"\n#");
+        stage.walbridge.configure(&text);
+        stage.walbridge.start_again();
+        stage.caught_up().await;
+        // The narrow topic comes when a transaction is open.
+        stage.postgres.psql(
+            "BEGIN; INSERT INTO t SELECT i, 0, repeat('x', 1000) FROM generate_series(100, 3000) i;
+             INSERT INTO late SELECT i, repeat('x', 1000) FROM generate_series(1, 1000) i; UPDATE t SET n = 1 WHERE id = 1; COMMIT;
+             BEGIN; UPDATE late SET v = 'small' WHERE id = 1; UPDATE late SET id = 2000, v = repeat('large', 5000) WHERE id = 2; COMMIT",
+        );
+        stage.caught_up().await;
+        assert_eq!(kafka.read_settled(&stage.topic("t")).len(), 2901 + 11);
+        let late = kafka.read_settled(&stage.topic("late"));
+        assert_eq!(late.len(), 1001, "{}", stage.walbridge.log());
+        let letters = stage.walbridge.directory().join("log/dead-letters/events.jsonl");
+        let letters =
+            std::fs::read_to_string(&letters).unwrap_or_else(|error| panic!("{}: {error}", letters.display()));
+        assert_eq!(letters.lines().count(), 1);
+        assert!(letters.contains("max.message.bytes"), "{letters}");
+        // The refused row does not count.
+        assert_eq!(prove_transactions(&stage.all(&kafka), &stage.source), 2);
+    }
 }

@@ -40,7 +40,11 @@ async fn records_are_those_of_debeziums_own_connector() {
         &postgres,
         &kafka,
         NAME,
-        &[("publication.autocreate.mode", "all_tables"), ("skipped.operations", "none")],
+        &[
+            ("publication.autocreate.mode", "all_tables"),
+            ("skipped.operations", "none"),
+            ("provide.transaction.metadata", "true"),
+        ],
     );
     let source =
         format!("url = \"{}\"\ntables = [\"public.*\"]\ntables_without_key = \"full\"\n", postgres.superuser_url());
@@ -97,28 +101,51 @@ fn rows(first: usize) -> String {
 fn ours(log: &Path) -> BTreeMap<String, Vec<Compared>> {
     let log = ReadOnly::open(log).expect("the log");
     let mut reader = log.reader(log.start()).expect("a reader");
-    let settings =
-        Settings { name: NAME.to_owned(), database: "postgres".to_owned(), tombstones: true, ..Settings::default() };
+    let settings = Settings {
+        name: NAME.to_owned(),
+        database: "postgres".to_owned(),
+        tombstones: true,
+        transactions: true,
+        ..Settings::default()
+    };
     let mut unit = Unit::new(&settings);
     let mut topics: BTreeMap<String, Vec<Compared>> = BTreeMap::new();
+    let mut put = |topic: String, write: &mut dyn FnMut(&mut Records)| {
+        let mut records = Records::default();
+        write(&mut records);
+        topics.entry(topic).or_default().extend(records.iter().map(told));
+    };
+    let boundaries = || format!("{NAME}.transaction");
+    let mut open = None;
     let limit = Limit { events: 1000, bytes: 1 << 24 };
     while let Some(batch) = reader.next(&log, limit).expect("events") {
         for event in &batch.events {
-            unit.begin(&event.transaction, Timestamp::now());
+            if open.as_ref() != Some(&event.transaction) {
+                if unit.tells() {
+                    put(boundaries(), &mut |records| unit.ended(records));
+                }
+                unit.begin(&event.transaction, Timestamp::now());
+                open = Some(std::sync::Arc::clone(&event.transaction));
+                if unit.tells() {
+                    put(boundaries(), &mut |records| unit.begun(records));
+                }
+            }
             let mut records = Records::default();
             let topic = encode(event, &mut unit, &settings, &mut records);
-            let told = |record: walbridge::kafka::format::Record<'_>| Compared {
-                key: json(record.key),
-                value: cleaned(json(record.value)),
-                headers: record
-                    .headers()
-                    .filter_map(|(name, value)| Some((header(name)?, json(Some(value)))))
-                    .collect(),
-            };
-            topics.entry(topic).or_default().extend(records.iter().map(told));
+            put(topic, &mut |out| std::mem::swap(out, &mut records));
         }
     }
+    put(boundaries(), &mut |records| unit.ended(records));
     topics
+}
+
+fn told(record: walbridge::kafka::format::Record<'_>) -> Compared {
+    let headers = record.headers();
+    Compared {
+        key: of_transaction(json(record.key)),
+        value: cleaned(json(record.value)),
+        headers: headers.filter_map(|(name, value)| Some((header(name)?, json(Some(value))))).collect(),
+    }
 }
 
 /// Writes an event's records; returns their topic.
@@ -149,7 +176,7 @@ fn encode(event: &Event, unit: &mut Unit, settings: &Settings, records: &mut Rec
 fn theirs(record: &crate::support::kafka::Record) -> Compared {
     let headers = record.headers.iter();
     Compared {
-        key: json(record.key.as_deref()),
+        key: of_transaction(json(record.key.as_deref())),
         value: cleaned(json(record.value.as_deref())),
         headers: headers.filter_map(|(name, value)| Some((header(name)?, json(Some(value))))).collect(),
     }
@@ -183,7 +210,13 @@ fn numbers(value: Value) -> Value {
 fn cleaned(mut value: Value) -> Value {
     let copied = value["op"] == "r";
     let value_is_alone = value["message"]["prefix"] == "alone";
+    if value.get("status").is_some() {
+        return of_transaction(value);
+    }
     let Some(envelope) = value.as_object_mut() else { return value };
+    if let Some(transaction) = envelope.get_mut("transaction") {
+        *transaction = of_transaction(transaction.take());
+    }
     for name in ["ts_ms", "ts_us", "ts_ns"] {
         envelope.remove(name);
     }
@@ -204,6 +237,29 @@ fn cleaned(mut value: Value) -> Value {
                 copied_date.and_then(|index| row.remove(&format!("c{index}")))
             });
         }
+    }
+    value
+}
+
+/// A transaction's id without the place, which the connector takes anew from each record, and a message's count under its own name
+/// instead of a Java object's.
+fn of_transaction(mut value: Value) -> Value {
+    let id = value.get_mut("id").filter(|id| id.is_string());
+    if let Some(id) = id {
+        let text = id.as_str().unwrap_or_default();
+        let (xid, place) = text.split_once(':').expect("an id and a place");
+        assert!(place.parse::<u64>().is_ok(), "{text}");
+        *id = xid.into();
+    }
+    for counted in value.get_mut("data_collections").and_then(Value::as_array_mut).into_iter().flatten() {
+        let name = &mut counted["data_collection"];
+        if name.as_str().is_some_and(|name| name.contains("LogicalDecodingMessageId@")) {
+            *name = "message".into();
+        }
+    }
+    // Theirs are in a hash map's order.
+    if let Some(list) = value.get_mut("data_collections").and_then(Value::as_array_mut) {
+        list.sort_by_key(|counted| counted["data_collection"].to_string());
     }
     value
 }

@@ -3,11 +3,14 @@
 mod columns;
 mod gaps;
 mod identity;
+mod inheritance;
+mod moves;
 mod names;
 mod partitions;
 mod publication;
 mod statements;
 mod tables;
+mod types;
 
 use std::time::Duration;
 

@@ -1,6 +1,9 @@
 //! The publication in other hands.
 
 use super::World;
+use crate::support::{PgOptions, Postgres};
+use tokio_postgres::SimpleQueryMessage;
+use walbridge::capture::publication::sent;
 
 const T: &str = "CREATE TABLE t (id int PRIMARY KEY, a text, n int); \
      INSERT INTO t SELECT i, 'a' || i, i FROM generate_series(1, 20) i;";
@@ -102,4 +105,70 @@ async fn rows_hidden_from_the_role_while_running_raise_an_alarm() {
     world.postgres.psql(sql);
     world.documents_equal("SELECT * FROM late", "public.late:{id}").await;
     world.all_well().await;
+}
+
+/// What a publication sends is asked of the tables behind `pg_publication_tables`, which itself waits for locks. Both must say the same:
+/// roots and partitions, each alone or together, lists, filters, schemas, all tables, generated columns.
+#[tokio::test]
+async fn what_a_publication_sends_is_what_the_server_says() {
+    let tables = "CREATE SCHEMA s; CREATE SCHEMA \"S 2\"; CREATE TABLE a (id int PRIMARY KEY, b text, g int GENERATED ALWAYS AS (id * 2) STORED, gone int);
+         ALTER TABLE a DROP gone; CREATE TABLE child (x int) INHERITS (a); CREATE UNLOGGED TABLE u (id int); CREATE VIEW v AS SELECT 1;
+         CREATE TABLE s.c (id int PRIMARY KEY, d text); CREATE TABLE \"S 2\".e (id int); CREATE TABLE none ();
+         CREATE TABLE r (id int, k int) PARTITION BY LIST (k); CREATE TABLE r1 PARTITION OF r FOR VALUES IN (1) PARTITION BY LIST (id);
+         CREATE TABLE r11 PARTITION OF r1 FOR VALUES IN (1); CREATE TABLE s.r12 PARTITION OF r1 FOR VALUES IN (2); CREATE TABLE \"S 2\".r2 PARTITION OF r FOR VALUES IN (2);";
+    let publications = [
+        "FOR ALL TABLES",
+        "FOR TABLE a",
+        "FOR TABLE ONLY a, s.c",
+        "FOR TABLE a (id), s.c (d, id) WHERE (id > 3)",
+        "FOR TABLE r",
+        "FOR TABLE r1",
+        "FOR TABLE r11, r",
+        "FOR TABLE r11, \"S 2\".r2 WHERE (id > 1)",
+        "FOR TABLE r1, s.r12",
+        "FOR TABLES IN SCHEMA s",
+        "FOR TABLES IN SCHEMA \"S 2\", public",
+        "FOR TABLES IN SCHEMA s, TABLE r, a WHERE (id = 1)",
+        "FOR TABLES IN SCHEMA s, TABLE s.c WHERE (id = 1)",
+        "",
+        "FOR TABLE none, r11 WHERE (id = 1)",
+    ];
+    for major in [15, 16, 18] {
+        let postgres = Postgres::start(PgOptions::of_major(major));
+        postgres.psql(tables);
+        let generated = if major < 18 { &[""][..] } else { &["", ", publish_generated_columns = stored"] };
+        let client = postgres.client().await;
+        let text = async |sql: &str| {
+            let rows = client.simple_query(sql).await.expect("PostgreSQL answers");
+            let row = |message: &SimpleQueryMessage| match message {
+                SimpleQueryMessage::Row(row) => {
+                    Some((0..row.len()).map(|at| row.get(at).map(str::to_owned)).collect::<Vec<_>>())
+                }
+                _ => None,
+            };
+            rows.iter().filter_map(row).collect::<Vec<_>>()
+        };
+        // Before 18 generated columns are listed, and never sent.
+        let listed = if major < 18 { "a.attgenerated = ''" } else { "true" };
+        let theirs = format!(
+            "SELECT schemaname, tablename, ARRAY(SELECT a.attname FROM pg_attribute a WHERE a.attrelid = format('%I.%I', schemaname, tablename)::regclass
+                 AND a.attname = ANY (attnames) AND {listed} ORDER BY attnum), rowfilter FROM pg_publication_tables ORDER BY 1, 2"
+        );
+        let ours = format!(
+            "SELECT nspname, relname, columns, pg_get_expr(filter, c.oid) FROM ({}) s JOIN pg_class c USING (oid) JOIN pg_namespace n ON n.oid = relnamespace ORDER BY 1, 2",
+            sent("p", major * 10_000)
+        );
+        for publication in publications {
+            for options in ["true", "false"]
+                .iter()
+                .flat_map(|root| generated.iter().map(move |generated| format!("{root}{generated}")))
+            {
+                text(&format!("CREATE PUBLICATION p {publication} WITH (publish_via_partition_root = {options})"))
+                    .await;
+                let theirs = text(&theirs).await;
+                assert_eq!(text(&ours).await, theirs, "{major} {publication} {options}");
+                text("DROP PUBLICATION p").await;
+            }
+        }
+    }
 }

@@ -3,11 +3,14 @@
 mod backlog;
 mod budget;
 mod clock;
+mod locks;
 mod mistakes;
 mod nothing;
 mod refusals;
+mod settings;
 mod several;
 mod shutdown;
 mod slots;
 mod standby;
+mod synchronous;
 mod upgrade;

@@ -12,11 +12,24 @@ fn both(primary: &Postgres, standby: &Postgres) -> String {
 /// log has, so nothing is copied, nothing is lost, and nothing halts.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_promoted_standby_with_a_copy_of_the_slot_is_followed_without_copying_anything() {
-    let mut primary = Postgres::start(PgOptions::of_major(17));
+    follows_a_promotion(17, "", "").await;
+}
+
+/// PostgreSQL 18 keeps copies also of a slot that hands out prepared transactions. One that was prepared before the promotion, and
+/// will not be sent again, is committed after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_prepared_before_a_promotion_is_committed_after_it() {
+    let prepared = "BEGIN; UPDATE t SET n = 77 WHERE id BETWEEN 300 AND 400; INSERT INTO t VALUES (7000, 7); PREPARE TRANSACTION 'over'";
+    follows_a_promotion(18, "two_phase = true", prepared).await;
+}
+
+async fn follows_a_promotion(major: u32, more: &str, prepared: &str) {
+    let conf = vec!["max_prepared_transactions = 5".to_owned()];
+    let mut primary = Postgres::start(PgOptions { conf, ..PgOptions::of_major(major) });
     let standby = primary.make_standby(&["sync_replication_slots = on"]);
     primary.set("synchronized_standby_slots", "standby");
     let url = both(&primary, &standby);
-    let mut shop = Shop::open_at(primary, &url, "").await;
+    let mut shop = Shop::open_at(primary, &url, more).await;
     // A copy counts once it is no longer temporary; for that the standby has to come past where the slot began.
     eventually(PATIENCE, || async {
         shop.postgres.psql("INSERT INTO t SELECT max(id) + 1, 1 FROM t; CHECKPOINT");
@@ -24,14 +37,24 @@ async fn a_promoted_standby_with_a_copy_of_the_slot_is_followed_without_copying_
         if slot == "t" { Ok(()) } else { Err(format!("{slot}: {}", standby.log())) }
     })
     .await;
+    shop.postgres.psql(prepared);
+    shop.postgres.psql("INSERT INTO t VALUES (6000, 6)");
+    let end = shop.postgres.end_of_wal();
+    let confirmed =
+        |source: &serde_json::Value| source["confirmed_flush_lsn"].as_str().and_then(|lsn| lsn.parse().ok());
+    shop.until(|source| confirmed(source) >= Some(end)).await;
     caught_up(&mut shop.walbridge, &shop.postgres).await;
     standby.replayed(&shop.postgres);
     shop.postgres.stop(StopMode::Immediate);
     standby.promote();
     shop.postgres = standby;
     shop.until(|source| source["epoch"] == 2 && source["state"] == "streaming").await;
-    shop.postgres
-        .psql("UPDATE t SET n = 2 WHERE id % 3 = 0; DELETE FROM t WHERE id = 1; INSERT INTO t VALUES (5000, 5)");
+    shop.postgres.psql(
+        "UPDATE t SET n = 2 WHERE id % 3 = 0 AND id < 300; DELETE FROM t WHERE id = 1; INSERT INTO t VALUES (5000, 5)",
+    );
+    if !prepared.is_empty() {
+        shop.postgres.psql("COMMIT PREPARED 'over'");
+    }
     caught_up(&mut shop.walbridge, &shop.postgres).await;
     shop.same().await;
     let source = shop.until(|source| source["state"] == "streaming").await;

@@ -16,7 +16,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::postgres::role;
+use super::wait::eventually_sync;
 
+/// How long something that is done before a request may take.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// No limit, for the byte budgets.
 const UNLIMITED: i64 = i64::MAX;
 const CHUNK_BYTES: usize = 16 * 1024;
@@ -145,9 +148,16 @@ impl Proxy {
         self.fault(direction, |fault| (fault.blackhole, fault.spares_replication) = (true, true));
     }
 
-    /// Does this before each request that passes, until it is told otherwise. Requests wait for it.
+    /// Does this before each request that passes, until it is told otherwise. Requests wait for it. When this returns, what
+    /// was done before has been done for the last time: a test that compares afterwards would else see half of it.
     pub(crate) fn before_requests(&self, before: Option<Before>) {
-        *self.shared.before_requests.lock().unwrap_or_else(PoisonError::into_inner) = before;
+        let mut place = self.shared.before_requests.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(replaced) = std::mem::replace(&mut *place, before) else { return };
+        drop(place);
+        eventually_sync(PATIENCE, || match Arc::strong_count(&replaced) {
+            1 => Ok(()),
+            more => Err(format!("{} requests wait for what is done before them", more - 1)),
+        });
     }
 
     /// Throws the bytes of a direction away until `heal`. With `Down`: requests take effect, responses get lost.

@@ -4,10 +4,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use postgres_protocol::escape::escape_literal;
-
 use super::connection::{Connection, TextRow};
 use super::error::CaptureError;
+use super::publication::sent;
 use super::slot::{parsed, text};
 use super::types::Types;
 use crate::event::{Column, Relation, ReplicaIdentity, Shape, TableName};
@@ -67,6 +66,14 @@ pub(super) const KEY_OF_INDEX: &str = "(SELECT to_json(array_agg(a.attname ORDER
      CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, place) \
      JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum \
      WHERE i.indrelid = c.oid AND k.place <= i.indnkeyatts AND i.indimmediate AND ";
+
+/// Everything below a partitioned table, as an SQL query of `oid`. `pg_partition_tree` would wait for whoever has locked any of it.
+pub(super) fn below(root: &str) -> String {
+    format!(
+        "(WITH RECURSIVE below(oid) AS (SELECT inhrelid FROM pg_inherits WHERE inhparent = {root} AND NOT inhdetachpending \
+         UNION ALL SELECT inhrelid FROM pg_inherits JOIN below ON inhparent = below.oid WHERE NOT inhdetachpending) SELECT oid FROM below)"
+    )
+}
 
 /// Every table of the database that could be captured: plain and partitioned ones. `via_root`: partitions only through their
 /// root; else they are tables of their own, and their root is none.
@@ -149,11 +156,10 @@ pub async fn describe(
     publication: &str,
     types: &mut Types,
 ) -> Result<Published, CaptureError> {
-    let (schema, name) = (escape_literal(&table.name.schema), escape_literal(&table.name.table));
     let sql = format!(
-        "SELECT to_json(attnames), rowfilter FROM pg_publication_tables \
-         WHERE pubname = {} AND schemaname = {schema} AND tablename = {name}",
-        escape_literal(publication)
+        "SELECT to_json(columns), pg_get_expr(filter, oid) FROM ({}) s WHERE oid = {}",
+        sent(publication, connection.server_version()),
+        table.oid
     );
     let rows = connection.query("looking at the publication", &sql).await?;
     let row = rows.first().ok_or_else(|| {
@@ -167,10 +173,8 @@ pub async fn describe(
     let row_filter = text(row, 1);
     let sql = format!(
         "SELECT attname, atttypid, atttypmod FROM pg_attribute \
-         WHERE attrelid = {} AND attnum > 0 AND NOT attisdropped AND (attgenerated = '' OR {}) ORDER BY attnum",
-        table.oid,
-        // Before PostgreSQL 18 they are listed as published, and not sent.
-        connection.server_version() >= 180_000
+         WHERE attrelid = {} AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+        table.oid
     );
     let rows = connection.query("looking at the columns", &sql).await?;
     let mut columns = Vec::new();

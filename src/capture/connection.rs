@@ -48,10 +48,12 @@ pub type TextRow = Vec<Option<Bytes>>;
 /// Longest silence tolerated while an answer is due. Long queries send rows, or are the chunks of a snapshot, which are small.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What decides how values are written as text, pinned on every connection, so that snapshot and stream agree whatever the
-/// role's, the database's or the server's defaults are. `search_path` keeps a hostile schema from shadowing the catalog's
-/// functions.
-const PINNED_SETTINGS: [(&str, &str); 12] = [
+/// What a session's meaning and life depend on, pinned on every connection, whatever the role's, the database's or the server's defaults
+/// are. First what decides how values are written as text, so that snapshot and stream agree, and how statements are read.
+/// `search_path` keeps a hostile schema from shadowing the catalog's functions. A lock that is held for long is not waited for:
+/// the session would go on waiting behind the back of a client that has given it up. What walbridge commits itself, a publication at most,
+/// must not wait for a synchronous standby that walbridge may be.
+const PINNED_SETTINGS: [(&str, &str); 20] = [
     ("client_encoding", "UTF8"),
     ("DateStyle", "ISO, YMD"),
     ("IntervalStyle", "postgres"),
@@ -59,12 +61,23 @@ const PINNED_SETTINGS: [(&str, &str); 12] = [
     ("extra_float_digits", "3"),
     ("bytea_output", "hex"),
     ("lc_monetary", "C"),
+    ("quote_all_identifiers", "off"),
+    ("standard_conforming_strings", "on"),
     ("search_path", "pg_catalog"),
+    ("default_transaction_isolation", "read committed"),
+    ("default_transaction_deferrable", "off"),
+    ("synchronous_commit", "local"),
     ("statement_timeout", "0"),
-    ("lock_timeout", "0"),
+    ("lock_timeout", "10000"),
     ("idle_in_transaction_session_timeout", "60000"),
+    ("idle_session_timeout", "0"),
     ("row_security", "off"),
+    ("enable_tidscan", "on"),
+    ("client_min_messages", "warning"),
 ];
+
+/// From this version on a transaction's time can be limited; older servers refuse a setting that they do not know.
+const LIMITS_TRANSACTIONS: u32 = 170_000;
 
 impl Connection {
     /// Connects to the first host that answers and is what `target_session_attrs` asks for.
@@ -147,6 +160,9 @@ impl Connection {
         connection.send().await?;
         authenticate::run(&mut connection, address, host).await?;
         connection.await_ready().await?;
+        if connection.server_version >= LIMITS_TRANSACTIONS {
+            connection.query("pinning a setting", "SET transaction_timeout = 0").await?;
+        }
         if connection.any_bytes {
             // Asked for UTF-8, the server refuses to send whatever is not (`pg_server_to_any`), in the stream too.
             connection.query("choosing the encoding", "SET client_encoding = 'SQL_ASCII'").await?;

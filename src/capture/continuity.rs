@@ -82,8 +82,8 @@ pub fn judge(
         ));
     }
     let promoted = server.timeline != history.timeline;
-    if promoted && slot.two_phase {
-        // What was prepared before is kept for the old stretch of history, and is not sent again.
+    if promoted && slot.two_phase && !slot.failover {
+        // A copy that the server did not keep itself does not know what has been sent as prepared.
         return Err(CaptureError::halt(
             Code::SourceHistoryChanged,
             format!(
@@ -325,6 +325,11 @@ mod tests {
         // Its slot must be there too, and not have run ahead.
         assert_eq!(code(judge(&promoted(150), Some(&history(100)), "s", None)), Code::SourceSlotMissing);
         assert_eq!(code(judge(&promoted(150), Some(&history(100)), "s", Some(&slot(120)))), Code::SourceGap);
+        // One that hands out prepared transactions must be the server's own copy.
+        let own = |failover| Slot { two_phase: true, failover, ..slot(90) };
+        let foreign = judge(&promoted(150), Some(&history(100)), "s", Some(&own(false)));
+        assert_eq!(code(foreign), Code::SourceHistoryChanged);
+        assert!(judge(&promoted(150), Some(&history(100)), "s", Some(&own(true))).is_ok());
         // A standby that lags behind is waited for.
         let behind = Server { standby: true, ..server(99) };
         let error = judge(&behind, Some(&history(100)), "s", Some(&slot(50))).expect_err("not yet");

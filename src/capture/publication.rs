@@ -6,7 +6,7 @@ use super::connection::Connection;
 use super::error::CaptureError;
 use super::slot::text;
 use crate::event::TableName;
-use crate::status::Code;
+use crate::status::{Code, Disposition};
 
 /// `"schema"."table"`, quoted for SQL.
 #[must_use]
@@ -20,21 +20,26 @@ pub fn quoted_name(publication: &str) -> String {
     escape_identifier(publication)
 }
 
+/// Tables as a publication's statements name them. `ONLY`: without it the children that inherit from a table are published with it, also
+/// those that nobody means and that have no key, whose `UPDATE`s the server then refuses. Partitions always belong to their root.
+fn list(tables: &[TableName]) -> String {
+    tables.iter().map(|table| format!("ONLY {}", quoted(table))).collect::<Vec<_>>().join(", ")
+}
+
 /// The statement that makes the publication.
 #[must_use]
 pub fn create_statement(publication: &str, tables: &[TableName]) -> String {
-    let list = tables.iter().map(quoted).collect::<Vec<_>>().join(", ");
     format!(
-        "CREATE PUBLICATION {} FOR TABLE {list} WITH (publish_via_partition_root = true)",
-        escape_identifier(publication)
+        "CREATE PUBLICATION {} FOR TABLE {} WITH (publish_via_partition_root = true)",
+        escape_identifier(publication),
+        list(tables)
     )
 }
 
 /// The statement that has it send these tables too.
 #[must_use]
 pub fn add_statement(publication: &str, tables: &[TableName]) -> String {
-    let list = tables.iter().map(quoted).collect::<Vec<_>>().join(", ");
-    format!("ALTER PUBLICATION {} ADD TABLE {list}", escape_identifier(publication))
+    format!("ALTER PUBLICATION {} ADD TABLE {}", escape_identifier(publication), list(tables))
 }
 
 /// What says of a publication, in its comment, that walbridge may remove it.
@@ -108,6 +113,38 @@ pub async fn add(connection: &mut Connection, publication: &str, tables: &[Table
     change(connection, publication, &lacks, &add_statement(publication, tables)).await
 }
 
+/// From this version on generated columns can be sent. Before it they are listed, and never sent (manual, "Generated Column
+/// Replication").
+pub(super) const SENDS_GENERATED: u32 = 180_000;
+
+/// What a publication sends, as an SQL query: each table's `oid`, its `columns` by name in their order, and its row `filter`
+/// (`pg_node_tree`). As `pg_publication_tables` says it, but that view waits for whoever has locked one of the tables (16 and newer), for
+/// as long as it takes: a `VACUUM FULL` of one table would hold up the capture of all.
+#[must_use]
+pub fn sent(publication: &str, server_version: u32) -> String {
+    let generated = match server_version {
+        ..SENDS_GENERATED => "a.attgenerated = ''",
+        _ => "(a.attgenerated = '' OR a.attgenerated = 's' AND p.pubgencols = 's')",
+    };
+    let by_schema = "EXISTS (SELECT FROM pg_publication_namespace WHERE pnpubid = p.oid AND pnnspid = c.relnamespace)";
+    let publication = escape_literal(publication);
+    format!(
+        "WITH p AS (SELECT * FROM pg_publication WHERE pubname = {publication}), \
+           listed AS MATERIALIZED (SELECT c.oid FROM p CROSS JOIN pg_class c \
+             WHERE p.puballtables OR {by_schema} OR EXISTS (SELECT FROM pg_publication_rel WHERE prpubid = p.oid AND prrelid = c.oid)) \
+         SELECT c.oid, r.prqual AS filter, ARRAY(SELECT a.attname FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 \
+             AND NOT a.attisdropped AND CASE WHEN r.prattrs IS NULL THEN {generated} ELSE a.attnum = ANY (r.prattrs) END \
+             ORDER BY a.attnum) AS columns \
+         FROM p CROSS JOIN pg_class c LEFT JOIN pg_publication_rel r \
+           ON r.prpubid = p.oid AND r.prrelid = c.oid AND NOT p.puballtables AND NOT {by_schema} \
+         CROSS JOIN LATERAL (SELECT c.relispartition AND EXISTS (SELECT FROM pg_partition_ancestors(c.oid) up \
+             WHERE up.relid <> c.oid AND up.relid IN (SELECT oid FROM listed)) AS above) _ \
+         WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p' AND c.oid >= 16384 \
+           AND CASE WHEN p.pubviaroot THEN c.oid IN (SELECT oid FROM listed) AND NOT above \
+               ELSE c.relkind = 'r' AND (c.oid IN (SELECT oid FROM listed) OR above) END"
+    )
+}
+
 /// Those of the tables that the publication does not send.
 ///
 /// # Errors
@@ -118,8 +155,8 @@ pub async fn missing_tables(
     tables: &[TableName],
 ) -> Result<Vec<TableName>, CaptureError> {
     let sql = format!(
-        "SELECT schemaname, tablename FROM pg_publication_tables WHERE pubname = {}",
-        escape_literal(publication)
+        "SELECT nspname, relname FROM ({}) s JOIN pg_class c USING (oid) JOIN pg_namespace n ON n.oid = c.relnamespace",
+        sent(publication, connection.server_version())
     );
     let rows = connection.query("listing the publication's tables", &sql).await?;
     let published: std::collections::HashSet<TableName> =
@@ -133,11 +170,13 @@ async fn change(connection: &mut Connection, publication: &str, state: &str, sql
             tracing::info!(publication, sql, "publication changed");
             Ok(())
         }
-        Err(CaptureError::Server { source, .. }) => Err(CaptureError::halt(
-            Code::SourcePublication,
-            format!("publication \"{publication}\" {state}, and this role cannot change that: {source}"),
-            format!("Let the tables' owner run: {sql};"),
-        )),
+        Err(CaptureError::Server { source, .. }) if source.disposition() == Disposition::Stop => {
+            Err(CaptureError::halt(
+                Code::SourcePublication,
+                format!("publication \"{publication}\" {state}, and this role cannot change that: {source}"),
+                format!("Let the tables' owner run: {sql};"),
+            ))
+        }
         Err(error) => Err(error),
     }
 }

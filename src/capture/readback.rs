@@ -101,7 +101,12 @@ fn park(connection: Connection) -> Parked {
 
 fn select(relation: &Relation, row: &Row) -> Option<String> {
     let columns: Vec<String> = relation.columns.iter().map(|column| escape_identifier(&column.name)).collect();
-    let mut sql = format!("SELECT {} FROM {} WHERE true", columns.join(", "), quoted(&relation.name));
+    // Not a row of an inheritance child, which may have the same key. A partition's row is its root's.
+    let own = format!(
+        "(SELECT FROM pg_class c WHERE c.oid = t.tableoid AND (c.oid = {oid} OR c.relispartition))",
+        oid = relation.oid
+    );
+    let mut sql = format!("SELECT {} FROM {} t WHERE EXISTS {own}", columns.join(", "), quoted(&relation.name));
     for &index in &relation.key {
         let (Some(Cell::Text(value)), Some(column)) = (row.cell(index), relation.columns.get(index)) else {
             return None;
@@ -132,7 +137,8 @@ mod tests {
         let sql = select(&relation, &row.finish()).expect("a statement");
         assert_eq!(
             sql,
-            "SELECT \"id\", \"b\\c\" FROM \"s\".\"x\"\"; DROP TABLE y; --\" WHERE true AND \"id\" = '''; DROP TABLE y; --'"
+            "SELECT \"id\", \"b\\c\" FROM \"s\".\"x\"\"; DROP TABLE y; --\" t \
+             WHERE EXISTS (SELECT FROM pg_class c WHERE c.oid = t.tableoid AND (c.oid = 1 OR c.relispartition)) AND \"id\" = '''; DROP TABLE y; --'"
         );
     }
 }

@@ -169,16 +169,26 @@ const CREATE_POLL: Duration = Duration::from_secs(2);
 /// Slots are copied to standbys from this version on.
 const FAILOVER_SLOTS: u32 = 170_000;
 
-/// Whether this server can keep copies of a slot on its standbys.
+/// Of slots that hand out prepared transactions, from this one on: before it a copy may forget where that began (`two_phase_at`), and the
+/// server refuses.
+const TWO_PHASE_FAILOVER_SLOTS: u32 = 180_000;
+
+/// Whether this server knows of copies of a slot on its standbys.
 #[must_use]
-pub fn can_fail_over(connection: &Connection) -> bool {
+pub fn knows_failover(connection: &Connection) -> bool {
     connection.server_version() >= FAILOVER_SLOTS && !connection.is_standby()
+}
+
+/// Whether this server can keep copies of such a slot on its standbys.
+#[must_use]
+pub fn can_fail_over(connection: &Connection, two_phase: bool) -> bool {
+    knows_failover(connection) && (!two_phase || connection.server_version() >= TWO_PHASE_FAILOVER_SLOTS)
 }
 
 /// What a slot is to be.
 #[derive(Clone, Copy, Debug)]
 pub struct SlotOptions {
-    /// Standbys keep copies of it, where the server [`can_fail_over`].
+    /// Standbys keep copies of it. The server must be one that [`can_fail_over`].
     pub failover: bool,
     /// Prepared transactions are sent when they are prepared.
     pub two_phase: bool,
@@ -197,7 +207,7 @@ pub async fn create(
     watcher: &mut Connection,
     mut tell: impl FnMut(&str) + Send,
 ) -> Result<Lsn, CaptureError> {
-    let failover = if options.failover && can_fail_over(connection) { ", FAILOVER true" } else { "" };
+    let failover = if options.failover { ", FAILOVER true" } else { "" };
     let two_phase = if options.two_phase { ", TWO_PHASE" } else { "" };
     let slot = escape_identifier(name);
     let sql = format!("CREATE_REPLICATION_SLOT {slot} LOGICAL pgoutput (SNAPSHOT 'nothing'{two_phase}{failover})");
@@ -275,7 +285,7 @@ pub async fn blockers(connection: &mut Connection) -> Result<String, CaptureErro
 }
 
 /// Has copies of the slot kept on standbys from now on, or no longer. Needs a replication connection to a server that
-/// [`can_fail_over`], and nobody reading from the slot.
+/// [`knows_failover`], and nobody reading from the slot.
 ///
 /// # Errors
 /// The server refused.

@@ -112,6 +112,12 @@ static TOMBSTONES: Key<bool> = Key::default(
     "false",
     "A delete is followed by a record without a value, so that a compacted topic forgets the key.",
 );
+static TRANSACTION_METADATA: Key<bool> = Key::default(
+    "transaction_metadata",
+    "false",
+    "true",
+    "The topic `{source}.transaction` tells how each transaction begins and ends and how many events of which tables it has; in the format `debezium` every record tells its place in it.",
+);
 static CLOUDEVENTS: Key<bool> = Key::default(
     "cloudevents",
     "false",
@@ -180,6 +186,7 @@ pub(super) static KEYS: &[&dyn Describe] = &[
     &LINGER,
     &BATCH_SIZE,
     &TOMBSTONES,
+    &TRANSACTION_METADATA,
     &CLOUDEVENTS,
     &TOPICS,
     &TLS,
@@ -200,6 +207,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<Settings> {
     let linger = section.get(&LINGER);
     let batch_size = section.get(&BATCH_SIZE);
     let tombstones = section.get(&TOMBSTONES);
+    let transaction_metadata = section.get(&TRANSACTION_METADATA);
     let cloudevents = section.get(&CLOUDEVENTS);
     let topics = section.get(&TOPICS);
     let (tls, sasl) = (section.get(&TLS), section.get(&SASL));
@@ -227,6 +235,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<Settings> {
         tls: tls.map(|tls| tls.0),
         sasl: sasl.map(|sasl| sasl.0),
         tombstones: tombstones?,
+        transaction_metadata: transaction_metadata?,
         cloudevents: cloudevents?,
         properties: properties?.0,
     })
@@ -327,7 +336,7 @@ impl Value for RawTopics {
             item.complain(format!("`{}` is no cleanup policy", item.written()), Some(help));
             return None;
         }
-        Some(RawTopics(Wanted { partitions, replication, cleanup_policy, config }))
+        Some(RawTopics(Wanted { partitions, partitions_new: None, replication, cleanup_policy, config }))
     }
 
     fn schema() -> Json {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::IngestError;
 use super::place::Begin;
 use super::prepare::Preparation;
+use super::spill;
 use crate::capture::catalog::{self, Table};
 use crate::capture::connection::{Connection, Purpose};
 use crate::capture::continuity::Server;
@@ -51,6 +52,8 @@ impl<W: LogWriter> Preparation<'_, W> {
         );
         tracing::warn!(source = %self.source.name, %decision, "following");
         self.record(&decision).await?;
+        let epoch = self.recovered.epoch.as_ref().map_or(0, |epoch| epoch.number);
+        spill::carry_over(&self.writer.beside(), epoch, epoch.saturating_add(1))?;
         self.begin_epoch(server, from).await
     }
 
@@ -184,15 +187,16 @@ impl<W: LogWriter> Preparation<'_, W> {
                 status.message = Some(format!("making the slot waits for {what}"));
             });
         };
-        let options = SlotOptions { failover: self.wants_failover(), two_phase: source.two_phase };
+        let options =
+            SlotOptions { failover: self.wants_failover(replication, source.two_phase), two_phase: source.two_phase };
         let from = slot::create(replication, &source.slot, options, catalog, tell).await?;
         tracing::info!(source = %source.name, slot = %source.slot, consistent_point = %from, "replication slot made");
         Ok(from)
     }
 
-    /// PostgreSQL does not keep copies of a slot that hands out prepared transactions.
-    fn wants_failover(&self) -> bool {
-        self.source.failover.unwrap_or(true) && !self.source.two_phase
+    /// Whether the slot is to have copies on standbys. `two_phase`: it hands out prepared transactions.
+    fn wants_failover(&self, replication: &Connection, two_phase: bool) -> bool {
+        self.source.failover.unwrap_or(true) && slot::can_fail_over(replication, two_phase)
     }
 
     /// Has the slot's copies on standbys as configured. What cannot be changed now is only told.
@@ -202,8 +206,8 @@ impl<W: LogWriter> Preparation<'_, W> {
         found: Option<&Slot>,
     ) -> Result<(), CaptureError> {
         let Some(slot) = found.filter(|slot| slot.active_pid.is_none() && !slot.is_lost()) else { return Ok(()) };
-        let wanted = self.wants_failover() && !slot.two_phase;
-        if !slot::can_fail_over(replication) || slot.failover == wanted {
+        let wanted = self.wants_failover(replication, self.source.two_phase || slot.two_phase);
+        if !slot::knows_failover(replication) || slot.failover == wanted {
             return Ok(());
         }
         match slot::set_failover(replication, &self.source.slot, wanted).await {

@@ -43,6 +43,12 @@ impl Topic {
     pub fn is_compacted(&self) -> bool {
         self.cleanup_policy.split(',').any(|policy| policy.trim() == "compact")
     }
+
+    /// What a batch for it may have: one that is larger is refused whole. A batch counts with its head, and a little is left for that.
+    #[must_use]
+    pub fn batch_bytes_max(&self) -> u64 {
+        (self.record_bytes_max.saturating_sub(4096) as u64).max(1024)
+    }
 }
 
 impl Admin {
@@ -147,7 +153,7 @@ impl Admin {
     async fn make(&self, name: &str, wanted: &Wanted) -> Result<(), KafkaError> {
         // -1: as the brokers have it (Kafka Improvement Proposal 464).
         let replication = TopicReplication::Fixed(wanted.replication.unwrap_or(-1));
-        let topic = NewTopic::new(name, wanted.partitions.unwrap_or(-1), replication);
+        let topic = NewTopic::new(name, wanted.partitions.or(wanted.partitions_new).unwrap_or(-1), replication);
         let policy = wanted.cleanup_policy.iter().map(|policy| ("cleanup.policy", policy.as_str()));
         let config = wanted.config.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let topic = policy.chain(config).fold(topic, |topic, (key, value)| topic.set(key, value));

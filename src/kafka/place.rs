@@ -4,14 +4,14 @@ use super::KafkaError;
 use super::admin;
 use super::format::Record;
 use super::producer::Outgoing;
-use super::tables::Topic;
+use super::tables::{Content, Topic};
 
 /// See the module.
 #[derive(Debug)]
 pub struct Place {
     /// Its name.
     pub name: String,
-    /// The table whose rows go there; empty for messages.
+    /// The table whose rows go there; empty for what is no table's.
     table: String,
     compacted: bool,
     record_bytes_max: usize,
@@ -26,7 +26,7 @@ impl Place {
     /// # Errors
     /// It is compacted, and the rows have nothing to be compacted by.
     pub fn new(topic: Topic, found: &admin::Topic) -> Result<Self, KafkaError> {
-        let Topic { name, table, keyed } = topic;
+        let Topic { name, content, keyed } = topic;
         if found.is_compacted() && !keyed {
             let detail =
                 "it is compacted, and the rows of its table have no key. Give the table a primary key, or the topic \
@@ -34,7 +34,7 @@ impl Place {
                     .to_owned();
             return Err(KafkaError::Topic { topic: name, detail });
         }
-        let table = table.map_or_else(String::new, |table| table.to_string());
+        let table = if let Content::Rows(table) = content { table.to_string() } else { String::new() };
         Ok(Place { name, table, compacted: found.is_compacted(), record_bytes_max: found.record_bytes_max })
     }
 

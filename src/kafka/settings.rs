@@ -32,6 +32,8 @@ pub struct Settings {
     pub sasl: Option<Sasl>,
     /// A delete is followed by a record without a value.
     pub tombstones: bool,
+    /// A topic tells how each transaction begins and ends, and each record its place in it.
+    pub transaction_metadata: bool,
     /// Every record has the headers of `CloudEvents`.
     pub cloudevents: bool,
     /// Properties of librdkafka's that go to it as they are.
@@ -116,7 +118,7 @@ impl Settings {
             database: database.to_owned(),
             tombstones: self.tombstones,
             cloudevents: self.cloudevents,
-            transactions: false,
+            transactions: self.transaction_metadata,
         }
     }
 }

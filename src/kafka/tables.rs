@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::KafkaError;
 use super::format::{Encoder, Format, Settings as FormatSettings};
-use super::topic::{self, Template};
+use super::topic::{self, Template, Wanted};
 use crate::event::{Relation, TableName};
 
 /// A version of a table.
@@ -44,10 +44,35 @@ pub struct Tables {
 pub struct Topic {
     /// Its name.
     pub name: String,
-    /// `None`: not a table's.
-    pub table: Option<TableName>,
-    /// Its rows have keys.
+    /// What is in it.
+    pub content: Content,
+    /// Its records have keys.
     pub keyed: bool,
+}
+
+/// What a topic has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// A table's rows.
+    Rows(TableName),
+    /// Logical messages.
+    Messages,
+    /// How transactions begin and end: no events.
+    Transactions,
+}
+
+impl Topic {
+    /// What it is made with, and must be like, where tables' topics are so.
+    #[must_use]
+    pub fn wanted(&self, topics: &Wanted) -> Wanted {
+        if self.content == Content::Transactions { topics.of_transactions() } else { topics.clone() }
+    }
+
+    /// Whether there are events in it.
+    #[must_use]
+    pub fn has_events(&self) -> bool {
+        self.content != Content::Transactions
+    }
 }
 
 impl Tables {
@@ -112,7 +137,11 @@ impl Tables {
         let table = &relation.name;
         let refuse = |topic: &str, detail: String| KafkaError::Topic { topic: topic.to_owned(), detail };
         let name = self.template.of_table(&self.source, table).map_err(|detail| refuse("?", detail))?;
-        if [topic::control(&self.source), topic::messages(&self.source)].contains(&name) {
+        let mut ours = vec![topic::control(&self.source), topic::messages(&self.source)];
+        if self.settings.transactions {
+            ours.push(topic::transactions(&self.source));
+        }
+        if ours.contains(&name) {
             return Err(refuse(
                 &name,
                 format!("table {table} would have walbridge's own topic; choose another `topic`"),
@@ -122,7 +151,9 @@ impl Tables {
         if let Some(at) = self.topics.iter().position(|topic| topic.name == name)
             && let Some(found) = self.topics.get_mut(at)
         {
-            if let Some(other) = found.table.as_ref().filter(|other| *other != table) {
+            if let Content::Rows(other) = &found.content
+                && other != table
+            {
                 let detail = format!(
                     "tables {other} and {table} would share it; choose another `topic`, or leave one of them out"
                 );
@@ -131,16 +162,24 @@ impl Tables {
             found.keyed &= keyed;
             return Ok(u32::try_from(at).unwrap_or(u32::MAX));
         }
-        Ok(self.add(Topic { name, table: Some(table.clone()), keyed }))
+        Ok(self.add(Topic { name, content: Content::Rows(table.clone()), keyed }))
     }
 
     /// The topic of logical messages.
     pub fn messages(&mut self) -> u32 {
-        let name = topic::messages(&self.source);
-        let found = self.topics.iter().position(|topic| topic.name == name);
+        self.ours(topic::messages(&self.source), Content::Messages)
+    }
+
+    /// The topic that tells how transactions begin and end.
+    pub fn transactions(&mut self) -> u32 {
+        self.ours(topic::transactions(&self.source), Content::Transactions)
+    }
+
+    fn ours(&mut self, name: String, content: Content) -> u32 {
+        let found = self.topics.iter().position(|topic| topic.content == content);
         match found {
             Some(at) => u32::try_from(at).unwrap_or(u32::MAX),
-            None => self.add(Topic { name, table: None, keyed: true }),
+            None => self.add(Topic { name, content, keyed: true }),
         }
     }
 

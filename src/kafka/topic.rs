@@ -108,17 +108,43 @@ pub fn messages(source: &str) -> String {
     format!("{source}.message")
 }
 
+/// The topic that tells how transactions begin and end.
+#[must_use]
+pub fn transactions(source: &str) -> String {
+    format!("{source}.transaction")
+}
+
 /// What topics are made with, and must be like where it is stated.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// Partitions; `None`: the brokers' default for a new one, and whatever one has that is there.
     pub partitions: Option<i32>,
+    /// Partitions of a new one, where `partitions` says nothing.
+    pub partitions_new: Option<i32>,
     /// Replicas, for a new one; `None`: the brokers' default.
     pub replication: Option<i32>,
     /// `cleanup.policy`.
     pub cleanup_policy: Option<String>,
     /// Other settings of a topic, for a new one.
     pub config: Vec<(String, String)>,
+}
+
+impl Wanted {
+    /// The topic of transactions: in order, and nothing in it stays for ever, for each key is there only once. One that is there is
+    /// taken as it is.
+    #[must_use]
+    pub fn of_transactions(&self) -> Wanted {
+        let is_policy = |(name, _): &&(String, String)| name == "cleanup.policy";
+        let mut config: Vec<_> = self.config.iter().filter(|setting| !is_policy(setting)).cloned().collect();
+        config.push(("cleanup.policy".to_owned(), "delete".to_owned()));
+        Wanted {
+            partitions: None,
+            partitions_new: Some(1),
+            replication: self.replication,
+            cleanup_policy: None,
+            config,
+        }
+    }
 }
 
 #[cfg(test)]

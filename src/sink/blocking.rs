@@ -4,7 +4,6 @@
 //! middle leaves the call running and the state where it is, so the next call waits for it instead of finding a lock file
 //! held by its own past.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::SinkError;
@@ -12,13 +11,13 @@ use super::SinkError;
 /// See the module.
 pub(super) struct Blocking<T> {
     /// The target, for messages.
-    path: PathBuf,
+    target: String,
     state: Arc<Mutex<T>>,
 }
 
 impl<T: Send + 'static> Blocking<T> {
-    pub(super) fn new(path: PathBuf, state: T) -> Self {
-        Blocking { path, state: Arc::new(Mutex::new(state)) }
+    pub(super) fn new(target: String, state: T) -> Self {
+        Blocking { target, state: Arc::new(Mutex::new(state)) }
     }
 
     /// Runs the call. If it panics the target counts as unavailable; the state may then be half changed, which
@@ -29,9 +28,8 @@ impl<T: Send + 'static> Blocking<T> {
     ) -> Result<R, SinkError> {
         let state = Arc::clone(&self.state);
         let call = move || call(&mut state.lock().unwrap_or_else(PoisonError::into_inner));
-        tokio::task::spawn_blocking(call).await.map_err(|error| SinkError::Unavailable {
-            target: self.path.display().to_string(),
-            detail: error.to_string(),
-        })?
+        tokio::task::spawn_blocking(call)
+            .await
+            .map_err(|error| SinkError::Unavailable { target: self.target.clone(), detail: error.to_string() })?
     }
 }

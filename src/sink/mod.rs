@@ -5,6 +5,7 @@ mod blocking;
 mod disk;
 mod error;
 pub mod file;
+mod history;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod redis;

@@ -183,6 +183,9 @@ fn columns(
             Some(known) if known.generated != column.generated => {
                 differ.push(format!("column {name} is generated in another way"));
             }
+            Some(known) if then.rewords(now, known.type_oid) => {
+                differ.push(format!("the type of column {name} has other words for the same values"));
+            }
             Some(known) if known.type_modifier != column.type_modifier && !rewritten => {
                 followed.push(format!("column {name} has another type modifier"));
             }

@@ -65,6 +65,9 @@ pub struct Fingerprint {
     pub named: bool,
     /// The columns in their order.
     pub columns: Vec<ColumnPrint>,
+    /// The types that the columns' values are made of, as far as users made them and may change them.
+    #[serde(default)]
+    pub types: BTreeMap<u32, TypePrint>,
     /// The file that holds its rows; 0 for a partitioned table. Another one after a rewrite, `TRUNCATE`, `VACUUM FULL`.
     pub filenode: u32,
     /// Below a partitioned table: its partitions, and theirs.
@@ -100,6 +103,26 @@ pub struct ColumnPrint {
     pub version: u32,
 }
 
+/// A type, as far as the text of its values hangs on the catalog.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TypePrint {
+    /// The types that it is made of: of its elements, its attributes, its bounds, or that it is a domain over.
+    pub made_of: Vec<u32>,
+    /// An enum's labels, by `pg_enum.oid`, which survives a rename.
+    pub labels: BTreeMap<u32, String>,
+    /// A composite's attributes: `pg_attribute.attnum`.
+    pub attributes: Vec<i16>,
+}
+
+impl TypePrint {
+    /// Whether values from then may be other words now. A label that was added is in no value from then.
+    #[must_use]
+    pub fn reworded(&self, now: &TypePrint) -> bool {
+        let renamed = |(oid, label): (&u32, &String)| now.labels.get(oid).is_some_and(|now| now != label);
+        self.attributes != now.attributes || self.labels.iter().any(renamed)
+    }
+}
+
 /// A partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
@@ -121,7 +144,7 @@ pub struct Published {
     pub membership: u32,
     /// The columns that are sent.
     pub columns: Vec<String>,
-    /// Which rows are sent, as an SQL expression.
+    /// Which rows are sent: a hash of the filter as the catalog keeps it.
     pub row_filter: Option<String>,
 }
 
@@ -185,19 +208,18 @@ impl Fingerprint {
         }
     }
 
-    /// Takes generated columns out of those that are sent.
-    pub(super) fn forget_generated(&mut self) {
-        let Fingerprint { columns, published, .. } = self;
-        if let Some(published) = published {
-            let generated = |name: &String| columns.iter().any(|c| c.name == *name && !c.generated.is_empty());
-            published.columns.retain(|name| !generated(name));
-        }
-    }
-
     /// The columns that the publication sends.
     pub fn sent_columns(&self) -> impl Iterator<Item = &ColumnPrint> {
         let sent = self.published.as_ref().map_or(&[][..], |published| &published.columns);
         self.columns.iter().filter(|column| sent.contains(&column.name))
+    }
+
+    /// Whether values of this type, or of what it is made of, may be other words now than they were.
+    #[must_use]
+    pub fn rewords(&self, now: &Fingerprint, type_oid: u32) -> bool {
+        let (Some(then), Some(found)) = (self.types.get(&type_oid), now.types.get(&type_oid)) else { return false };
+        // No type contains itself.
+        then.reworded(found) || found.made_of.iter().any(|part| self.rewords(now, *part))
     }
 
     /// The table as the stream would have announced it, types aside. For events that are about the table as a whole.

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use postgres_protocol::escape::escape_literal;
 
-use super::super::catalog::{KEY_OF_INDEX, is_capturable};
+use super::super::catalog::{KEY_OF_INDEX, below, is_capturable};
 use super::super::connection::Connection;
 use super::super::error::CaptureError;
+use super::super::publication::{SENDS_GENERATED, sent};
 use super::super::slot::{CLOCK_MICROS, END_OF_WAL, parsed, text};
 use super::super::snapshot::look::{IS_WRITERS_LOCK, without_page_header};
-use super::fingerprint::{Fingerprint, Inventory, Publication};
+use super::fingerprint::{ColumnPrint, Fingerprint, Inventory, Publication, TypePrint};
 use crate::event::{Lsn, TableFilter, TableName, Timestamp};
 
 /// What a look found.
@@ -25,10 +26,6 @@ pub struct Look {
     pub at: Timestamp,
 }
 
-/// Before it `pg_publication_tables` names generated columns too, although they are not sent (manual, "Generated Column
-/// Replication").
-const GENERATED_ARE_SENT: u32 = 180_000;
-
 /// Looks at the tables that are meant. `via_root`: partitions are part of their root, else tables of their own.
 ///
 /// # Errors
@@ -40,22 +37,23 @@ pub async fn look(
     via_root: bool,
 ) -> Result<Look, CaptureError> {
     let found = self::publication(connection, publication).await?;
-    let rows = connection.query("looking at the tables", &statement(publication, via_root)).await?;
+    let sql = statement(publication, via_root, connection.server_version());
+    let rows = connection.query("looking at the tables", &sql).await?;
     let (mut tables, mut unwanted) = (BTreeMap::new(), HashMap::new());
     for row in &rows {
         let json = text(row, 0).unwrap_or_default();
-        let mut print: Fingerprint = serde_json::from_str(&json).map_err(|error| {
+        let print: Fingerprint = serde_json::from_str(&json).map_err(|error| {
             CaptureError::Protocol(format!("the catalog gave an answer that cannot be read: {error}"))
         })?;
-        if connection.server_version() < GENERATED_ARE_SENT {
-            print.forget_generated();
-        }
         if wanted(&print.name()) {
             tables.insert(print.oid, print);
         } else {
             unwanted.insert(print.oid, print.name());
         }
     }
+    // Behind the tables: what is renamed in between is found to be so now.
+    let types = types(connection, via_root).await?;
+    tables.values_mut().for_each(|print| print.types = reach(&print.columns, &types));
     // Behind the look, so that it lies behind every commit that the look saw.
     let sql = format!("SELECT {END_OF_WAL}, {CLOCK_MICROS}");
     let rows = connection.query("asking for the WAL's end", &sql).await?;
@@ -65,6 +63,44 @@ pub async fn look(
     Ok(Look { inventory: Inventory { publication: found, tables, left: Vec::new() }, unwanted, seen_upto, at })
 }
 
+/// The types that users made and that columns of tables are made of. A look like any other finds none, and costs little.
+async fn types(connection: &mut Connection, via_root: bool) -> Result<BTreeMap<u32, TypePrint>, CaptureError> {
+    let is_capturable = is_capturable(via_root);
+    let sql = format!(
+        "WITH RECURSIVE used(oid) AS (\
+           SELECT a.atttypid FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
+           WHERE a.attnum > 0 AND a.atttypid >= 16384 AND {is_capturable} \
+           UNION SELECT part FROM used CROSS JOIN LATERAL ({PARTS}) p(part) WHERE part >= 16384) \
+         SELECT oid, json_build_object('made_of', ARRAY(SELECT part::int8 FROM ({PARTS}) p(part) WHERE part >= 16384), \
+           'labels', (SELECT coalesce(json_object_agg(e.oid, e.enumlabel), '{{}}') FROM pg_enum e WHERE e.enumtypid = used.oid), \
+           'attributes', ARRAY(SELECT a.attnum FROM pg_type t JOIN pg_attribute a ON a.attrelid = t.typrelid \
+              WHERE t.oid = used.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY 1))::text FROM used"
+    );
+    let rows = connection.query("looking at the types", &sql).await?;
+    let read = |row| Some((parsed(row, 0)?, serde_json::from_str(&text(row, 1)?).ok()?));
+    let unread = || CaptureError::Protocol("the catalog gave an answer that cannot be read".to_owned());
+    rows.iter().map(|row| read(row).ok_or_else(unread)).collect()
+}
+
+/// What the type `used.oid` is made of: base type, elements, bounds, attributes.
+const PARTS: &str = "SELECT unnest(ARRAY[typbasetype, typelem]) FROM pg_type WHERE oid = used.oid \
+     UNION SELECT rngsubtype FROM pg_range WHERE used.oid IN (rngtypid, rngmultitypid) \
+     UNION SELECT a.atttypid FROM pg_type t JOIN pg_attribute a ON a.attrelid = t.typrelid \
+       WHERE t.oid = used.oid AND a.attnum > 0 AND NOT a.attisdropped";
+
+/// Those of the types that these columns are made of.
+fn reach(columns: &[ColumnPrint], types: &BTreeMap<u32, TypePrint>) -> BTreeMap<u32, TypePrint> {
+    let mut reached = BTreeMap::new();
+    let mut ahead: Vec<u32> = columns.iter().map(|column| column.type_oid).collect();
+    while let Some(oid) = ahead.pop() {
+        if let Some(print) = types.get(&oid).filter(|_| !reached.contains_key(&oid)) {
+            ahead.extend(&print.made_of);
+            reached.insert(oid, print.clone());
+        }
+    }
+    reached
+}
+
 /// The transactions that have written to a table, or to a partition of it, and not ended: idle ones too.
 ///
 /// # Errors
@@ -72,7 +108,8 @@ pub async fn look(
 pub async fn writers(connection: &mut Connection, table: u32) -> Result<BTreeSet<String>, CaptureError> {
     let sql = format!(
         "SELECT DISTINCT virtualtransaction FROM pg_locks WHERE {IS_WRITERS_LOCK} \
-         AND (relation = {table} OR relation IN (SELECT relid FROM pg_partition_tree({table}::oid::regclass)))"
+         AND (relation = {table} OR relation IN {})",
+        below(&table.to_string())
     );
     let rows = connection.query("looking for writers", &sql).await?;
     Ok(rows.iter().filter_map(|row| text(row, 0)).collect())
@@ -83,7 +120,7 @@ pub async fn writers(connection: &mut Connection, table: u32) -> Result<BTreeSet
 /// # Errors
 /// The query failed.
 pub async fn partition_tree(connection: &mut Connection, root: u32) -> Result<Vec<u32>, CaptureError> {
-    let sql = format!("SELECT relid::oid FROM pg_partition_tree({root}::oid::regclass)");
+    let sql = format!("SELECT {root} UNION ALL {}", below(&root.to_string()));
     let rows = connection.query("looking at partitions", &sql).await?;
     Ok(rows.iter().filter_map(|row| parsed(row, 0)).collect())
 }
@@ -101,7 +138,7 @@ pub async fn publication(connection: &mut Connection, name: &str) -> Result<Opti
     let rows = connection.query("looking for the publication", &sql).await?;
     let is = |index| rows.first().and_then(|row| text(row, index)).as_deref() == Some("t");
     let oid = rows.first().and_then(|row| parsed(row, 0));
-    let counts_generated = connection.server_version() >= GENERATED_ARE_SENT;
+    let counts_generated = connection.server_version() >= SENDS_GENERATED;
     Ok(oid.map(|oid| Publication { oid, via_root: is(1), complete: is(2), counts_generated }))
 }
 
@@ -110,12 +147,13 @@ pub async fn publication(connection: &mut Connection, name: &str) -> Result<Opti
 const BORN: &str = "i.xmin = t.xmin AND NOT EXISTS (SELECT FROM pg_attribute u WHERE u.attrelid = i.inhrelid \
      AND u.attnum > 0 AND (u.xmin <> t.xmin OR u.cmin::text <> t.cmin::text))";
 
-fn statement(publication: &str, via_root: bool) -> String {
+/// Nothing in it waits for a lock on a table: expressions are told by the hash of their inner form, for `pg_get_expr` would.
+fn statement(publication: &str, via_root: bool, server_version: u32) -> String {
+    let sent = sent(publication, server_version);
     let publication = escape_literal(publication);
-    let is_capturable = is_capturable(via_root);
+    let (is_capturable, members) = (is_capturable(via_root), below("c.oid"));
     format!(
-        "WITH sent AS MATERIALIZED (SELECT schemaname, tablename, attnames, rowfilter FROM pg_publication_tables \
-                       WHERE pubname = {publication}), \
+        "WITH sent AS MATERIALIZED ({sent}), \
               pub AS (SELECT oid FROM pg_publication WHERE pubname = {publication}) \
          SELECT json_build_object('oid', c.oid::int8, 'schema', n.nspname, 'table', c.relname, \
            'logged', c.relpersistence = 'p', 'identity', c.relreplident, \
@@ -123,7 +161,7 @@ fn statement(publication: &str, via_root: bool) -> String {
            'identity_index', coalesce({KEY_OF_INDEX} i.indisreplident), '[]'), \
            'columns', (SELECT coalesce(json_agg(json_build_object('number', a.attnum, 'name', a.attname, \
                 'type_oid', a.atttypid::int8, 'type_modifier', a.atttypmod, \
-                'generated', a.attgenerated::text || CASE WHEN a.attgenerated = '' THEN '' ELSE (SELECT md5(pg_get_expr(d.adbin, d.adrelid)) \
+                'generated', a.attgenerated::text || CASE WHEN a.attgenerated = '' THEN '' ELSE (SELECT md5(d.adbin::text) \
                     FROM pg_attrdef d WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum) END, \
                 'has_missing', a.atthasmissing, 'version', a.xmin::text::int8) ORDER BY a.attnum), '[]') \
               FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), \
@@ -131,14 +169,14 @@ fn statement(publication: &str, via_root: bool) -> String {
            'members', CASE WHEN c.relkind <> 'p' THEN '[]'::json ELSE (SELECT coalesce(json_agg(json_build_object( \
                 'oid', i.inhrelid::int8, 'filenode', coalesce(pg_relation_filenode(i.inhrelid)::int8, 0), \
                 'since', i.xmin::text::int8, 'born', {BORN}) ORDER BY i.inhrelid), '[]') \
-              FROM pg_partition_tree(c.oid) p JOIN pg_inherits i ON i.inhrelid = p.relid \
-              JOIN pg_attribute t ON t.attrelid = i.inhrelid AND t.attname = 'tableoid' WHERE p.level > 0) END, \
-           'published', (SELECT json_build_object('columns', s.attnames, 'row_filter', s.rowfilter, \
+              FROM {members} m JOIN pg_inherits i ON i.inhrelid = m.oid \
+              JOIN pg_attribute t ON t.attrelid = i.inhrelid AND t.attname = 'tableoid') END, \
+           'published', (SELECT json_build_object('columns', s.columns, 'row_filter', md5(s.filter::text), \
                 'membership', coalesce( \
                   (SELECT min(r.oid::int8) FROM pg_publication_rel r WHERE r.prpubid = pub.oid AND (r.prrelid = c.oid \
                      OR c.relispartition AND r.prrelid IN (SELECT relid FROM pg_partition_ancestors(c.oid)))), \
                   (SELECT min(m.oid::int8) FROM pg_publication_namespace m WHERE m.pnpubid = pub.oid AND m.pnnspid = c.relnamespace), \
-                  pub.oid::int8)) FROM sent s, pub WHERE s.schemaname = n.nspname AND s.tablename = c.relname), \
+                  pub.oid::int8)) FROM sent s, pub WHERE s.oid = c.oid), \
            'readable', has_table_privilege(c.oid, 'SELECT'), 'hides_rows', row_security_active(c.oid))::text \
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
          WHERE {is_capturable}"

@@ -14,6 +14,6 @@ mod look;
 mod tests;
 
 pub use compare::{Change, What, compare};
-pub use fingerprint::{ColumnPrint, Fingerprint, Inventory, Left, Member, Publication, Published};
+pub use fingerprint::{ColumnPrint, Fingerprint, Inventory, Left, Member, Publication, Published, TypePrint};
 pub use inspect::{Alarm, Expected, inspect};
 pub use look::{Look, look, partition_tree, publication, writers};

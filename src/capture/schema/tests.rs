@@ -28,6 +28,7 @@ fn table(oid: u32, name: &str) -> Fingerprint {
         identity_index: Vec::new(),
         named: true,
         columns: vec![column(1, "id"), column(2, "a")],
+        types: BTreeMap::new(),
         filenode: 1000 + oid,
         members: Vec::new(),
         published: Some(Published { membership: 5, columns: vec!["id".into(), "a".into()], row_filter: None }),
@@ -81,6 +82,30 @@ fn a_file_that_changed_alone_is_no_rewrite() {
 fn a_rewrite_that_keeps_every_type_is_found_out() {
     // ALTER TABLE t ALTER a TYPE int USING a * 2
     assert!(differs(after(|now| (now.filenode, now.columns[1].version) = (9, 800))));
+}
+
+#[test]
+fn a_type_that_has_other_words_for_the_same_values_differs_however_deep_it_lies() {
+    let mood = |labels: &[(u32, &str)]| TypePrint {
+        labels: labels.iter().map(|&(oid, label)| (oid, label.to_owned())).collect(),
+        ..TypePrint::default()
+    };
+    let over = |part| TypePrint { made_of: vec![part], ..TypePrint::default() };
+    let mut then = table(1, "t");
+    then.columns[1].type_oid = 40_000;
+    // An array of a domain over the enum.
+    then.types = BTreeMap::from([(40_000, over(30_000)), (30_000, over(20_000)), (20_000, mood(&[(1, "sad")]))]);
+    let after = |change: &dyn Fn(&mut BTreeMap<u32, TypePrint>)| {
+        let mut now = then.clone();
+        change(&mut now.types);
+        compare(&inventory(vec![then.clone()]), &inventory(vec![now])).len()
+    };
+    assert_eq!(after(&|types| _ = types.insert(20_000, mood(&[(1, "sad"), (2, "glad")]))), 0, "added");
+    assert_eq!(after(&|types| _ = types.insert(20_000, mood(&[(1, "blue")]))), 1, "renamed");
+    assert_eq!(after(&|types| types.get_mut(&30_000).expect("it").attributes.push(2)), 1, "a composite that grew");
+    // Nobody looked at types then: no reason to copy everything.
+    let unknown = Fingerprint { types: BTreeMap::new(), ..then.clone() };
+    assert_eq!(compare(&inventory(vec![unknown]), &inventory(vec![then.clone()])), []);
 }
 
 #[test]

@@ -93,12 +93,20 @@ pub(super) fn hides_rows(target: &Target) -> CaptureError {
     )
 }
 
+/// The table is locked, and `lock_timeout` is over.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+
 /// What the server's error calls for. 42P01 and 3F000: the name leads nowhere any more; 42703: a column does not.
 pub(super) fn refusal(error: CaptureError) -> Refusal {
     match &error {
         CaptureError::Server { source, .. } => match &*source.sqlstate {
             "42P01" | "3F000" | "42703" => Refusal::Changed,
             "57014" => Refusal::TooSlow,
+            LOCK_NOT_AVAILABLE => Refusal::Failed(CaptureError::wait(
+                Code::SnapshotInterrupted,
+                "its copy waits for a lock: somebody has locked the table",
+                "It goes on when that is released; pg_locks tells whose it is",
+            )),
             _ => Refusal::Failed(error),
         },
         _ => Refusal::Failed(error),

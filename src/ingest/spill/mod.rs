@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::kept::Kept;
-pub(super) use self::prepared::Settling;
 use self::prepared::{Prepared, sync_directory};
+pub(super) use self::prepared::{Settling, carry_over};
 pub(super) use self::replay::Replay;
 use self::scratch::Scratch;
 use crate::event::Lsn;

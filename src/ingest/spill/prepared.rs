@@ -6,6 +6,7 @@
 //! found at a start is either resolved and in the log, or waited for.
 
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -117,6 +118,27 @@ impl Settling {
         self.scratch.renamed();
         Ok(())
     }
+}
+
+/// History goes on in a new epoch without a break: the transactions prepared in the one before will be committed there. Each gets one
+/// more name, so that whichever epoch the next start finds in the log has them, and that start removes the other names.
+pub(in crate::ingest) fn carry_over(directory: &Path, from: u32, upto: u32) -> Result<(), LogError> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found.map_err(LogError::io("list", directory))?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(LogError::io("list", directory))?;
+        let Some(found) = Prepared::parse(&entry.file_name().to_string_lossy()) else { continue };
+        if found.epoch == from {
+            let path = Prepared { epoch: upto, ..found }.path(directory);
+            match fs::hard_link(entry.path(), &path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                linked => linked.map_err(LogError::io("link", path))?,
+            }
+        }
+    }
+    sync_directory(directory)
 }
 
 pub(super) fn sync_directory(directory: &Path) -> Result<(), LogError> {

@@ -179,6 +179,23 @@ fn a_prepared_transaction_that_the_log_has_or_that_is_of_another_epoch_is_remove
 }
 
 #[test]
+fn a_prepared_transaction_goes_on_into_an_epoch_that_continues_its_own_wherever_that_is_interrupted() {
+    let directory = tempfile::tempdir().expect("a directory");
+    drop(prepared(directory.path()));
+    carry_over(&directory.path().join("not there"), 1, 2).expect("nothing to carry");
+    for _ in 0..2 {
+        carry_over(directory.path(), 1, 2).expect("carried");
+    }
+    assert_eq!(files(directory.path()).len(), 2);
+    // The new epoch did not become durable; then it did.
+    assert_eq!(Spill::open(directory.path(), 1, Lsn::new(0)).expect("a directory").prepared.len(), 1);
+    carry_over(directory.path(), 1, 2).expect("carried");
+    let mut spill = Spill::open(directory.path(), 2, Lsn::new(0)).expect("a directory");
+    assert_eq!(files(directory.path()).len(), 1);
+    assert!(spill.commit_prepared(5, Lsn::new(0x900)).expect("readable").is_some());
+}
+
+#[test]
 fn a_prepared_transaction_that_is_sent_again_is_not_kept_twice_and_one_rolled_back_is_gone() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut spill = prepared(directory.path());

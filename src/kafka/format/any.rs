@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::unit::MESSAGES;
 use super::{Decoded, FormatError, Records, Settings, Unit, debezium, flat};
 use crate::decode::DecodeError;
 use crate::event::{Change, Op, Relation};
@@ -64,7 +65,10 @@ impl Format {
     pub fn message(self, unit: &mut Unit, ordinal: u64, prefix: &str, content: &[u8], out: &mut Records) {
         match self {
             Format::Debezium => unit.message(ordinal, prefix, content, out),
-            Format::Json => flat::message_json(unit, ordinal, prefix, content, out),
+            Format::Json => {
+                unit.count(MESSAGES);
+                flat::message_json(unit, ordinal, prefix, content, out);
+            }
         }
     }
 

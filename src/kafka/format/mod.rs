@@ -36,7 +36,8 @@ pub struct Settings {
     pub database: String,
     /// A delete is followed by a record without a value, so that compaction forgets the key.
     pub tombstones: bool,
-    /// Every record tells its place in its transaction.
+    /// Records tell of the transactions: each its place in its own, where the format has room for it, and those of a topic how each
+    /// begins and ends.
     pub transactions: bool,
     /// Every record has the headers of CloudEvents.
     pub cloudevents: bool,

@@ -5,13 +5,19 @@ use super::{Records, Settings, base64, number};
 use crate::decode::json;
 use crate::event::{Op, TableName, Timestamp, Transaction};
 
+/// What logical messages count as, beside tables.
+pub(super) const MESSAGES: &str = "message";
+
 /// The open transaction, as records tell of it.
 #[derive(Debug)]
 pub struct Unit {
     /// `,"source":{"version":…,"connector":"postgresql","name":"shop",`
     head: Vec<u8>,
     database: Vec<u8>,
-    tells_transactions: bool,
+    /// Whether transactions are told of at all.
+    may_tell: bool,
+    /// Whether this one is: a chunk and a lone message are none.
+    tells: bool,
     /// `"ts_ms":` of `source`.
     time: Vec<u8>,
     /// From `"db":` to the first half of `sequence`.
@@ -54,7 +60,8 @@ impl Unit {
         Unit {
             head,
             database,
-            tells_transactions: settings.transactions,
+            may_tell: settings.transactions,
+            tells: false,
             time: Vec::new(),
             begin: Vec::new(),
             middle: Vec::new(),
@@ -125,6 +132,7 @@ impl Unit {
         self.id.extend_from_slice(format!("{}:{lsn}", transaction.xid).as_bytes());
         self.counts.clear();
         (self.current, self.total) = (0, 0);
+        self.tells = self.may_tell && transaction.xid != 0;
         self.committed_ms = micros.div_euclid(1000);
         self.position = format!("{}:{}#", transaction.epoch, transaction.commit_lsn);
         self.committed_text = std::sync::OnceLock::new();
@@ -142,10 +150,17 @@ impl Unit {
         self.attributes.tell(ordinal, op, subject, first, out);
     }
 
-    /// Counts an event of a table, where records tell of that.
-    pub(super) fn count(&mut self, table: &TableName) {
-        if self.tells_transactions {
-            self.count_in(&table.to_string());
+    /// Whether its records, and those of the transactions' topic, tell of the transaction.
+    #[must_use]
+    pub const fn tells(&self) -> bool {
+        self.tells
+    }
+
+    /// Counts an event of a table (`public.t`), where records tell of that.
+    #[inline]
+    pub(super) fn count(&mut self, collection: &str) {
+        if self.tells {
+            self.count_in(collection);
         }
     }
 
@@ -158,6 +173,22 @@ impl Unit {
             self.counts.push((collection.to_owned(), 1));
             self.current = 1;
         }
+    }
+
+    /// Takes back the count of an event, of a table or else a message, whose records are not sent after all.
+    pub fn uncount(&mut self, table: Option<&TableName>, records: &Records) {
+        let collection = table.map_or_else(|| MESSAGES.to_owned(), ToString::to_string);
+        let events = records.iter().filter(|record| record.value.is_some()).count() as u64;
+        if let Some((_, count)) = self.counts.iter_mut().find(|(name, _)| *name == collection) {
+            *count = count.saturating_sub(events);
+            self.total = self.total.saturating_sub(events);
+        }
+        self.counts.retain(|(_, count)| *count > 0);
+    }
+
+    /// Counts what was written since as events of a table: each record but the tombstones.
+    pub(super) fn count_since(&mut self, first: usize, collection: &str, out: &Records) {
+        (first..out.len()).filter(|&record| out.has_value(record)).for_each(|_| self.count(collection));
     }
 
     /// Writes the rest of a record whose row has just been written.
@@ -197,7 +228,7 @@ impl Unit {
     }
 
     fn transaction(&self, out: &mut Vec<u8>) {
-        if !self.tells_transactions {
+        if !self.tells {
             return out.extend_from_slice(b",\"transaction\":null");
         }
         out.extend_from_slice(b",\"transaction\":{\"id\":\"");
@@ -211,9 +242,7 @@ impl Unit {
 
     /// Adds the record of a logical message, whose key is its prefix.
     pub fn message(&mut self, ordinal: u64, prefix: &str, content: &[u8], out: &mut Records) {
-        if self.tells_transactions {
-            self.count_in("message");
-        }
+        self.count(MESSAGES);
         let (value, first) = (out.mark(), out.len());
         out.bytes.extend_from_slice(b"{\"op\":\"m\",");
         let ms = self.now.iter().position(|&byte| byte == b',').unwrap_or(0);

@@ -36,6 +36,7 @@ pub(super) struct Meta {
     /// Its unit was taken back.
     pub(super) dropped: bool,
     pub(super) timestamp_ms: i64,
+    /// The headers, all empty of what is no event.
     pub(super) offset: Text,
     pub(super) position: Text,
     pub(super) unit: Text,

@@ -16,7 +16,7 @@ use super::control::{ControlRecord, topic_record};
 use super::group::Group;
 use super::judge::Judge;
 use super::load::Load;
-use super::start::{Clients, batch_limit, check_topic};
+use super::start::{Clients, check_topic};
 use crate::kafka::headers::{OFFSET_HEADER, POSITION_HEADER, UNIT_HEADER};
 use crate::kafka::place::Place;
 use crate::kafka::producer::Producer;
@@ -65,6 +65,8 @@ pub(super) struct Job {
 struct Known {
     place: Place,
     ends: Vec<i64>,
+    /// Readers of the log read it.
+    has_events: bool,
 }
 
 /// What is sent and not committed.
@@ -307,7 +309,9 @@ impl Sender {
             ];
             let position = group.text_at(&meta.position);
             let outgoing = known.place.outgoing(&record, position, meta.first_partition, meta.timestamp_ms)?;
-            rows.send(&outgoing, ours.into_iter().chain(record.headers()))?;
+            // What is no event has none of them.
+            let ours = if meta.offset.is_empty() { &[] } else { ours.as_slice() };
+            rows.send(&outgoing, ours.iter().copied().chain(record.headers()))?;
         }
         Ok(())
     }
@@ -346,9 +350,10 @@ impl Sender {
 
     /// Makes or takes a topic before its first record.
     fn learn(&mut self, topic: Topic) -> Result<(), End> {
-        let found = self.clients.ensure(&self.options, &topic.name)?;
+        let found = self.clients.ensure(&self.options, &topic)?;
+        let has_events = topic.has_events();
         let place = Place::new(topic, &found)?;
-        let limit = batch_limit(&found);
+        let limit = found.batch_bytes_max();
         if limit < self.clients.batch_bytes_max {
             // A batch that is larger than its topic takes is refused whole.
             self.end()?;
@@ -357,9 +362,11 @@ impl Sender {
             self.committer.replace(lanes);
         }
         let ends = check_topic(&self.clients.admin, &place.name, &[], &self.control)?;
-        self.noted.push(topic_record(&place.name, &ends));
         self.judge.learn(&place.name);
-        self.topics.push(Known { place, ends });
+        if has_events {
+            self.noted.push(topic_record(&place.name, &ends));
+        }
+        self.topics.push(Known { place, ends, has_events });
         Ok(())
     }
 
@@ -371,7 +378,9 @@ impl Sender {
             let Some(known) = self.topics.get_mut(self.look_next) else { continue };
             let ends = check_topic(&self.clients.admin, &known.place.name, &known.ends, &self.control)?;
             if ends != known.ends {
-                self.noted.push(topic_record(&known.place.name, &ends));
+                if known.has_events {
+                    self.noted.push(topic_record(&known.place.name, &ends));
+                }
                 known.ends = ends;
             }
         }

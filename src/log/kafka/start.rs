@@ -11,6 +11,7 @@ use super::control::{Control, ControlRecord, format_record, log_record};
 use crate::kafka::admin::{self, Admin};
 use crate::kafka::producer::Producer;
 use crate::kafka::settings::Delivery;
+use crate::kafka::tables::Topic;
 use crate::kafka::topic::{self, Wanted};
 use crate::kafka::{KafkaError, consumer};
 use crate::log::LogId;
@@ -53,8 +54,8 @@ pub(super) fn start(options: &Options) -> Result<(Clients, Start), KafkaError> {
         );
         return Err(KafkaError::Topic { topic: name, detail });
     }
-    if batch_limit(&found) < clients.batch_bytes_max {
-        clients.lanes = clients.narrow(options, batch_limit(&found))?;
+    if found.batch_bytes_max() < clients.batch_bytes_max {
+        clients.lanes = clients.narrow(options, found.batch_bytes_max())?;
     }
     let mut control = Control::default();
     consumer::read_all(&options.settings, &name, |key, value| {
@@ -123,20 +124,16 @@ impl Clients {
         lanes(options, batch_bytes_max)
     }
 
-    /// Makes a table's topic, or takes the one that is there.
-    pub(super) fn ensure(&self, options: &Options, topic: &str) -> Result<admin::Topic, KafkaError> {
-        self.runtime.block_on(self.admin.ensure(topic, &options.settings.topics))
+    /// Makes a topic, or takes the one that is there.
+    pub(super) fn ensure(&self, options: &Options, topic: &Topic) -> Result<admin::Topic, KafkaError> {
+        self.runtime.block_on(self.admin.ensure(&topic.name, &topic.wanted(&options.settings.topics)))
     }
-}
-
-/// What a batch for this topic may have: a batch counts with its head, and a little is left for that.
-pub(super) fn batch_limit(topic: &admin::Topic) -> u64 {
-    (topic.record_bytes_max.saturating_sub(4096) as u64).max(1024)
 }
 
 fn wanted_control(options: &Options) -> Wanted {
     Wanted {
         partitions: Some(1),
+        partitions_new: None,
         replication: options.settings.topics.replication,
         cleanup_policy: None,
         config: vec![("cleanup.policy".to_owned(), "compact".to_owned())],

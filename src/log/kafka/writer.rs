@@ -1,5 +1,7 @@
 //! The log's writing side: numbers and encodes what is appended, and hands it to the sender.
 
+mod transactions;
+
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 
@@ -12,9 +14,10 @@ use super::control::{
 use super::group::{Group, Mark, Meta};
 use super::sender::{Job, Sender, Shared};
 use super::start::{Start, start};
+use crate::decode::DecodeError;
 use crate::event::{Lsn, Offset, Op, Relation, Transaction};
 use crate::kafka::KafkaError;
-use crate::kafka::format::{Format, push_unsigned};
+use crate::kafka::format::{Format, Records, push_unsigned};
 use crate::kafka::settings::Delivery;
 use crate::kafka::tables::Tables;
 use crate::kafka::unit::Unit;
@@ -58,6 +61,10 @@ struct Open {
     handed: Option<Rest>,
     /// So many of the open unit's events are in the log.
     skip: u64,
+    /// That the open unit begins is told, if it is to be told.
+    told_begin: bool,
+    /// Records that are made only to be counted.
+    scratch: Records,
     /// Something has changed since the last hand-over.
     changed: bool,
     /// Something was handed over since the last time that all was durable.
@@ -145,6 +152,8 @@ impl Open {
             mark: Mark::default(),
             handed: None,
             skip: 0,
+            told_begin: false,
+            scratch: Records::default(),
             changed: true,
             unsynced: true,
         };
@@ -211,6 +220,7 @@ impl Open {
         self.history.begin(transaction).map_err(misuse)?;
         self.mark = self.group.mark();
         self.unit.begin(transaction);
+        self.told_begin = self.skip > 0;
         Ok(())
     }
 
@@ -252,21 +262,26 @@ impl Open {
 
     #[inline]
     fn put_change(&mut self, op: Op, relation: &Arc<Relation>, body: &[u8]) -> Result<(), LogError> {
-        let Some((offset, ordinal)) = self.event(op, relation.oid)? else { return Ok(()) };
+        let Some((offset, ordinal)) = self.event(op, relation.oid)? else { return self.recount(op, relation, body) };
+        self.tell_begin();
         let (version, new) = self.tables.version(relation)?;
         if new {
             self.group.versions.push(relation_record(version.id, relation).map_err(|_| too_long())?);
         }
         let before = self.group.records.len();
         let encoded = version.encoder.change(&mut self.unit.format, ordinal, op, body, &mut self.group.records);
-        encoded.map_err(|error| LogError::Misuse(format!("a change of {} cannot be read: {error}", relation.name)))?;
+        encoded.map_err(|error| unreadable(relation, &error))?;
         let (topic, id) = (version.topic, version.id);
         self.describe(before, topic, id, op == Op::Truncate, offset, ordinal);
         Ok(())
     }
 
     fn put_message(&mut self, prefix: &str, content: &[u8]) -> Result<(), LogError> {
-        let Some((offset, ordinal)) = self.event(Op::Message, 0)? else { return Ok(()) };
+        let Some((offset, ordinal)) = self.event(Op::Message, 0)? else {
+            self.recount_message(prefix, content);
+            return Ok(());
+        };
+        self.tell_begin();
         let topic = self.tables.messages();
         let before = self.group.records.len();
         self.format.message(&mut self.unit.format, ordinal, prefix, content, &mut self.group.records);
@@ -328,6 +343,7 @@ impl Open {
     fn put_commit(&mut self, end_lsn: Lsn) -> Result<(), LogError> {
         let bytes = self.bytes.saturating_add(self.group.bytes() as u64);
         self.history.commit(end_lsn, bytes).map_err(misuse)?;
+        self.tell_end();
         self.handed = None;
         Ok(())
     }
@@ -450,6 +466,10 @@ impl LogWriter for Writer {
     fn beside(&self) -> PathBuf {
         self.options.directory.join("spill")
     }
+}
+
+fn unreadable(relation: &Relation, error: &DecodeError) -> LogError {
+    LogError::Misuse(format!("a change of {} cannot be read: {error}", relation.name))
 }
 
 fn misuse(detail: String) -> LogError {

@@ -13,6 +13,7 @@ use crate::event::Position;
 use crate::project::line::write_event;
 use crate::project::mutation::{Effect, Mutation};
 use crate::sink::disk::{failed, no_follow, not_open, regressed, unusable};
+use crate::sink::history;
 use crate::sink::saved::Saved;
 use crate::sink::{Checkpoint, Rejection, SinkError, Staged};
 
@@ -20,7 +21,7 @@ use crate::sink::{Checkpoint, Rejection, SinkError, Staged};
 const BUFFER_BYTES_MAX: usize = 1 << 20;
 
 /// What [`super::FileSink`] runs on the blocking pool.
-pub(super) struct Engine {
+pub struct Engine {
     options: Options,
     open: Option<Open>,
 }
@@ -40,9 +41,10 @@ impl Engine {
     pub(super) fn new(options: Options) -> Self {
         Engine { options, open: None }
     }
+}
 
-    /// See [`crate::sink::Sink::resume`].
-    pub(super) fn resume(&mut self) -> Result<Option<Checkpoint>, SinkError> {
+impl history::Engine for Engine {
+    fn resume(&mut self) -> Result<Option<Checkpoint>, SinkError> {
         // The lock goes with it.
         self.open = None;
         self.check_place()?;
@@ -65,8 +67,7 @@ impl Engine {
         Ok(checkpoint)
     }
 
-    /// See [`crate::sink::Sink::stage`].
-    pub(super) fn stage(&mut self, mutations: Vec<Mutation>) -> Result<Staged, SinkError> {
+    fn stage(&mut self, mutations: Vec<Mutation>) -> Result<Staged, SinkError> {
         let mut staged = Staged::default();
         let options = &self.options;
         let open = self.open.as_mut().ok_or_else(|| not_open(&options.path))?;
@@ -88,8 +89,7 @@ impl Engine {
         Ok(staged)
     }
 
-    /// See [`crate::sink::Sink::commit`].
-    pub(super) fn commit(&mut self, upto: Checkpoint) -> Result<(), SinkError> {
+    fn commit(&mut self, upto: Checkpoint) -> Result<(), SinkError> {
         let options = &self.options;
         let open = self.open.as_mut().ok_or_else(|| not_open(&options.path))?;
         open.write_out(options)?;
@@ -102,11 +102,12 @@ impl Engine {
         Ok(())
     }
 
-    /// See [`crate::sink::Sink::probe`].
-    pub(super) fn probe(&mut self) -> Result<(), SinkError> {
+    fn probe(&mut self) -> Result<(), SinkError> {
         self.open.as_ref().ok_or_else(|| not_open(&self.options.path))?.check_in_place(&self.options)
     }
+}
 
+impl Engine {
     /// Refuses a place where no file of ours can be.
     fn check_place(&self) -> Result<(), SinkError> {
         let path = &self.options.path;

@@ -13,10 +13,7 @@ mod sidecar;
 use std::path::PathBuf;
 
 use self::engine::Engine;
-use super::blocking::Blocking;
-use super::{Checkpoint, KeyPage, Sink, SinkError, Staged};
-use crate::event::TableName;
-use crate::project::mutation::Mutation;
+use super::history::History;
 
 /// Which file, and what stands in it.
 #[derive(Clone, Debug)]
@@ -30,39 +27,12 @@ pub struct Options {
 }
 
 /// See the module.
-pub struct FileSink {
-    engine: Blocking<Engine>,
-}
+pub type FileSink = History<Engine>;
 
 impl FileSink {
-    /// Opens nothing before the first [`Sink::resume`].
+    /// Opens nothing before the first [`Sink::resume`](super::Sink::resume).
     #[must_use]
     pub fn new(options: Options) -> FileSink {
-        FileSink { engine: Blocking::new(options.path.clone(), Engine::new(options)) }
-    }
-}
-
-impl Sink for FileSink {
-    async fn resume(&mut self) -> Result<Option<Checkpoint>, SinkError> {
-        self.engine.run(Engine::resume).await
-    }
-
-    async fn stage(&mut self, mutations: &[Mutation]) -> Result<Staged, SinkError> {
-        // Copies no row data.
-        let mutations = mutations.to_vec();
-        self.engine.run(move |engine| engine.stage(mutations)).await
-    }
-
-    /// A history ends right by what it has been told.
-    async fn keys(&mut self, _table: &TableName, _from: Option<u64>) -> Result<KeyPage, SinkError> {
-        Ok(KeyPage::default())
-    }
-
-    async fn commit(&mut self, upto: Checkpoint) -> Result<(), SinkError> {
-        self.engine.run(move |engine| engine.commit(upto)).await
-    }
-
-    async fn probe(&mut self) -> Result<(), SinkError> {
-        self.engine.run(Engine::probe).await
+        History::around(options.path.display().to_string(), Engine::new(options))
     }
 }

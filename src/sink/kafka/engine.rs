@@ -1,4 +1,4 @@
-//! The clients, with blocking calls only. After any error all of them are given up; [`Engine::resume`] makes new ones, whose
+//! The clients, with blocking calls only. After any error all of them are given up; [`history::Engine::resume`] makes new ones, whose
 //! first act ends what the old ones had open.
 
 use std::collections::BTreeMap;
@@ -7,123 +7,66 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use super::Options;
-use crate::event::{Change, Event, OldRow, Op, Position, Timestamp, Transaction};
+use super::producers::{CHECKPOINT, Producers};
+use crate::event::{Change, Event, OldRow, Op, Position, Transaction};
 use crate::kafka::admin::Admin;
-use crate::kafka::format::{Format, Records, push_unsigned};
-use crate::kafka::headers::{OFFSET_HEADER, POSITION_HEADER, UNIT_HEADER};
+use crate::kafka::format::{self, Format, Records};
+use crate::kafka::headers::{POSITION_HEADER, UNIT_HEADER};
 use crate::kafka::place::Place;
-use crate::kafka::producer::{Outgoing, Producer};
-use crate::kafka::settings::Delivery;
+use crate::kafka::settings::Settings;
 use crate::kafka::tables::Tables;
 use crate::kafka::topic::Wanted;
 use crate::kafka::unit::Unit;
 use crate::kafka::{KafkaError, consumer};
 use crate::project::mutation::{Effect, Mutation};
+use crate::sink::history;
 use crate::sink::saved::Saved;
 use crate::sink::{Checkpoint, Rejection, SinkError, Staged};
 
-/// The key of the checkpoint in the sink's own topic.
-const CHECKPOINT: &[u8] = b"checkpoint";
-
 /// What [`super::KafkaSink`] runs on the blocking pool.
-pub(super) struct Engine {
+pub struct Engine {
     options: Options,
     open: Option<Open>,
+    /// No topic that is known takes less at once. Kept over a resume.
+    batch_bytes_max: u64,
 }
 
 struct Open {
     admin: Admin,
     /// Of the pool that these calls run on. Not a runtime of our own: that must not be dropped where the loop drops this.
     runtime: Handle,
-    rows: Producer,
-    /// Where rows are delivered at least once, the checkpoint has a producer of its own.
-    checkpoints: Option<Producer>,
-    /// A transaction is open.
-    begun: bool,
+    producers: Producers,
+    /// The topic with the checkpoint.
+    own: String,
+    settings: Settings,
     /// Events up to here are in the topics.
     position: Option<Position>,
     tables: Tables,
-    /// What they are to be like.
-    wanted: Wanted,
     topics: Vec<Place>,
     unit: Unit,
     format: Format,
     transaction: Option<Arc<Transaction>>,
+    /// That it begins is told, and so its end must be.
+    told_begin: bool,
     records: Records,
     body: Vec<u8>,
 }
 
 impl Engine {
     pub(super) fn new(options: Options) -> Self {
-        Engine { options, open: None }
+        Engine { options, open: None, batch_bytes_max: u64::MAX }
     }
+}
 
-    /// The topic with the checkpoint.
-    fn own_topic(&self) -> String {
-        format!("{}.{}.walbridge", self.options.source, self.options.name)
-    }
-
-    /// See [`crate::sink::Sink::resume`].
-    pub(super) fn resume(&mut self) -> Result<Option<Checkpoint>, SinkError> {
-        self.open = None;
+impl history::Engine for Engine {
+    fn resume(&mut self) -> Result<Option<Checkpoint>, SinkError> {
+        if let Some(open) = self.open.take() {
+            self.batch_bytes_max = open.producers.batch_bytes_max();
+        }
         self.connect().map_err(|error| self.explain(error))
     }
 
-    fn connect(&mut self) -> Result<Option<Checkpoint>, KafkaError> {
-        let Options { settings, source, database, .. } = &self.options;
-        let own = self.own_topic();
-        let runtime = Handle::current();
-        let admin = Admin::new(settings)?;
-        let wanted = Wanted {
-            partitions: Some(1),
-            replication: settings.topics.replication,
-            cleanup_policy: Some("compact".to_owned()),
-            config: Vec::new(),
-        };
-        let found = runtime.block_on(admin.ensure(&own, &wanted))?;
-        let batch_bytes_max = found.record_bytes_max as u64;
-        let transactional = Producer::new(settings, Some(&own), batch_bytes_max)?;
-        transactional.init()?;
-        let checkpoint = self.read_checkpoint(&own)?;
-        let (rows, checkpoints) = match settings.delivery {
-            Delivery::ExactlyOnce => (transactional, None),
-            Delivery::AtLeastOnce => (Producer::new(settings, None, batch_bytes_max)?, Some(transactional)),
-        };
-        let records_settings = settings.of_records(source, database);
-        self.open = Some(Open {
-            admin,
-            runtime,
-            rows,
-            checkpoints,
-            begun: false,
-            position: checkpoint.and_then(|checkpoint| checkpoint.position),
-            format: settings.format,
-            unit: Unit::new(&records_settings),
-            tables: Tables::new(source, settings, records_settings, BTreeMap::new()),
-            wanted: settings.topics.clone(),
-            topics: Vec::new(),
-            transaction: None,
-            records: Records::default(),
-            body: Vec::new(),
-        });
-        Ok(checkpoint)
-    }
-
-    fn read_checkpoint(&self, own: &str) -> Result<Option<Checkpoint>, KafkaError> {
-        let mut found = None;
-        let strange = |detail: String| KafkaError::Control { topic: own.to_owned(), detail };
-        consumer::read_all(&self.options.settings, own, |key, value| {
-            if let (CHECKPOINT, Some(value)) = (key, value) {
-                let saved: Saved = serde_json::from_slice(value).map_err(|error| strange(error.to_string()))?;
-                found = Some(saved.checkpoint().ok_or_else(|| strange("its checkpoint names no log".to_owned()))?);
-            }
-            Ok(())
-        })?;
-        Ok(found)
-    }
-
-    /// See [`crate::sink::Sink::stage`].
-    pub(super) fn stage(&mut self, mutations: Vec<Mutation>) -> Result<Staged, SinkError> {
+    fn stage(&mut self, mutations: Vec<Mutation>) -> Result<Staged, SinkError> {
         let mut staged = Staged::default();
         for mutation in mutations {
             let Effect::Append(event) = &mutation.effect else {
@@ -145,15 +88,12 @@ impl Engine {
         Ok(staged)
     }
 
-    /// See [`crate::sink::Sink::commit`].
-    pub(super) fn commit(&mut self, upto: Checkpoint) -> Result<(), SinkError> {
-        let own = self.own_topic();
-        let committed = self.opened()?.commit(&own, upto);
+    fn commit(&mut self, upto: Checkpoint) -> Result<(), SinkError> {
+        let committed = self.opened()?.commit(upto);
         committed.map_err(|error| self.explain(error))
     }
 
-    /// See [`crate::sink::Sink::probe`].
-    pub(super) fn probe(&mut self) -> Result<(), SinkError> {
+    fn probe(&mut self) -> Result<(), SinkError> {
         let own = self.own_topic();
         let open = self.opened()?;
         let partitions = open.admin.partitions(&own).map_err(|error| self.explain(error))?;
@@ -162,6 +102,62 @@ impl Engine {
             return Err(SinkError::Regressed { target, detail });
         }
         Ok(())
+    }
+}
+
+impl Engine {
+    /// The topic with the checkpoint.
+    fn own_topic(&self) -> String {
+        format!("{}.{}.walbridge", self.options.source, self.options.name)
+    }
+
+    fn connect(&mut self) -> Result<Option<Checkpoint>, KafkaError> {
+        let Options { settings, source, database, .. } = &self.options;
+        let own = self.own_topic();
+        let runtime = Handle::current();
+        let admin = Admin::new(settings)?;
+        let wanted = Wanted {
+            partitions: Some(1),
+            partitions_new: None,
+            replication: settings.topics.replication,
+            cleanup_policy: Some("compact".to_owned()),
+            config: Vec::new(),
+        };
+        let found = runtime.block_on(admin.ensure(&own, &wanted))?;
+        let batch_bytes_max = self.batch_bytes_max.min(found.batch_bytes_max());
+        let producers = Producers::connect(settings, &own, batch_bytes_max)?;
+        let checkpoint = self.read_checkpoint(&own)?;
+        let records_settings = settings.of_records(source, database);
+        self.open = Some(Open {
+            admin,
+            runtime,
+            producers,
+            own,
+            position: checkpoint.and_then(|checkpoint| checkpoint.position),
+            format: settings.format,
+            unit: Unit::new(&records_settings),
+            tables: Tables::new(source, settings, records_settings, BTreeMap::new()),
+            settings: settings.clone(),
+            topics: Vec::new(),
+            transaction: None,
+            told_begin: false,
+            records: Records::default(),
+            body: Vec::new(),
+        });
+        Ok(checkpoint)
+    }
+
+    fn read_checkpoint(&self, own: &str) -> Result<Option<Checkpoint>, KafkaError> {
+        let mut found = None;
+        let strange = |detail: String| KafkaError::Control { topic: own.to_owned(), detail };
+        consumer::read_all(&self.options.settings, own, |key, value| {
+            if let (CHECKPOINT, Some(value)) = (key, value) {
+                let saved: Saved = serde_json::from_slice(value).map_err(|error| strange(error.to_string()))?;
+                found = Some(saved.checkpoint().ok_or_else(|| strange("its checkpoint names no log".to_owned()))?);
+            }
+            Ok(())
+        })?;
+        Ok(found)
     }
 
     fn opened(&mut self) -> Result<&mut Open, SinkError> {
@@ -204,17 +200,55 @@ impl Open {
             return Ok(());
         }
         if !self.transaction.as_ref().is_some_and(|open| Arc::ptr_eq(open, &event.transaction)) {
+            self.tell_end()?;
             self.unit.begin(&event.transaction);
             self.transaction = Some(Arc::clone(&event.transaction));
         }
         self.records.clear();
         let Some((topic, version)) = self.encode(event)? else { return Ok(()) };
         self.ensure()?;
-        if !self.begun {
-            self.rows.begin()?;
-            self.begun = true;
+        self.check(event, topic)?;
+        if !self.told_begin && self.unit.format.tells() {
+            self.tell(format::Unit::begun)?;
+            self.told_begin = true;
         }
         self.send(event, topic, version)
+    }
+
+    /// Whether all of an event's records fit: one that does not is refused with all of them, and does not count.
+    fn check(&mut self, event: &Event, topic: u32) -> Result<(), KafkaError> {
+        let place = place(&self.topics, topic)?;
+        let mut position = Vec::new();
+        self.unit.put_position(event.ordinal, &mut position);
+        for record in self.records.iter() {
+            if let Err(error) = place.outgoing(&record, &position, false, self.unit.timestamp_ms) {
+                self.unit.format.uncount(event.change.relation().map(|relation| &relation.name), &self.records);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Behind the last event of the open transaction.
+    fn tell_end(&mut self) -> Result<(), KafkaError> {
+        if std::mem::take(&mut self.told_begin) { self.tell(format::Unit::ended) } else { Ok(()) }
+    }
+
+    /// Sends a record for the topic of transactions.
+    fn tell(&mut self, write: impl FnOnce(&format::Unit, &mut Records)) -> Result<(), KafkaError> {
+        let topic = self.tables.transactions();
+        self.ensure()?;
+        let place = place(&self.topics, topic)?;
+        let mut records = Records::default();
+        write(&self.unit.format, &mut records);
+        for record in records.iter() {
+            // Not an event that can be refused alone.
+            let outgoing = place.outgoing(&record, b"", false, self.unit.timestamp_ms);
+            let outgoing =
+                outgoing.map_err(|error| KafkaError::Topic { topic: place.name.clone(), detail: error.to_string() })?;
+            self.producers.rows()?.send(&outgoing, record.headers())?;
+        }
+        Ok(())
     }
 
     /// Encodes an event into `records`. Its topic, and the number of its table's version; `None` if no topic takes it: who reads a
@@ -244,15 +278,17 @@ impl Open {
     /// Makes or takes the topics that have come since.
     fn ensure(&mut self) -> Result<(), KafkaError> {
         for topic in self.tables.topics_from(self.topics.len()).to_vec() {
-            let found = self.runtime.block_on(self.admin.ensure(&topic.name, &self.wanted))?;
+            let wanted = topic.wanted(&self.settings.topics);
+            let found = self.runtime.block_on(self.admin.ensure(&topic.name, &wanted))?;
+            self.producers.narrow(&self.settings, &self.own, found.batch_bytes_max())?;
             self.topics.push(Place::new(topic, &found)?);
         }
         Ok(())
     }
 
-    fn send(&self, event: &Event, topic: u32, version: u32) -> Result<(), KafkaError> {
-        let place = self.topics.get(topic as usize);
-        let place = place.ok_or_else(|| KafkaError::Misuse("a topic that nobody made".to_owned()))?;
+    fn send(&mut self, event: &Event, topic: u32, version: u32) -> Result<(), KafkaError> {
+        let place = place(&self.topics, topic)?;
+        let rows = self.producers.rows()?;
         let (mut position, mut unit) = (Vec::new(), Vec::new());
         self.unit.put_position(event.ordinal, &mut position);
         self.unit.put_unit(version, &mut unit);
@@ -260,40 +296,23 @@ impl Open {
             let first_partition = event.change.op() == Op::Truncate;
             let outgoing = place.outgoing(&record, &position, first_partition, self.unit.timestamp_ms)?;
             let ours = [(POSITION_HEADER, position.as_slice()), (UNIT_HEADER, unit.as_slice())];
-            self.rows.send(&outgoing, ours.into_iter().chain(record.headers()))?;
+            rows.send(&outgoing, ours.into_iter().chain(record.headers()))?;
         }
         Ok(())
     }
 
-    fn commit(&mut self, own: &str, upto: Checkpoint) -> Result<(), KafkaError> {
-        let producer = match &self.checkpoints {
-            Some(checkpoints) => {
-                self.rows.flush()?;
-                checkpoints.begin()?;
-                checkpoints
-            }
-            None if self.begun => &self.rows,
-            None => {
-                self.rows.begin()?;
-                &self.rows
-            }
-        };
-        let value = serde_json::to_vec(&Saved::from(upto)).map_err(|error| KafkaError::Misuse(error.to_string()))?;
-        let mut offset = Vec::new();
-        push_unsigned(upto.offset.0, &mut offset);
-        let outgoing = Outgoing {
-            topic: own,
-            partition: Some(0),
-            key: Some(CHECKPOINT),
-            value: Some(&value),
-            timestamp_ms: Timestamp::now().unix_micros().div_euclid(1000),
-        };
-        producer.send(&outgoing, [(OFFSET_HEADER, offset.as_slice())])?;
-        producer.commit()?;
-        self.begun = false;
+    fn commit(&mut self, upto: Checkpoint) -> Result<(), KafkaError> {
+        // A checkpoint stands between two transactions.
+        self.tell_end()?;
+        self.transaction = None;
+        self.producers.commit(&self.own, upto)?;
         self.position = upto.position.or(self.position);
         Ok(())
     }
+}
+
+fn place(topics: &[Place], topic: u32) -> Result<&Place, KafkaError> {
+    topics.get(topic as usize).ok_or_else(|| KafkaError::Misuse("a topic that nobody made".to_owned()))
 }
 
 /// A change as the encoder wants it: what follows the table's OID in pgoutput's message.

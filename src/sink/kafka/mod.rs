@@ -6,15 +6,11 @@
 //! events are written first, then the checkpoint. That topic's name is the transactional id too: who comes later fences who came before.
 
 mod engine;
-
-use std::path::PathBuf;
+mod producers;
 
 use self::engine::Engine;
-use super::blocking::Blocking;
-use super::{Checkpoint, KeyPage, Sink, SinkError, Staged};
-use crate::event::TableName;
+use super::history::History;
 use crate::kafka::Settings;
-use crate::project::mutation::Mutation;
 
 /// Which cluster, and whose events.
 #[derive(Clone, Debug)]
@@ -30,39 +26,12 @@ pub struct Options {
 }
 
 /// See the module.
-pub struct KafkaSink {
-    engine: Blocking<Engine>,
-}
+pub type KafkaSink = History<Engine>;
 
 impl KafkaSink {
-    /// Connects to nothing before the first [`Sink::resume`].
+    /// Connects to nothing before the first [`Sink::resume`](super::Sink::resume).
     #[must_use]
     pub fn new(options: Options) -> KafkaSink {
-        KafkaSink { engine: Blocking::new(PathBuf::from(&options.settings.brokers), Engine::new(options)) }
-    }
-}
-
-impl Sink for KafkaSink {
-    async fn resume(&mut self) -> Result<Option<Checkpoint>, SinkError> {
-        self.engine.run(Engine::resume).await
-    }
-
-    async fn stage(&mut self, mutations: &[Mutation]) -> Result<Staged, SinkError> {
-        // Copies no row data.
-        let mutations = mutations.to_vec();
-        self.engine.run(move |engine| engine.stage(mutations)).await
-    }
-
-    /// A history ends right by what it has been told.
-    async fn keys(&mut self, _table: &TableName, _from: Option<u64>) -> Result<KeyPage, SinkError> {
-        Ok(KeyPage::default())
-    }
-
-    async fn commit(&mut self, upto: Checkpoint) -> Result<(), SinkError> {
-        self.engine.run(move |engine| engine.commit(upto)).await
-    }
-
-    async fn probe(&mut self) -> Result<(), SinkError> {
-        self.engine.run(Engine::probe).await
+        History::around(format!("Kafka at {}", options.settings.brokers), Engine::new(options))
     }
 }

@@ -80,7 +80,7 @@ impl TantivySink {
         }
         let view = View::default();
         let path = options.path.clone();
-        let engine = Blocking::new(path, Engine::new(options, plan, view.clone()));
+        let engine = Blocking::new(path.display().to_string(), Engine::new(options, plan, view.clone()));
         Ok(TantivySink { engine, view })
     }
 

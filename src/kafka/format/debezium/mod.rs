@@ -88,7 +88,7 @@ impl Encoder {
         body: &[u8],
         out: &mut Records,
     ) -> Result<(), DecodeError> {
-        unit.count(&self.relation.name);
+        unit.count(&self.name);
         let first = out.len();
         self.records(unit, ordinal, op, body, out)?;
         unit.tell(ordinal, op, &self.name, first, out);
@@ -208,7 +208,7 @@ impl Encoder {
         let rendered = binary::to_text(&self.relation, old).map_err(|error| error.inside("Update", 0))?;
         exact::put_old(kind, rendered.as_ref().map_or(old, |row| row.as_bytes()), &mut out.exact);
         let mut told = std::mem::take(&mut out.exact);
-        unit.count(&self.relation.name);
+        unit.count(&self.name);
         let value = out.mark();
         out.bytes.extend_from_slice(b"{\"before\":null,\"after\":");
         self.row(Side::New, new, out)?;

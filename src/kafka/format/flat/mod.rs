@@ -105,6 +105,7 @@ impl Encoder {
             }
             Op::Message => return Err(DecodeError { message: "Message", at: 0, fault: Fault::NotAChange }),
         }
+        unit.count_since(first, &self.name, out);
         unit.tell(ordinal, op, &self.name, first, out);
         Ok(())
     }

@@ -51,6 +51,7 @@ fn every_command_teaches_by_example() {
     for command in [
         &["run"][..],
         &["check"],
+        &["doctor"],
         &["status"],
         &["tail"],
         &["log", "dump"],

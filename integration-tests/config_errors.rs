@@ -92,6 +92,28 @@ fn a_key_of_another_kind_is_sent_home() {
 }
 
 #[test]
+fn a_sink_that_cannot_be_shared_says_why() {
+    let file = "[sinks.a]\nkind = 'file'\npath = 'a'\nfrom = 'public.*'\nshare = 'partitions'\n";
+    let redis = "[sinks.b]\nkind = 'redis'\nurl = 'redis://localhost'\nfrom = 'public.*'\nshare = 'partitions'\n";
+    check(
+        &with(&format!("{file}{redis}")),
+        &expect![[r#"
+        walbridge.toml:10:1: error: unknown key `share`
+         10 | share = 'partitions'
+            | ^^^^^
+           = only a redis sink can be shared: the others are local directories, which each process has for itself, or have one writer
+
+        walbridge.toml:15:9: error: the embedded log belongs to one process, so there is nobody to share with
+         15 | share = 'partitions'
+            |         ^^^^^^^^^^^^
+           = put the log into Kafka: [log] kind = "kafka"; or leave `share` away
+
+        2 mistakes in walbridge.toml
+    "#]],
+    );
+}
+
+#[test]
 fn a_sink_that_waits_for_tables_nobody_captures_is_refused() {
     check(
         "[sources.shop]\nurl = '${PG}'\ntables = ['public.users', 'sales.*', '!sales.audit']\n[log]\npath = 'log'\n\

@@ -16,6 +16,7 @@ mod config_secrets;
 mod contract;
 mod decode_golden;
 mod decode_values;
+mod doctor;
 mod history;
 #[cfg(feature = "kafka")]
 mod kafka;

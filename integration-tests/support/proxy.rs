@@ -70,6 +70,8 @@ struct Shared {
     down_budget: AtomicI64,
     up_bytes: AtomicU64,
     down_bytes: AtomicU64,
+    /// Bytes of requests that came, whether they went on or not.
+    up_taken: AtomicU64,
     connections: AtomicU64,
     before_requests: Mutex<Option<Before>>,
 }
@@ -102,6 +104,7 @@ impl Proxy {
             down_budget: AtomicI64::new(UNLIMITED),
             up_bytes: AtomicU64::new(0),
             down_bytes: AtomicU64::new(0),
+            up_taken: AtomicU64::new(0),
             connections: AtomicU64::new(0),
             before_requests: Mutex::new(None),
         });
@@ -201,6 +204,11 @@ impl Proxy {
     /// Bytes forwarded so far in a direction.
     pub(crate) fn bytes(&self, direction: Direction) -> u64 {
         self.shared.counter(direction).load(Ordering::SeqCst)
+    }
+
+    /// Bytes of requests that the proxy has and has not forwarded.
+    pub(crate) fn held(&self) -> u64 {
+        self.shared.up_taken.load(Ordering::SeqCst).saturating_sub(self.bytes(Direction::Up))
     }
 
     /// Connections accepted so far.
@@ -310,6 +318,7 @@ async fn pump(
             let bytes = chunk.get(..length).unwrap_or_default();
             // The startup message names the parameter.
             replicates.fetch_or(bytes.windows(12).any(|part| part == b"replication\0"), Ordering::SeqCst);
+            shared.up_taken.fetch_add(length as u64, Ordering::SeqCst);
             shared.before_request(bytes).await;
         }
         let fault = passable(&mut plan, direction, replicates).await;

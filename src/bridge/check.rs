@@ -6,6 +6,7 @@ use super::{resolve, tables};
 use crate::capture::CaptureError;
 use crate::capture::connection::{Connection, Purpose};
 use crate::config::{self, Config, Target};
+use crate::event::TableName;
 use crate::ingest::{Past, preflight};
 use crate::project::key::KeyTemplate;
 use crate::sink::{Sink as _, redis};
@@ -35,17 +36,23 @@ pub async fn check(config: &Config) -> Vec<Finding> {
     findings
 }
 
-async fn look_at_source(source: &config::Source) -> Result<(), CaptureError> {
+/// Whether it can be captured; if so, which tables.
+pub(super) async fn look_at_source(source: &config::Source) -> Result<Vec<TableName>, CaptureError> {
     let source = resolve(source);
     let mut replication = Connection::open(&source.address, Purpose::Replication).await?;
     let mut catalog = Connection::open(&source.address.only(replication.host()), Purpose::Query).await?;
-    preflight(&source, &mut replication, &mut catalog, &Past::default()).await?;
+    let (_, tables) = preflight(&source, &mut replication, &mut catalog, &Past::default()).await?;
     replication.close().await;
     catalog.close().await;
-    Ok(())
+    Ok(tables.into_iter().map(|table| table.name).collect())
 }
 
-async fn look_at_sink(source: &config::Source, sink: &config::Sink, source_is_sound: bool) -> Option<(Code, String)> {
+/// What is wrong with it, if anything.
+pub(super) async fn look_at_sink(
+    source: &config::Source,
+    sink: &config::Sink,
+    source_is_sound: bool,
+) -> Option<(Code, String)> {
     if let Target::Redis { url, value, ttl, .. } = &sink.target {
         // Connecting reads the checkpoint, and changes nothing.
         let options = redis::Options {

@@ -6,6 +6,7 @@
 
 mod check;
 mod control;
+mod doctor;
 #[cfg(feature = "search")]
 mod learn;
 mod retention;
@@ -26,6 +27,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use self::check::{Finding, check};
+pub use self::doctor::{Diagnosis, Verdict, doctor};
 pub use self::setup::{Administrator, Setup, setup};
 pub use self::slots::{Leftover, SlotReport, find_leftovers, remove, slots};
 use crate::admin::{Admin, Controls, Pages, SearchRegistry};
@@ -184,7 +186,11 @@ fn start_sink(parts: sinks::Parts, log: &OpenedLog, stop: CancellationToken, rea
         #[cfg(feature = "kafka")]
         OpenedLog::Kafka(_, log) => {
             let log = log.clone();
-            readers.spawn(async move { sinks::run(parts, log, &stop).await });
+            if matches!(parts.config.target, config::Target::Redis { shared: true, .. }) {
+                readers.spawn(async move { sinks::run_shared(parts, log, &stop).await });
+            } else {
+                readers.spawn(async move { sinks::run(parts, log, &stop).await });
+            }
         }
     }
 }

@@ -15,11 +15,11 @@ use crate::log::Log;
 use crate::project::key::KeyTemplate;
 use crate::project::known::KnownTables;
 use crate::project::{Kind, Projection};
-use crate::sink::Sink;
 use crate::sink::file::{self, FileSink};
 #[cfg(feature = "kafka")]
 use crate::sink::kafka::{self, KafkaSink};
 use crate::sink::redis::{self, RedisSink};
+use crate::sink::{Sink, SinkError};
 use crate::status::{Board, Code, State};
 
 /// What a sink's loop is made of.
@@ -44,20 +44,10 @@ pub(super) async fn run(parts: Parts, log: impl Log, stop: &CancellationToken) {
         Err(detail) => return halt(&parts, Code::ConfigInvalid, &detail),
     };
     match parts.config.target.clone() {
-        Target::Redis { url, value, ttl, .. } => {
-            let options = redis::Options {
-                name,
-                url,
-                value: tables::value_kind(value),
-                ttl,
-                keys_of: tables::keys_of(known.clone(), parts.config.tables.only().is_some()),
-                response_timeout: redis::RESPONSE_TIMEOUT,
-            };
-            match RedisSink::new(options) {
-                Ok(sink) => deliver(parts, log, sink, Kind::State, known, stop).await,
-                Err(error) => halt(&parts, error.code(), &error.to_string()),
-            }
-        }
+        Target::Redis { .. } => match redis_sink(&parts, &known) {
+            Ok(sink) => deliver(parts, log, sink, Kind::State, known, stop).await,
+            Err(error) => halt(&parts, error.code(), &error.to_string()),
+        },
         Target::File { path } => {
             let source = parts.source.name.clone();
             let sink = FileSink::new(file::Options { name, source, path });
@@ -103,6 +93,44 @@ pub(super) async fn run(parts: Parts, log: impl Log, stop: &CancellationToken) {
     }
 }
 
+/// The same where several processes deliver the sink, each some of the log's partitions.
+#[cfg(feature = "kafka")]
+pub(super) async fn run_shared(parts: Parts, log: crate::log::kafka::Log, stop: &CancellationToken) {
+    let known = match template(parts.config.target.key()) {
+        Ok(template) => Arc::new(KnownTables::new(template)),
+        Err(detail) => return halt(&parts, Code::ConfigInvalid, &detail),
+    };
+    let sink = match redis_sink(&parts, &known) {
+        Ok(sink) => sink,
+        Err(error) => return halt(&parts, error.code(), &error.to_string()),
+    };
+    let patterns = parts.config.tables.clone();
+    let group = format!("walbridge.{}.{}", parts.source.name, parts.config.name);
+    let share = match log.join(group, Arc::new(move |name| patterns.matches(name))) {
+        Ok(share) => share,
+        Err(error) => return halt(&parts, error.code(), &error.to_string()),
+    };
+    if let Some(deliver) = prepare(parts, log, sink, Kind::State, known) {
+        // Why it ended is on the board, and in the process's log, by then.
+        let _ = deliver.run_shared(share, stop).await;
+    }
+}
+
+fn redis_sink(parts: &Parts, known: &Arc<KnownTables>) -> Result<RedisSink, SinkError> {
+    let Target::Redis { url, value, ttl, .. } = parts.config.target.clone() else {
+        let (detail, remedy) = ("it is no Redis sink".to_owned(), "Please report this bug".to_owned());
+        return Err(SinkError::Unusable { target: parts.config.name.clone(), detail, remedy });
+    };
+    RedisSink::new(redis::Options {
+        name: parts.config.name.clone(),
+        url,
+        value: tables::value_kind(value),
+        ttl,
+        keys_of: tables::keys_of(known.clone(), parts.config.tables.only().is_some()),
+        response_timeout: redis::RESPONSE_TIMEOUT,
+    })
+}
+
 async fn deliver(
     parts: Parts,
     log: impl Log,
@@ -111,16 +139,31 @@ async fn deliver(
     known: Arc<KnownTables>,
     stop: &CancellationToken,
 ) {
+    if let Some(deliver) = prepare(parts, log, sink, kind, known) {
+        // Why it ended is on the board, and in the process's log, by then.
+        let _ = deliver.run(stop).await;
+    }
+}
+
+/// `None`: it has halted.
+fn prepare<L: Log, S: Sink>(
+    parts: Parts,
+    log: L,
+    sink: S,
+    kind: Kind,
+    known: Arc<KnownTables>,
+) -> Option<Deliver<L, S>> {
     let dead_letters = match DeadLetters::open(&parts.dead_letters, &parts.config.name, &parts.source.name) {
         Ok(dead_letters) => dead_letters,
         Err(error) => {
             let detail = format!("the dead letters in {} cannot be opened: {error}", parts.dead_letters.display());
-            return halt(&parts, Code::LogIo, &detail);
+            halt(&parts, Code::LogIo, &detail);
+            return None;
         }
     };
     let (patterns, batch) = (parts.config.tables.clone(), parts.config.batch);
     let bytes = usize::try_from(batch.bytes).unwrap_or(usize::MAX);
-    let deliver = Deliver {
+    Some(Deliver {
         name: parts.config.name,
         log,
         sink,
@@ -133,9 +176,7 @@ async fn deliver(
         dead_letters,
         readback: Readback::new(parts.source.address),
         board: parts.board,
-    };
-    // Why it ended is on the board, and in the process's log, by then.
-    let _ = deliver.run(stop).await;
+    })
 }
 
 /// The configured key template. Whether it fits a table is found when the first event of that comes.

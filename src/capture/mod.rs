@@ -8,6 +8,7 @@ pub mod catalog;
 pub mod connection;
 pub mod continuity;
 mod error;
+pub mod facts;
 pub mod feedback;
 mod literal;
 pub mod pace;

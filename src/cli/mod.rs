@@ -5,6 +5,7 @@
 
 mod check;
 mod client;
+mod doctor;
 mod events;
 mod log;
 mod logging;
@@ -39,6 +40,7 @@ Begin here:
   walbridge run --config walbridge.toml      start; Ctrl-C or SIGTERM stops it cleanly
   walbridge status --config walbridge.toml   what is it doing, how far behind is it?
   walbridge tail --config walbridge.toml     watch changes come in
+  walbridge doctor --config walbridge.toml   is all that surrounds it as it should be?
 
 Exit codes: 0 clean, 2 wrong configuration or usage, 3 an operator is needed, 70 a bug.
 Colours are off where stderr is not a terminal, and with NO_COLOR set.",
@@ -56,6 +58,7 @@ struct Cli {
 enum Command {
     Run(run::Arguments),
     Check(check::Arguments),
+    Doctor(doctor::Arguments),
     Status(status::Arguments),
     Tail(tail::Arguments),
     Log(log::Arguments),
@@ -88,6 +91,7 @@ pub fn main() -> std::process::ExitCode {
     let result = match cli.command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Tail(arguments) => tail::run(&arguments),
         Command::Log(arguments) => log::run(&arguments),

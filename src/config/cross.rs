@@ -23,6 +23,7 @@ pub(super) fn check(log: &Option<Log>, sources: &Sources<'_>, sinks: Vec<Named<'
     refuse_shared_keys(&sinks);
     refuse_shared_topics(log.as_ref(), &sinks);
     sinks.iter().for_each(refuse_one_key_for_many_tables);
+    sinks.iter().for_each(|sink| refuse_sharing_one_log(log.as_ref(), sink));
     let mut complete = Vec::with_capacity(sinks.len());
     let mut whole = true;
     for Named { section, value, .. } in sinks {
@@ -44,6 +45,20 @@ pub(super) fn check(log: &Option<Log>, sources: &Sources<'_>, sinks: Vec<Named<'
         complete.extend(resolved);
     }
     whole.then_some(complete)
+}
+
+/// Only a log that several processes read can be shared among them.
+fn refuse_sharing_one_log(log: Option<&Log>, sink: &Named<'_, RawSink>) {
+    let shared = sink.value.as_ref().is_some_and(|raw| matches!(raw.target, Target::Redis { shared: true, .. }));
+    if let (true, Some(log), Some(item)) = (shared, log, sink.section.item("share"))
+        && log.kafka.is_none()
+    {
+        let help = "put the log into Kafka: [log] kind = \"kafka\"; or leave `share` away".to_owned();
+        item.complain(
+            "the embedded log belongs to one process, so there is nobody to share with".to_owned(),
+            Some(help),
+        );
+    }
 }
 
 /// The source that feeds the sink: the one it names, or the only one.

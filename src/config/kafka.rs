@@ -9,10 +9,10 @@ use toml::de::DeValue;
 
 use super::key::{Describe, Key, Section, Value, table_schema};
 use super::reader::Item;
-use super::value::{Bytes, Choice, Count};
+use super::value::{Bytes, Choice, Count, Names};
 use crate::kafka::Settings;
 use crate::kafka::format::Format;
-use crate::kafka::settings::{Delivery, Sasl, Tls, refusal};
+use crate::kafka::settings::{Delivery, Sasl, Tls, TokenSource, refusal};
 use crate::kafka::topic::{Template, Wanted};
 
 impl Choice for Format {
@@ -45,12 +45,13 @@ impl Choice for Mechanism {
         ("PLAIN", Mechanism("PLAIN")),
         ("SCRAM-SHA-256", Mechanism("SCRAM-SHA-256")),
         ("SCRAM-SHA-512", Mechanism("SCRAM-SHA-512")),
+        ("OAUTHBEARER", Mechanism("OAUTHBEARER")),
     ];
 
     fn hint(word: &str) -> Option<&'static str> {
         match word {
-            "GSSAPI" | "OAUTHBEARER" => Some(
-                "this build has PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512; or name yourself by a certificate in `tls`",
+            "GSSAPI" => Some(
+                "this build has PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and OAUTHBEARER; or name yourself by a certificate in `tls`",
             ),
             _ => None,
         }
@@ -172,10 +173,27 @@ static KEY: Key<PathBuf> = Key::optional("key", "none", "\"/etc/walbridge/kafka.
 static KEY_PASSWORD: Key<SecretString> =
     Key::optional("key_password", "the key has none", "\"${KAFKA_KEY_PASSWORD}\"", "The private key's password.");
 
-static MECHANISM: Key<Mechanism> =
-    Key::default("mechanism", "\"SCRAM-SHA-512\"", "\"PLAIN\"", "`PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.");
-static USERNAME: Key<String> = Key::required("username", "\"walbridge\"", "The name.");
-static PASSWORD: Key<SecretString> = Key::required("password", "\"${KAFKA_PASSWORD}\"", "The password.");
+static MECHANISM: Key<Mechanism> = Key::default(
+    "mechanism",
+    "\"SCRAM-SHA-512\"",
+    "\"PLAIN\"",
+    "`PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512` or `OAUTHBEARER`.",
+);
+static USERNAME: Key<String> = Key::optional("username", "needed, but with OAUTHBEARER", "\"walbridge\"", "The name.");
+static PASSWORD: Key<SecretString> =
+    Key::optional("password", "needed, but with OAUTHBEARER", "\"${KAFKA_PASSWORD}\"", "The password.");
+static TOKEN_FILE: Key<PathBuf> = Key::optional(
+    "token_file",
+    "none",
+    "\"/var/run/secrets/kafka/token\"",
+    "With `OAUTHBEARER`: the token, in a file that somebody keeps new. Read again before the token expires.",
+);
+static TOKEN_COMMAND: Key<Names> = Key::optional(
+    "token_command",
+    "none",
+    "[\"/usr/local/bin/kafka-token\", \"--audience\", \"kafka\"]",
+    "With `OAUTHBEARER`: a program and its arguments, which prints the token. Run again before the token expires.",
+);
 
 pub(super) static KEYS: &[&dyn Describe] = &[
     &BROKERS,
@@ -195,7 +213,7 @@ pub(super) static KEYS: &[&dyn Describe] = &[
 ];
 pub(super) static TOPICS_KEYS: &[&dyn Describe] = &[&PARTITIONS, &REPLICATION, &CLEANUP_POLICY, &TOPIC_CONFIG];
 pub(super) static TLS_KEYS: &[&dyn Describe] = &[&CA, &CERTIFICATE, &KEY, &KEY_PASSWORD];
-pub(super) static SASL_KEYS: &[&dyn Describe] = &[&MECHANISM, &USERNAME, &PASSWORD];
+pub(super) static SASL_KEYS: &[&dyn Describe] = &[&MECHANISM, &USERNAME, &PASSWORD, &TOKEN_FILE, &TOKEN_COMMAND];
 
 /// Reads them.
 pub(super) fn read(section: &Section<'_>) -> Option<Settings> {
@@ -372,7 +390,32 @@ impl Value for RawSasl {
         section.refuse_others(SASL_KEYS, |_| None);
         let mechanism = section.get(&MECHANISM);
         let (username, password) = (section.get(&USERNAME), section.get(&PASSWORD));
-        Some(RawSasl(Sasl { mechanism: mechanism?.0, username: username?, password: password? }))
+        let (file, command) = (section.get(&TOKEN_FILE), section.get(&TOKEN_COMMAND));
+        let mechanism = mechanism?.0;
+        let read = [username.is_some(), password.is_some(), file.is_some(), command.is_some()];
+        let names = [USERNAME.name(), PASSWORD.name(), TOKEN_FILE.name(), TOKEN_COMMAND.name()];
+        if names.iter().zip(read).any(|(name, read)| section.item(name).is_some() && !read) {
+            return None;
+        }
+        let complain = |what: &str| {
+            section.complain(
+                format!("`{}` with {mechanism} needs {what}", item.path),
+                "docs/kafka.md has examples".to_owned(),
+            );
+            None
+        };
+        let source = file.map(TokenSource::File).into_iter().chain(command.map(|words| TokenSource::Command(words.0)));
+        let mut sources: Vec<TokenSource> = source.collect();
+        match (mechanism, username, password) {
+            ("OAUTHBEARER", None, None) if sources.len() == 1 => {
+                sources.pop().map(|source| RawSasl(Sasl::Token(source)))
+            }
+            ("OAUTHBEARER", ..) => complain("either token_file or token_command, and no username or password"),
+            (mechanism, Some(username), Some(password)) if sources.is_empty() => {
+                Some(RawSasl(Sasl::Password { mechanism, username, password }))
+            }
+            _ => complain("username and password, and no token"),
+        }
     }
 
     fn schema() -> Json {

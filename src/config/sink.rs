@@ -64,6 +64,8 @@ pub enum Target {
         value: RedisValue,
         /// For how long; `None` for ever.
         ttl: Option<Duration>,
+        /// Several processes deliver it, each some of the log's partitions.
+        shared: bool,
     },
     /// The embedded full-text index.
     Tantivy {
@@ -114,6 +116,14 @@ pub enum RedisValue {
     Hash,
     /// Nothing: a change deletes the key, and whoever reads fills it again.
     Invalidate,
+}
+
+/// How several processes share a sink.
+#[derive(Clone, Copy, Debug)]
+struct SharedBy;
+
+impl Choice for SharedBy {
+    const WORDS: &'static [(&'static str, Self)] = &[("partitions", SharedBy)];
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,6 +207,12 @@ static VALUE: Key<RedisValue> = Key::default(
 );
 static TTL: Key<Positive> =
     Key::optional("ttl", "a key stays until its row goes", "\"1d\"", "A key expires so long after its last change.");
+static SHARE: Key<SharedBy> = Key::optional(
+    "share",
+    "one process delivers all of it",
+    "\"partitions\"",
+    "Several processes deliver this sink, each some of the log's partitions. Needs the log in Kafka. Each row's changes stay in order; whole transactions do not.",
+);
 static INDEX_PATH: Key<PathBuf> =
     Key::required("path", "\"/var/lib/walbridge-search/users\"", "The index's directory. Made if it is not there.");
 static INDEX_KEY: Key<Template> = Key::optional(
@@ -219,7 +235,7 @@ static FILE_PATH: Key<PathBuf> = Key::required(
 
 static COMMON: &[&dyn Describe] = &[&KIND, &FROM, &SOURCE, &ON_REJECT, &BATCH];
 pub(super) static BATCH_KEYS: &[&dyn Describe] = &[&ROWS, &BYTES, &LINGER];
-pub(super) static REDIS: &[&dyn Describe] = &[&URL, &REDIS_KEY, &VALUE, &TTL];
+pub(super) static REDIS: &[&dyn Describe] = &[&URL, &REDIS_KEY, &VALUE, &TTL, &SHARE];
 pub(super) static TANTIVY: &[&dyn Describe] = &[&INDEX_PATH, &INDEX_KEY, &FIELDS];
 pub(super) static FILE: &[&dyn Describe] = &[&FILE_PATH];
 
@@ -298,6 +314,12 @@ fn belongs_elsewhere(name: &str) -> Option<String> {
         .filter(|(_, kind)| kind.own_keys().iter().any(|key| key.name() == name))
         .map(|(word, _)| *word)
         .collect();
+    if name == SHARE.name() {
+        return Some(
+            "only a redis sink can be shared: the others are local directories, which each process has for itself, or have one writer"
+                .to_owned(),
+        );
+    }
     (!kinds.is_empty()).then(|| format!("`{name}` is a key of kind {}", kinds.join(" and ")))
 }
 
@@ -306,6 +328,10 @@ fn read_redis(section: &Section<'_>) -> Option<Target> {
     let key = section.get(&REDIS_KEY);
     let value = section.get(&VALUE);
     let ttl = section.get(&TTL);
+    let shared = section.get(&SHARE).is_some();
+    if section.item("share").is_some() && !shared {
+        return None;
+    }
     if let (Some(url), Some(item)) = (&url, section.item("url")) {
         check_redis_url(&item, url)?;
     }
@@ -314,7 +340,7 @@ fn read_redis(section: &Section<'_>) -> Option<Target> {
         item.complain("a sink that only invalidates keeps nothing that could expire".to_owned(), Some(help));
         return None;
     }
-    Some(Target::Redis { url: url?, key: key.map(|key| key.0), value: value?, ttl: ttl.map(|ttl| ttl.0) })
+    Some(Target::Redis { url: url?, key: key.map(|key| key.0), value: value?, ttl: ttl.map(|ttl| ttl.0), shared })
 }
 
 fn check_redis_url(item: &Item<'_>, url: &SecretString) -> Option<()> {

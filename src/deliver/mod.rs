@@ -8,8 +8,12 @@ mod batch;
 mod error;
 mod fresh;
 mod gauge;
+mod shared;
 mod sweep;
+mod whole;
 
+use std::future::Future;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -19,13 +23,14 @@ pub use self::batch::Limits;
 pub use self::error::DeliverError;
 use crate::capture::readback::{Found, Readback};
 use crate::dead_letter::DeadLetters;
-use crate::event::{Offset, Timestamp};
-use crate::log::{self, Limit, Log, LogError, LogReader};
+use crate::event::{Event, Timestamp};
+use crate::log::Log;
+use crate::log::share::{Share, SharedLog};
 use crate::project::coalesce::coalesce;
 use crate::project::mutation::{Effect, Mutation};
 use crate::project::{ProjectError, Projection};
 use crate::retry::Backoff;
-use crate::sink::{Checkpoint, Rejection, Sink};
+use crate::sink::{Checkpoint, Rejection, SharedSink, Sink};
 use crate::status::{Board, Code, Disposition, State};
 
 /// What to do with a row that the target can never take.
@@ -62,16 +67,58 @@ pub struct Deliver<L, S> {
 /// How often an idle target is looked at.
 const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 
+/// One kind of session: from asking the target where it is until something goes wrong, or until it is to begin again.
+trait Session<L, S>: Send {
+    fn session(
+        &mut self,
+        deliver: &mut Deliver<L, S>,
+        backoff: &mut Backoff,
+        stop: &CancellationToken,
+    ) -> impl Future<Output = Result<Ended, DeliverError>> + Send;
+}
+
+/// How a session ended in which nothing went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// It was told to stop.
+    Stopped,
+    /// Another must follow.
+    Over,
+}
+
 impl<L: Log, S: Sink> Deliver<L, S> {
     /// Runs until told to stop, or until an operator is needed; that error is on the board by then.
     ///
     /// # Errors
     /// What calls for an operator.
-    pub async fn run(mut self, stop: &CancellationToken) -> Result<(), DeliverError> {
+    pub async fn run(self, stop: &CancellationToken) -> Result<(), DeliverError> {
+        self.keep(whole::Whole, stop).await
+    }
+
+    /// The same for a sink that several processes share.
+    ///
+    /// # Errors
+    /// What calls for an operator.
+    pub async fn run_shared(self, share: Arc<Share>, stop: &CancellationToken) -> Result<(), DeliverError>
+    where
+        L: SharedLog,
+        S: SharedSink,
+    {
+        let outcome = self.keep(shared::Shared::new(Arc::clone(&share)), stop).await;
+        share.leave().await;
+        outcome
+    }
+
+    /// Holds one session after another.
+    async fn keep(mut self, mut kind: impl Session<L, S>, stop: &CancellationToken) -> Result<(), DeliverError> {
         let _gauge = gauge::start(self.name.clone(), self.log.clone(), self.board.clone());
         let mut backoff = Backoff::default();
         loop {
-            let Err(error) = self.session(&mut backoff, stop).await else { return Ok(()) };
+            let error = match kind.session(&mut self, &mut backoff, stop).await {
+                Ok(Ended::Stopped) => return Ok(()),
+                Ok(Ended::Over) => continue,
+                Err(error) => error,
+            };
             let (code, retry) = (error.code(), error.disposition() == Disposition::Retry);
             let delay = backoff.next_delay();
             self.board.sink(&self.name, |status| {
@@ -95,101 +142,11 @@ impl<L: Log, S: Sink> Deliver<L, S> {
         }
     }
 
-    /// From asking the target where it is until something goes wrong.
-    async fn session(&mut self, backoff: &mut Backoff, stop: &CancellationToken) -> Result<(), DeliverError> {
-        let checkpoint = tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            checkpoint = self.sink.resume() => checkpoint?,
-        };
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            opened = self.log.open() => opened?,
-        }
-        let from = self.begin_at(checkpoint)?;
-        let bytes = self.log.bytes_at(from)?;
-        let mut place = Place { checkpoint: self.checkpoint(from, checkpoint), bytes, commit_time: None };
-        self.show_progress(&place, None);
-        let mut reader = self.log.reader(from)?;
-        let mut batch = Batch::new(self.limits);
-        let limit = Limit { events: self.limits.rows, bytes: self.limits.bytes };
-        loop {
-            if batch.is_due(Instant::now()) {
-                self.commit(&place, &mut batch, backoff).await?;
-            }
-            let wake_at = batch.commit_at().unwrap_or_else(|| Instant::now() + PROBE_INTERVAL);
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => {
-                    if batch.at_boundary() && !batch.is_empty() {
-                        self.commit(&place, &mut batch, backoff).await?;
-                    }
-                    return Ok(());
-                }
-                read = reader.next(limit) => {
-                    let read = read?;
-                    tokio::select! {
-                        biased;
-                        taken = self.take(read, &mut place, &mut batch, backoff) => taken?,
-                        // What was staged is staged again after the next start.
-                        () = stop.cancelled() => return Ok(()),
-                    }
-                }
-                () = tokio::time::sleep_until(wake_at.into()) => {
-                    if batch.is_empty() {
-                        self.sink.probe().await?;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Where in the log to begin.
-    fn begin_at(&self, checkpoint: Option<Checkpoint>) -> Result<Offset, DeliverError> {
-        let (start, end) = (self.log.start(), self.log.durable().borrow().offset);
-        match checkpoint {
-            None if start == Offset(0) => Ok(start),
-            None => Err(DeliverError::Stranded { wanted: Offset(0), start }),
-            Some(checkpoint) if checkpoint.log != self.log.id() => {
-                Err(DeliverError::OtherLog { found: checkpoint.log, ours: self.log.id() })
-            }
-            Some(checkpoint) if checkpoint.offset < start => {
-                Err(DeliverError::Stranded { wanted: checkpoint.offset, start })
-            }
-            Some(checkpoint) if checkpoint.offset > end => {
-                Err(LogError::Ahead { wanted: checkpoint.offset, end }.into())
-            }
-            Some(checkpoint) => Ok(checkpoint.offset),
-        }
-    }
-
-    fn checkpoint(&self, offset: Offset, known: Option<Checkpoint>) -> Checkpoint {
-        known.unwrap_or(Checkpoint { log: self.log.id(), offset, position: None })
-    }
-
-    /// Takes what was read. A unit in which a table's copy ends begins after a commit; so does one that comes in parts, whose
-    /// end is not known yet.
-    async fn take(
-        &mut self,
-        read: log::Batch,
-        place: &mut Place,
-        batch: &mut Batch,
-        backoff: &mut Backoff,
-    ) -> Result<(), DeliverError> {
-        for piece in sweep::pieces(read, |offset| self.log.bytes_at(offset))? {
-            let begins_anew = !piece.ends_transaction || piece.events.iter().any(sweep::ends_copy);
-            if begins_anew && batch.at_boundary() && !batch.is_empty() {
-                self.commit(place, batch, backoff).await?;
-            }
-            self.apply(&piece, place, batch).await?;
-        }
-        Ok(())
-    }
-
-    /// Projects and stages a run of events.
-    async fn apply(&mut self, read: &log::Batch, place: &mut Place, batch: &mut Batch) -> Result<(), DeliverError> {
+    /// Projects and stages a run of events; `ends`: the last one ends its transaction.
+    async fn apply(&mut self, events: &[Event], ends: bool, batch: &mut Batch) -> Result<(), DeliverError> {
         let (mut mutations, mut refused) = (Vec::new(), Vec::new());
         let mut row_bytes = 0;
-        for event in &read.events {
+        for event in events {
             row_bytes += event.change.bytes();
             match self.projection.project(event, &mut mutations) {
                 Ok(()) => {}
@@ -207,13 +164,7 @@ impl<L: Log, S: Sink> Deliver<L, S> {
             }
         }
         self.set_aside(&refused).await?;
-        batch.staged(mutations.len(), row_bytes, read.ends_transaction, Instant::now());
-        if let Some(last) = read.events.last() {
-            place.checkpoint.position = Some(last.position());
-            place.commit_time = Some(last.transaction.commit_time);
-        }
-        place.checkpoint.offset = read.next;
-        place.bytes = read.bytes;
+        batch.staged(mutations.len(), row_bytes, ends, Instant::now());
         Ok(())
     }
 
@@ -276,14 +227,6 @@ impl<L: Log, S: Sink> Deliver<L, S> {
         Ok(())
     }
 
-    async fn commit(&mut self, place: &Place, batch: &mut Batch, backoff: &mut Backoff) -> Result<(), DeliverError> {
-        self.sink.commit(place.checkpoint).await?;
-        backoff.reset();
-        self.show_progress(place, Some(batch.mutations()));
-        batch.committed();
-        Ok(())
-    }
-
     /// `applied`: so many have just been committed; `None` where the checkpoint was only read. A target that can be read but not
     /// written stays held up for who looks, or it would seem well for a moment at each attempt.
     fn show_progress(&self, place: &Place, applied: Option<usize>) {
@@ -320,6 +263,16 @@ struct Place {
     checkpoint: Checkpoint,
     bytes: u64,
     commit_time: Option<Timestamp>,
+}
+
+impl Place {
+    /// These were read.
+    fn read(&mut self, events: &[Event]) {
+        if let Some(last) = events.last() {
+            self.checkpoint.position = Some(last.position());
+            self.commit_time = Some(last.transaction.commit_time);
+        }
+    }
 }
 
 fn is_sweep(mutation: &Mutation) -> bool {

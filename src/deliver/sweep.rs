@@ -83,7 +83,7 @@ impl<L: Log, S: Sink> Deliver<L, S> {
 
     /// Notes the table's keys from where its copy began to where it ended.
     async fn gather(
-        &self,
+        &mut self,
         relation: &Relation,
         since: Offset,
         until: Position,

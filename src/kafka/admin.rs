@@ -8,7 +8,9 @@ use rdkafka::metadata::Metadata;
 
 use super::error::KafkaError;
 use super::producer::{Quiet, classify};
+use super::rights::{self, Rights};
 use super::settings::Settings;
+use super::token::Pass;
 use super::topic::Wanted;
 
 /// How long one answer may take.
@@ -21,6 +23,7 @@ const RECORD_BYTES_DEFAULT: usize = 1_048_588;
 /// A connection for such questions.
 pub struct Admin {
     client: AdminClient<Quiet>,
+    pass: Pass,
     brokers: String,
 }
 
@@ -35,6 +38,10 @@ pub struct Topic {
     pub record_bytes_max: usize,
     /// `delete.retention.ms`: for so long compaction keeps the tombstone of a key.
     pub tombstones_kept: Duration,
+    /// `retention.ms`; `None`: for ever.
+    pub kept: Option<Duration>,
+    /// `min.insync.replicas`: with fewer nothing is written.
+    pub in_sync_min: usize,
 }
 
 impl Topic {
@@ -42,6 +49,22 @@ impl Topic {
     #[must_use]
     pub fn is_compacted(&self) -> bool {
         self.cleanup_policy.split(',').any(|policy| policy.trim() == "compact")
+    }
+
+    /// How it differs from what is wanted, and what to do; `None` if it does not.
+    #[must_use]
+    pub fn differs(&self, wanted: &Wanted) -> Option<String> {
+        let Topic { partitions, cleanup_policy, .. } = self;
+        if let Some(other) = wanted.partitions.filter(|other| other != partitions) {
+            return Some(format!(
+                "it has {partitions} partitions, and the configuration says {other}. A key's place follows from their number: say \
+                 partitions = {partitions}, or let it be made anew"
+            ));
+        }
+        let policy = wanted.cleanup_policy.as_ref().filter(|policy| !same_policy(policy, cleanup_policy))?;
+        Some(format!(
+            "its cleanup.policy is \"{cleanup_policy}\", and the configuration says \"{policy}\". Change one of the two"
+        ))
     }
 
     /// What a batch for it may have: one that is larger is refused whole. A batch counts with its head, and a little is left for that.
@@ -57,9 +80,9 @@ impl Admin {
     /// # Errors
     /// The client refuses its settings.
     pub fn new(settings: &Settings) -> Result<Self, KafkaError> {
-        let client = settings.client().create_with_context(Quiet);
+        let client = settings.client().create_with_context(Quiet::new(settings));
         let client = client.map_err(|error| KafkaError::Settings { detail: error.to_string() })?;
-        Ok(Admin { client, brokers: settings.brokers.clone() })
+        Ok(Admin { client, pass: Pass::new(settings), brokers: settings.brokers.clone() })
     }
 
     /// Makes the topic, or takes the one that is there if it is as wanted.
@@ -74,23 +97,44 @@ impl Admin {
                 self.await_made(name).await?
             }
         };
-        let refuse = |detail: String| Err(KafkaError::Topic { topic: name.to_owned(), detail });
-        if let Some(partitions) = wanted.partitions.filter(|&partitions| partitions != found.partitions) {
-            return refuse(format!(
-                "it has {} partitions, and the configuration says {partitions}. A key's place follows from their number: say \
-                 partitions = {}, or let it be made anew",
-                found.partitions, found.partitions
-            ));
+        match found.differs(wanted) {
+            Some(detail) => Err(KafkaError::Topic { topic: name.to_owned(), detail }),
+            None => Ok(found),
         }
-        if let Some(policy) =
-            wanted.cleanup_policy.as_ref().filter(|policy| !same_policy(policy, &found.cleanup_policy))
-        {
-            return refuse(format!(
-                "its cleanup.policy is \"{}\", and the configuration says \"{policy}\". Change one of the two",
-                found.cleanup_policy
-            ));
-        }
-        Ok(found)
+    }
+
+    /// Whether the topic could be made so. Makes nothing.
+    ///
+    /// # Errors
+    /// It could not.
+    pub async fn could_make(&self, name: &str, wanted: &Wanted) -> Result<(), KafkaError> {
+        self.create(name, wanted, true).await
+    }
+
+    /// How many brokers there are, and how many replicas a topic's partitions have at the least; 0 if there is no such topic.
+    ///
+    /// # Errors
+    /// No answer.
+    pub fn replicas(&self, name: &str) -> Result<(usize, usize), KafkaError> {
+        let metadata = self.metadata(name)?;
+        let partitions = metadata.topics().first().map_or(&[][..], |topic| topic.partitions());
+        let fewest = partitions.iter().map(|partition| partition.replicas().len()).min();
+        Ok((metadata.brokers().len(), fewest.unwrap_or(0)))
+    }
+
+    /// What this principal may do with the topics that are there. Blocks.
+    ///
+    /// # Errors
+    /// No answer.
+    pub fn rights(&self, topics: &[String]) -> Result<Rights, KafkaError> {
+        let patience_ms = i32::try_from(PATIENCE.as_millis()).unwrap_or(i32::MAX);
+        rights::of_topics(self.client()?.inner(), topics, patience_ms)
+            .map_err(|detail| KafkaError::Unavailable { brokers: self.brokers.clone(), detail })
+    }
+
+    fn metadata(&self, name: &str) -> Result<Metadata, KafkaError> {
+        let metadata = self.client()?.inner().fetch_metadata(Some(name), PATIENCE);
+        metadata.map_err(|error| self.explain(name, error.rdkafka_error_code(), &error.to_string()))
     }
 
     /// The topic as it is; `None` if there is none.
@@ -103,7 +147,7 @@ impl Admin {
             return Ok(None);
         }
         let options = AdminOptions::new().request_timeout(Some(PATIENCE));
-        let described = self.client.describe_configs([&ResourceSpecifier::Topic(name)], &options).await;
+        let described = self.client()?.describe_configs([&ResourceSpecifier::Topic(name)], &options).await;
         let described =
             described.map_err(|error| self.explain(name, error.rdkafka_error_code(), &error.to_string()))?;
         let resource = match described.into_iter().next() {
@@ -119,6 +163,9 @@ impl Admin {
             cleanup_policy: value("cleanup.policy").unwrap_or_else(|| "delete".to_owned()),
             record_bytes_max: record_bytes_max.unwrap_or(RECORD_BYTES_DEFAULT),
             tombstones_kept: kept_ms.map_or(TOMBSTONES_KEPT_DEFAULT, Duration::from_millis),
+            // Below zero: for ever.
+            kept: value("retention.ms").and_then(|ms| ms.parse().ok()).map(Duration::from_millis),
+            in_sync_min: value("min.insync.replicas").and_then(|count| count.parse().ok()).unwrap_or(1),
         }))
     }
 
@@ -127,9 +174,7 @@ impl Admin {
     /// # Errors
     /// No answer.
     pub fn partitions(&self, name: &str) -> Result<i32, KafkaError> {
-        let metadata = self.client.inner().fetch_metadata(Some(name), PATIENCE);
-        let metadata = metadata.map_err(|error| self.explain(name, error.rdkafka_error_code(), &error.to_string()))?;
-        Ok(partitions_in(&metadata))
+        Ok(partitions_in(&self.metadata(name)?))
     }
 
     /// Where a partition ends. Blocks.
@@ -139,7 +184,7 @@ impl Admin {
     pub fn end(&self, name: &str, partition: i32) -> Result<i64, KafkaError> {
         let started = Instant::now();
         loop {
-            match self.client.inner().fetch_watermarks(name, partition, PATIENCE) {
+            match self.client()?.inner().fetch_watermarks(name, partition, PATIENCE) {
                 Ok((_, end)) => return Ok(end),
                 // Of a topic just made, or while its leader changes.
                 Err(error) if is_without_leader(error.rdkafka_error_code()) && started.elapsed() < PATIENCE => {
@@ -151,6 +196,12 @@ impl Admin {
     }
 
     async fn make(&self, name: &str, wanted: &Wanted) -> Result<(), KafkaError> {
+        self.create(name, wanted, false).await?;
+        tracing::info!(topic = name, "topic made");
+        Ok(())
+    }
+
+    async fn create(&self, name: &str, wanted: &Wanted, only_look: bool) -> Result<(), KafkaError> {
         // -1: as the brokers have it (Kafka Improvement Proposal 464).
         let replication = TopicReplication::Fixed(wanted.replication.unwrap_or(-1));
         let topic = NewTopic::new(name, wanted.partitions.or(wanted.partitions_new).unwrap_or(-1), replication);
@@ -158,13 +209,11 @@ impl Admin {
         let config = wanted.config.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let topic = policy.chain(config).fold(topic, |topic, (key, value)| topic.set(key, value));
         let options = AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE));
-        let made = self.client.create_topics([&topic], &options).await;
+        let options = options.validate_only(only_look);
+        let made = self.client()?.create_topics([&topic], &options).await;
         let made = made.map_err(|error| self.explain(name, error.rdkafka_error_code(), &error.to_string()))?;
         match made.into_iter().next() {
-            Some(Err((_, ErrorCode::TopicAlreadyExists))) | Some(Ok(_)) | None => {
-                tracing::info!(topic = name, "topic made");
-                Ok(())
-            }
+            Some(Err((_, ErrorCode::TopicAlreadyExists))) | Some(Ok(_)) | None => Ok(()),
             Some(Err((
                 _,
                 code @ (ErrorCode::InvalidReplicationFactor | ErrorCode::InvalidPartitions | ErrorCode::InvalidConfig),
@@ -186,6 +235,11 @@ impl Admin {
         }
         let detail = format!("topic {name} was made and is not to be seen");
         Err(KafkaError::Unavailable { brokers: self.brokers.clone(), detail })
+    }
+
+    fn client(&self) -> Result<&AdminClient<Quiet>, KafkaError> {
+        self.pass.show(self.client.inner())?;
+        Ok(&self.client)
     }
 
     fn explain(&self, topic: &str, code: Option<ErrorCode>, detail: &str) -> KafkaError {

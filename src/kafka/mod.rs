@@ -11,12 +11,17 @@ pub mod format;
 pub mod headers;
 #[cfg(feature = "kafka")]
 mod native;
+pub mod partition;
 #[cfg(feature = "kafka")]
 pub mod place;
 #[cfg(feature = "kafka")]
 pub mod producer;
+#[cfg(feature = "kafka")]
+pub mod rights;
 pub mod settings;
 pub mod tables;
+#[cfg(feature = "kafka")]
+mod token;
 pub mod topic;
 pub mod unit;
 

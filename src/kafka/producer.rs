@@ -3,12 +3,14 @@
 //! It blocks, so it belongs on a thread of its own. After an error a producer is not used again: what became of the open
 //! transaction is found out by the next one, whose `init` ends it.
 
+use std::error::Error;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
+use rdkafka::client::OAuthToken;
 use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode as ErrorCode};
@@ -18,8 +20,8 @@ use rdkafka::producer::{
 };
 
 use super::error::KafkaError;
-use super::native;
-use super::settings::Settings;
+use super::settings::{Settings, TokenSource};
+use super::{native, token};
 
 /// How long one answer of the cluster may take before it counts as unavailable.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -69,9 +71,23 @@ pub struct Outgoing<'a> {
 }
 
 /// Lets what the client's threads say be read where it is looked for: everything that matters comes as an error of a call.
-pub(crate) struct Quiet;
+pub(crate) struct Quiet {
+    token: Option<TokenSource>,
+}
+
+impl Quiet {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        Quiet { token: token::source(settings) }
+    }
+}
 
 impl ClientContext for Quiet {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        fresh(self.token.as_ref())
+    }
+
     fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
         tracing::debug!(facility, message, "librdkafka");
     }
@@ -83,9 +99,16 @@ impl ClientContext for Quiet {
 
 impl ConsumerContext for Quiet {}
 
+fn fresh(source: Option<&TokenSource>) -> Result<OAuthToken, Box<dyn Error>> {
+    Ok(token::fetch(source.ok_or("no token was configured")?)?)
+}
+
 /// What the client tells from its own threads.
 #[derive(Clone, Default)]
-struct Watch(Arc<Mutex<Seen>>);
+struct Watch {
+    seen: Arc<Mutex<Seen>>,
+    token: Option<TokenSource>,
+}
 
 #[derive(Default)]
 struct Seen {
@@ -99,11 +122,17 @@ struct Seen {
 
 impl Watch {
     fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl ClientContext for Watch {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        fresh(self.token.as_ref())
+    }
+
     fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
         tracing::debug!(facility, message, "librdkafka");
     }
@@ -143,7 +172,8 @@ impl Producer {
     /// The client refuses its settings.
     pub fn new(settings: &Settings, transactional_id: Option<&str>, batch_bytes_max: u64) -> Result<Self, KafkaError> {
         let config = settings.producer(transactional_id, batch_bytes_max);
-        let client = Client::from_config_and_context(&config, Watch::default())
+        let watch = Watch { token: token::source(settings), ..Watch::default() };
+        let client = Client::from_config_and_context(&config, watch)
             .map_err(|error| KafkaError::Settings { detail: error.to_string() })?;
         let producer = Producer {
             client: Arc::new(client),
@@ -187,6 +217,22 @@ impl Producer {
         }
     }
 
+    /// Waits until a broker answers a question about a topic, which need not be there.
+    ///
+    /// # Errors
+    /// None does, or they refuse us.
+    pub fn reach(&self, topic: &str) -> Result<(), KafkaError> {
+        let started = Instant::now();
+        loop {
+            match self.client.client().fetch_metadata(Some(topic), Duration::from_secs(1)) {
+                Ok(_) => return Ok(()),
+                // Why brokers refuse us is told from their threads; the call itself only times out.
+                Err(error) if self.is_refused() => return Err(self.explain(&error)),
+                Err(_) => self.check(started)?,
+            }
+        }
+    }
+
     /// Begins a transaction.
     ///
     /// # Errors
@@ -225,13 +271,13 @@ impl Producer {
         record.partition = outgoing.partition;
         record.key = outgoing.key;
         record.payload = outgoing.value;
-        let started = Instant::now();
+        let mut full_since = None;
         loop {
             match self.client.send(record) {
                 Ok(()) => return Ok(()),
                 Err((error, back)) if error.rdkafka_error_code() == Some(ErrorCode::QueueFull) => {
                     record = back;
-                    self.check(started)?;
+                    self.check(*full_since.get_or_insert_with(Instant::now))?;
                     thread::sleep(Duration::from_millis(1));
                 }
                 Err((error, _)) => return Err(self.explain(&error)),
@@ -316,10 +362,11 @@ impl Producer {
             other => (other.rdkafka_error_code(), other.to_string()),
         };
         let code = code.unwrap_or(ErrorCode::Unknown);
-        // "Timed out" is all that a call says where the reason was told elsewhere.
+        // "Timed out" is all that a call says where the reason was told elsewhere, or that no broker could be reached.
         let last = self.seen().last.clone();
+        let says_nothing = matches!(code, ErrorCode::OperationTimedOut | ErrorCode::BrokerTransportFailure);
         match last {
-            Some((Some(why), reason)) if code == ErrorCode::OperationTimedOut => self.classify(why, &reason),
+            Some((Some(why), reason)) if says_nothing => self.classify(why, &reason),
             _ => self.classify(code, &detail),
         }
     }

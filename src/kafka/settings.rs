@@ -2,6 +2,7 @@
 //!
 //! Invariant: no property of the user's can break a promise. What would is refused by name, with the reason.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -64,13 +65,37 @@ pub struct Tls {
 
 /// Who we are.
 #[derive(Clone, Debug)]
-pub struct Sasl {
-    /// `PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512`.
-    pub mechanism: &'static str,
-    /// The name.
-    pub username: String,
-    /// The password.
-    pub password: SecretString,
+pub enum Sasl {
+    /// By a name and a password.
+    Password {
+        /// `PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512`.
+        mechanism: &'static str,
+        /// The name.
+        username: String,
+        /// The password.
+        password: SecretString,
+    },
+    /// By a token (`OAUTHBEARER`), which tells the name.
+    Token(TokenSource),
+}
+
+/// Where a token is had from, again and again: each is good for a while only.
+#[derive(Clone, Debug)]
+pub enum TokenSource {
+    /// A file that somebody else keeps new.
+    File(PathBuf),
+    /// A program and its arguments: it prints one.
+    Command(Vec<String>),
+}
+
+impl fmt::Display for TokenSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TokenSource::File(path) => write!(f, "{}", path.display()),
+            // Its arguments may be nobody else's business.
+            TokenSource::Command(words) => write!(f, "what {} prints", words.first().map_or("", String::as_str)),
+        }
+    }
 }
 
 /// Why a property cannot be given, if so.
@@ -82,7 +107,9 @@ pub fn refusal(property: &str) -> Option<&'static str> {
         "linger.ms" | "queue.buffering.max.ms" => "write it as `linger`",
         "batch.size" => "write it as `batch_size`",
         "security.protocol" => "it follows from `tls` and `sasl`",
-        "sasl.mechanism" | "sasl.mechanisms" | "sasl.username" | "sasl.password" => "write it in `sasl`",
+        "sasl.mechanism" | "sasl.mechanisms" | "sasl.username" | "sasl.password" | "sasl.oauthbearer.method" => {
+            "write it in `sasl`"
+        }
         "ssl.ca.location" | "ssl.certificate.location" | "ssl.key.location" | "ssl.key.password" => "write it in `tls`",
         "enable.ssl.certificate.verification" => "a connection that anybody may answer is not encrypted to any purpose",
         "acks" | "request.required.acks" => {
@@ -128,7 +155,7 @@ mod client {
     use rdkafka::ClientConfig;
     use secrecy::ExposeSecret as _;
 
-    use super::Settings;
+    use super::{Sasl, Settings};
 
     /// A producer's transaction ends within this, or the cluster ends it.
     const TRANSACTION_TIMEOUT_MS: &str = "60000";
@@ -152,9 +179,13 @@ mod client {
             };
             config.set("security.protocol", protocol);
             self.set_tls(&mut config);
-            if let Some(sasl) = &self.sasl {
-                config.set("sasl.mechanism", sasl.mechanism).set("sasl.username", &sasl.username);
-                config.set("sasl.password", sasl.password.expose_secret());
+            match &self.sasl {
+                Some(Sasl::Password { mechanism, username, password }) => {
+                    config.set("sasl.mechanism", *mechanism).set("sasl.username", username);
+                    config.set("sasl.password", password.expose_secret());
+                }
+                Some(Sasl::Token(_)) => drop(config.set("sasl.mechanism", "OAUTHBEARER")),
+                None => {}
             }
             for (name, value) in &self.properties {
                 config.set(name, value);

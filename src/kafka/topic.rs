@@ -130,6 +130,18 @@ pub struct Wanted {
 }
 
 impl Wanted {
+    /// A topic for walbridge's own state: in order, and the last of each key for ever.
+    #[must_use]
+    pub fn of_state(&self) -> Wanted {
+        Wanted {
+            partitions: Some(1),
+            partitions_new: None,
+            replication: self.replication,
+            cleanup_policy: None,
+            config: vec![("cleanup.policy".to_owned(), "compact".to_owned())],
+        }
+    }
+
     /// The topic of transactions: in order, and nothing in it stays for ever, for each key is there only once. One that is there is
     /// taken as it is.
     #[must_use]

@@ -13,6 +13,7 @@ mod input;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 mod record;
+pub mod share;
 
 use std::future::Future;
 use std::ops::Range;

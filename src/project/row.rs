@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::key::{KeyError, KeyTemplate, TemplateError};
 use super::known::KnownTables;
 use super::mutation::{Document, Effect, Key, Mutation, Rejection};
-use crate::event::{Cell, Change, Event, OldRow, Relation, Row, RowBuilder, TableFilter};
+use crate::event::{Cell, Change, Event, OldRow, Relation, Row, RowBuilder, TableFilter, TableName};
 
 /// What a sink makes of the log's events.
 #[derive(Clone)]
@@ -69,6 +69,12 @@ impl Projection {
     #[must_use]
     pub fn of_known(kind: Kind, tables: TableFilter, known: Arc<KnownTables>) -> Self {
         Projection { tables, kind, known, templates: HashMap::new() }
+    }
+
+    /// Whether a table is one of those.
+    #[must_use]
+    pub fn takes(&self, table: &TableName) -> bool {
+        (self.tables)(table)
     }
 
     /// Adds the event's mutations, in order.

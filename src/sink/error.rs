@@ -42,6 +42,14 @@ pub enum SinkError {
         /// What was found.
         detail: String,
     },
+    /// Another walbridge that shares the sink has claimed what this one had. The loop joins the group anew.
+    #[error("{target}: {detail}, which shares the sink. What was not committed here is done there")]
+    TakenOver {
+        /// Its address, without secrets.
+        target: String,
+        /// What was found.
+        detail: String,
+    },
     /// Credentials refused.
     #[error("{target} refused the credentials: {detail}. Mend them in the configuration, then restart walbridge")]
     Auth {
@@ -70,7 +78,7 @@ impl SinkError {
             SinkError::Unavailable { .. } => Code::SinkUnavailable,
             SinkError::Throttled { .. } => Code::SinkThrottled,
             SinkError::Regressed { .. } => Code::SinkRegressed,
-            SinkError::Fenced { .. } => Code::SinkFenced,
+            SinkError::Fenced { .. } | SinkError::TakenOver { .. } => Code::SinkFenced,
             SinkError::Auth { .. } => Code::SecurityAuth,
             SinkError::Unusable { .. } => Code::SinkRejected,
         }
@@ -80,9 +88,10 @@ impl SinkError {
     #[must_use]
     pub const fn disposition(&self) -> Disposition {
         match self {
-            SinkError::Unavailable { .. } | SinkError::Throttled { .. } | SinkError::Regressed { .. } => {
-                Disposition::Retry
-            }
+            SinkError::Unavailable { .. }
+            | SinkError::Throttled { .. }
+            | SinkError::Regressed { .. }
+            | SinkError::TakenOver { .. } => Disposition::Retry,
             SinkError::Fenced { .. } | SinkError::Auth { .. } | SinkError::Unusable { .. } => Disposition::Stop,
         }
     }

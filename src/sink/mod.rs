@@ -21,6 +21,7 @@ pub use crate::project::mutation::Rejection;
 
 use crate::event::{Offset, Position, TableName};
 use crate::log::LogId;
+use crate::log::share::{Part, Reached};
 use crate::project::mutation::{Key, Mutation};
 
 /// How far a target has come, kept in the target with the data it describes wherever the target can do that.
@@ -73,6 +74,43 @@ pub trait Sink: Send {
     /// # Errors
     /// It is not.
     fn probe(&mut self) -> impl Future<Output = Result<(), SinkError>> + Send;
+}
+
+/// A target that several processes write at once, each the parts of the log that are its own.
+///
+/// Whole transactions are not kept: each process makes its own part of one visible. What holds is each row's order, and that whoever lost a
+/// part writes nothing more of it: [`SharedSink::claim`] undoes and forbids what its owner before has not committed.
+pub trait SharedSink: Sink {
+    /// In place of [`Sink::resume`]: connects if need be, forgets what was staged, and makes these parts ours: from here on no commit
+    /// of anybody who claimed one of them before takes effect, whenever it comes. Tells how far they are. If a checkpoint is another log's,
+    /// nothing is claimed.
+    ///
+    /// # Errors
+    /// The target cannot be reached, or is not what the configuration says.
+    fn claim(&mut self, log: LogId, parts: &[Part]) -> impl Future<Output = Result<Vec<Claim>, SinkError>> + Send;
+
+    /// In place of [`Sink::commit`]: makes what was staged, and the checkpoints of these parts, durable in the target's own sense.
+    ///
+    /// # Errors
+    /// It may or may not have happened: call `claim`.
+    fn advance(&mut self, upto: &[(Part, Reached)]) -> impl Future<Output = Result<(), SinkError>> + Send;
+
+    /// How far some parts are, whoever has them.
+    ///
+    /// # Errors
+    /// Call `claim`.
+    fn reached(&mut self, parts: &[Part]) -> impl Future<Output = Result<Vec<Option<Reached>>, SinkError>> + Send;
+}
+
+/// A part that was claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Whose offsets these are.
+    pub log: LogId,
+    /// How far the part is.
+    pub reached: Reached,
+    /// It had no checkpoint.
+    pub is_new: bool,
 }
 
 /// Some of a table's keys.

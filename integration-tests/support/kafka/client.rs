@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -69,6 +69,17 @@ impl Kafka {
         eventually_sync(PATIENCE, || {
             let seen = self.partitions(name);
             (seen == usize::try_from(partitions).unwrap_or_default()).then_some(()).ok_or(seen)
+        });
+    }
+
+    /// Gives a topic more partitions.
+    pub(crate) async fn add_partitions(&self, topic: &str, count: usize) {
+        let wanted = NewPartitions::new(topic, count);
+        let made = self.admin().create_partitions([&wanted], &AdminOptions::new()).await.expect("an answer");
+        assert!(made.iter().all(Result::is_ok), "{made:?}");
+        eventually_sync(PATIENCE, || {
+            let seen = self.partitions(topic);
+            (seen == count).then_some(()).ok_or(seen)
         });
     }
 

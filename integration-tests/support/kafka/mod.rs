@@ -4,6 +4,7 @@
 //! Topics are made by those who want them: a broker that made them by itself would hide a client that forgot to.
 
 mod client;
+mod guarded;
 mod server;
 
 use std::path::PathBuf;

@@ -120,4 +120,17 @@ impl Decoder {
             Decoder::Flat(decoder) => decoder.decode(value, header),
         }
     }
+
+    /// The same for whoever sees only the records of some keys: the delete in front of a row that got another key is a delete.
+    ///
+    /// # Errors
+    /// As [`Decoder::decode`].
+    pub fn decode_alone<'h>(
+        &self,
+        value: Option<&[u8]>,
+        header: impl Fn(&str) -> Option<&'h [u8]>,
+    ) -> Result<Decoded, FormatError> {
+        let hidden = [debezium::NEW_KEY_HEADER, flat::NEW_KEY_HEADER];
+        self.decode(value, |name| if hidden.contains(&name) { None } else { header(name) })
+    }
 }

@@ -19,6 +19,7 @@ mod records;
 mod unit;
 
 pub use any::{Decoder, Encoder, Format};
+pub(crate) use base64::decode as from_base64;
 pub use exact::HEADER as EXACT_HEADER;
 pub(crate) use number::push_unsigned;
 pub use records::{Header, Record, Records};

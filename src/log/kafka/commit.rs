@@ -1,9 +1,9 @@
 //! The thread that commits what the sender has sent, in that order, while the sender fills the next transaction.
 //!
 //! A commit costs the cluster some rounds of its own writes, and until all partitions have been told, the same producer cannot begin
-//! another: whoever tries is put off for 20 ms. So there are several producers, *lanes*, which take turns, each with a transactional id of its
-//! own. Two rules keep the order: nothing is sent on a lane before all that was sent on the one before is written, and nothing is committed
-//! before what was sent before it is. So a lane that is taken over in the middle leaves whole transactions, up to some place, and nothing
+//! another: whoever tries is put off for 20 ms. So there are several producers, which take turns, each with a transactional id of its
+//! own. Two rules keep the order: nothing is sent on a producer before all that was sent on the one before is written, and nothing is committed
+//! before what was sent before it is. So a producer that is taken over in the middle leaves whole transactions, up to some place, and nothing
 //! behind it.
 
 use std::collections::VecDeque;
@@ -21,13 +21,13 @@ use crate::kafka::headers::{OFFSET_HEADER, POSITION_HEADER, UNIT_HEADER};
 use crate::kafka::producer::{Outgoing, Producer};
 use crate::log::Durable;
 
-/// How many transactions of a log may be under way at once. Readers count on it: when a state can be read, the lane that brought it has
+/// How many transactions of a log may be under way at once. Readers count on it: when a state can be read, the producer that brought it has
 /// been free before, so everything up to the state that many before can be read in every partition.
-pub(super) const LANES: usize = 4;
+pub(super) const PRODUCERS: usize = 4;
 
 /// A transaction that wants nothing but to be committed.
 pub(super) struct Sent {
-    pub(super) lane: Producer,
+    pub(super) producer: Producer,
     /// What is still to be sent in it; if anything, it has not been begun.
     pub(super) control: Vec<ControlRecord>,
     /// What holds once it is committed.
@@ -39,7 +39,7 @@ pub(super) struct Committer {
     sent: Sender<Sent>,
     free: Receiver<Producer>,
     /// Those that came back, the one that was free first in front.
-    lanes: VecDeque<Producer>,
+    producers: VecDeque<Producer>,
 }
 
 /// The thread has failed and has said why.
@@ -49,7 +49,7 @@ pub(super) struct Gone;
 impl Committer {
     /// Starts the thread.
     pub(super) fn start(
-        lanes: Vec<Producer>,
+        producers: Vec<Producer>,
         topic: String,
         durable: watch::Sender<Durable>,
         shared: Arc<Shared>,
@@ -59,32 +59,32 @@ impl Committer {
         let (give_back, free) = channel();
         let body = move || {
             for transaction in waiting {
-                let Sent { lane, control, durable: reached } = transaction;
-                if let Err(error) = finish(&lane, &topic, &control) {
+                let Sent { producer, control, durable: reached } = transaction;
+                if let Err(error) = finish(&producer, &topic, &control) {
                     return shared.fail(judge.judge(error));
                 }
                 durable.send_replace(reached);
                 // The sender may have ended.
-                drop(give_back.send(lane));
+                drop(give_back.send(producer));
             }
         };
         let thread = std::thread::Builder::new().name("kafka-commit".to_owned()).spawn(body);
         thread.map_err(|error| KafkaError::Misuse(format!("no thread to commit: {error}")))?;
-        Ok(Committer { sent, free, lanes: lanes.into() })
+        Ok(Committer { sent, free, producers: producers.into() })
     }
 
-    /// The lane that has been free for longest. Waits for one.
+    /// The producer that has been free for longest. Waits for one.
     pub(super) fn take(&mut self) -> Result<Producer, Gone> {
         self.collect()?;
-        match self.lanes.pop_front() {
-            Some(lane) => Ok(lane),
+        match self.producers.pop_front() {
+            Some(producer) => Ok(producer),
             None => self.free.recv().map_err(|_| Gone),
         }
     }
 
     /// Whether [`Committer::take`] would not wait.
     pub(super) fn is_free(&mut self) -> bool {
-        self.collect().is_err() || !self.lanes.is_empty()
+        self.collect().is_err() || !self.producers.is_empty()
     }
 
     /// Commits, after all that was handed over before.
@@ -94,21 +94,21 @@ impl Committer {
 
     /// Waits until all that was handed over is committed.
     pub(super) fn settle(&mut self) -> Result<(), Gone> {
-        while self.lanes.len() < LANES {
-            self.lanes.push_back(self.free.recv().map_err(|_| Gone)?);
+        while self.producers.len() < PRODUCERS {
+            self.producers.push_back(self.free.recv().map_err(|_| Gone)?);
         }
         Ok(())
     }
 
     /// Puts others in their places; all must be free.
-    pub(super) fn replace(&mut self, lanes: Vec<Producer>) {
-        self.lanes = lanes.into();
+    pub(super) fn replace(&mut self, producers: Vec<Producer>) {
+        self.producers = producers.into();
     }
 
     fn collect(&mut self) -> Result<(), Gone> {
         loop {
             match self.free.try_recv() {
-                Ok(lane) => self.lanes.push_back(lane),
+                Ok(producer) => self.producers.push_back(producer),
                 Err(TryRecvError::Empty) => return Ok(()),
                 Err(TryRecvError::Disconnected) => return Err(Gone),
             }
@@ -116,16 +116,16 @@ impl Committer {
     }
 }
 
-fn finish(lane: &Producer, topic: &str, control: &[ControlRecord]) -> Result<(), KafkaError> {
+fn finish(producer: &Producer, topic: &str, control: &[ControlRecord]) -> Result<(), KafkaError> {
     if !control.is_empty() {
-        lane.begin()?;
-        send_control(lane, topic, control)?;
+        producer.begin()?;
+        send_control(producer, topic, control)?;
     }
-    lane.commit()
+    producer.commit()
 }
 
 /// Sends records for the control topic, in the transaction that is open.
-pub(super) fn send_control(lane: &Producer, topic: &str, records: &[ControlRecord]) -> Result<(), KafkaError> {
+pub(super) fn send_control(producer: &Producer, topic: &str, records: &[ControlRecord]) -> Result<(), KafkaError> {
     for ControlRecord { key, value, event } in records {
         let outgoing = Outgoing {
             topic,
@@ -141,7 +141,7 @@ pub(super) fn send_control(lane: &Producer, topic: &str, records: &[ControlRecor
                 (UNIT_HEADER, event.unit.as_slice()),
             ]
         });
-        lane.send(&outgoing, headers)?;
+        producer.send(&outgoing, headers)?;
     }
     Ok(())
 }

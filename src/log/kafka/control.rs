@@ -32,6 +32,8 @@ const TOPIC: &str = "topic/";
 const VOID: &str = "void/";
 /// Of the events that no table's topic takes: the beginnings and ends of copies. Not read by the writer.
 const COPY: &str = "copy/";
+/// Of a topic's last truncation: its number. The event itself is in the topic's first partition; whoever reads the others is told here.
+const TRUNCATE: &str = "truncate/";
 
 /// A record for the control topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -175,6 +177,12 @@ pub(super) fn void_record(from: Offset, events: u64) -> ControlRecord {
     ControlRecord { key: format!("{VOID}{from}").into_bytes(), value, event: None }
 }
 
+/// A topic's truncation.
+pub(super) fn truncate_record(topic: &str, offset: Offset) -> ControlRecord {
+    let value = [&[FORMAT], offset.0.to_le_bytes().as_slice()].concat();
+    ControlRecord { key: format!("{TRUNCATE}{topic}").into_bytes(), value, event: None }
+}
+
 /// The beginning or end of a table's copy: an event.
 pub(super) fn copy_record(offset: Offset, headers: EventHeaders, put: impl FnOnce(&mut Vec<u8>)) -> ControlRecord {
     let mut value = Vec::new();
@@ -226,7 +234,7 @@ impl Control {
                 self.state = State::read(value).ok_or_else(refuse)?;
                 return Ok(());
             }
-            _ if name.starts_with(COPY) || name.starts_with(VOID) => return Ok(()),
+            _ if [COPY, VOID, TRUNCATE].iter().any(|kind| name.starts_with(kind)) => return Ok(()),
             _ => {}
         }
         if let Some(topic) = name.strip_prefix(TOPIC) {
@@ -265,6 +273,8 @@ pub(super) enum Noted<'a> {
     Topic(&'a str),
     /// Events that count as never written.
     Void { from: Offset, events: u64 },
+    /// A truncation in this topic.
+    Truncate(&'a str, Offset),
     /// A table's version.
     Relation(u32, Relation),
     /// The beginning or end of a copy.
@@ -289,6 +299,10 @@ impl<'a> Noted<'a> {
             let events = value.strip_prefix(&[FORMAT]).and_then(|value| Input::new(value).u64());
             let from = from.parse().ok().map(Offset);
             return Ok(Noted::Void { from: from.ok_or_else(refuse)?, events: events.ok_or_else(refuse)? });
+        }
+        if let Some(topic) = name.strip_prefix(TRUNCATE) {
+            let offset = value.strip_prefix(&[FORMAT]).and_then(|value| Input::new(value).u64());
+            return Ok(Noted::Truncate(topic, Offset(offset.ok_or_else(refuse)?)));
         }
         if name.starts_with(COPY) {
             return Ok(Noted::Copy(record()?));

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::Options;
-use super::commit::LANES;
+use super::commit::PRODUCERS;
 use super::control::{Control, Noted};
 use crate::event::{Offset, Relation};
 use crate::kafka::fetch::{Fetched, Fetcher, Probe};
@@ -26,7 +26,7 @@ pub(super) struct Known {
     pub(super) id: Option<LogId>,
     /// What may be read.
     pub(super) durable: Durable,
-    /// Everything before this can be read in every partition: the lane that brought it has brought another state since, and a lane's next
+    /// Everything before this can be read in every partition: the producer that brought it has brought another state since, and a producer's next
     /// transaction begins only when all partitions have been told of the one before.
     pub(super) settled: Offset,
     /// By their numbers.
@@ -37,9 +37,14 @@ pub(super) struct Known {
     pub(super) voids: BTreeMap<u64, u64>,
     /// Events that are in no other topic, by their numbers.
     pub(super) copies: BTreeMap<u64, Copied>,
+    /// The last truncations in each topic, by their numbers.
+    pub(super) truncations: BTreeMap<String, BTreeSet<u64>>,
     /// Counts the states.
     pub(super) states: u64,
 }
+
+/// So many truncations of a topic are remembered. An older one makes no difference to what the end is: a later one takes its rows, too.
+const TRUNCATIONS_MAX: usize = 1000;
 
 /// The beginning or end of a table's copy.
 #[derive(Clone, Debug)]
@@ -57,7 +62,7 @@ struct Reading {
     control: Control,
     /// What counts from the next state on.
     waiting: Vec<Fetched>,
-    /// Where the log ended with the last states, the oldest in front: of those whose lanes have brought none since.
+    /// Where the log ended with the last states, the oldest in front: of those whose producers have brought none since.
     states: VecDeque<Offset>,
 }
 
@@ -224,7 +229,7 @@ impl Follower {
             known.durable = durable;
         }
         reading.states.push_back(durable.offset);
-        if reading.states.len() > LANES
+        if reading.states.len() > PRODUCERS
             && let Some(settled) = reading.states.pop_front()
         {
             known.settled = known.settled.max(settled);
@@ -247,6 +252,13 @@ fn note(known: &mut Known, record: &Fetched, noted: Noted<'_>) -> Result<(), Str
     match noted {
         Noted::Topic(name) => drop(known.topics.insert(name.to_owned())),
         Noted::Void { from, events } => drop(known.voids.insert(from.0, events)),
+        Noted::Truncate(topic, offset) => {
+            let all = known.truncations.entry(topic.to_owned()).or_default();
+            all.insert(offset.0);
+            if all.len() > TRUNCATIONS_MAX {
+                all.pop_first();
+            }
+        }
         Noted::Relation(id, relation) => drop(known.relations.insert(id, Arc::new(relation))),
         Noted::Copy(Record::CopyBegun { relation: version }) => {
             let heads = EventHeads::read(|name| record.header(name))?;

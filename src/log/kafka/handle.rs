@@ -7,7 +7,9 @@ use tokio::sync::watch;
 use super::Options;
 use super::follow::Follower;
 use super::reader::Reader;
-use crate::event::Offset;
+use super::{lanes, member};
+use crate::event::{Offset, TableFilter};
+use crate::log::share::{Lanes, Part, Reached, Share, SharedLog};
 use crate::log::{self, Durable, LogError, LogId};
 
 /// The log on Kafka, to be read. It need not be reachable, nor be there, before it is opened; any process may have it open.
@@ -19,6 +21,21 @@ impl Log {
     #[must_use]
     pub fn new(options: Options) -> Self {
         Log(Arc::new(Follower::new(options)))
+    }
+
+    /// Joins a consumer group, which decides who has which partitions of these tables' topics.
+    ///
+    /// # Errors
+    /// No thread can be had for it.
+    pub fn join(&self, group: String, tables: TableFilter) -> Result<Arc<Share>, LogError> {
+        let started = member::start(&self.0, group, tables);
+        started.map_err(|error| LogError::Misuse(format!("no thread for the consumer group: {error}")))
+    }
+}
+
+impl SharedLog for Log {
+    fn lanes(&self, parts: Vec<(Part, Reached)>) -> Result<Lanes, LogError> {
+        lanes::start(Arc::clone(&self.0), parts)
     }
 }
 

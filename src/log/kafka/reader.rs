@@ -357,7 +357,7 @@ fn bound(known: &MutexGuard<'_, Known>, next: u64) -> u64 {
     void.unwrap_or(u64::MAX).min(copy.unwrap_or(u64::MAX))
 }
 
-fn relation(known: &Known, version: u32) -> Result<Arc<crate::event::Relation>, LogError> {
+pub(super) fn relation(known: &Known, version: u32) -> Result<Arc<crate::event::Relation>, LogError> {
     let found = known.relations.get(&version).cloned();
     found.ok_or_else(|| {
         LogError::from(KafkaError::Control {

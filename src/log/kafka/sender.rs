@@ -72,7 +72,7 @@ struct Known {
 /// What is sent and not committed.
 struct Uncommitted {
     /// What it is sent on; `None`: rows are in no transaction.
-    lane: Option<Producer>,
+    producer: Option<Producer>,
     state: ControlRecord,
     durable: Durable,
     control: Vec<ControlRecord>,
@@ -170,8 +170,8 @@ impl Sender {
     ) -> Result<Self, KafkaError> {
         let control = topic::control(&options.source);
         let judge = Arc::new(Judge::new(Arc::clone(&options), Arc::clone(&clients.admin), writer));
-        let lanes = std::mem::take(&mut clients.lanes);
-        let committer = Committer::start(lanes, control.clone(), durable, Arc::clone(&shared), Arc::clone(&judge))?;
+        let producers = std::mem::take(&mut clients.producers);
+        let committer = Committer::start(producers, control.clone(), durable, Arc::clone(&shared), Arc::clone(&judge))?;
         Ok(Sender {
             options,
             clients,
@@ -224,7 +224,7 @@ impl Sender {
     /// When what is open is ended if nothing more comes.
     fn ends_at(&self) -> Option<Instant> {
         let open = self.open.as_ref()?;
-        let after = match &open.lane {
+        let after = match &open.producer {
             _ if open.inside => TIME_MAX,
             None if !self.load.is_high() => FOLLOW_TIME,
             _ => BUSY_TIME,
@@ -245,7 +245,7 @@ impl Sender {
         open.control.extend(versions.iter().chain(control).cloned());
         (open.state, open.durable, open.inside) = (state, durable, inside);
         open.bytes = open.bytes.saturating_add(bytes);
-        let (now, age, follows) = (Instant::now(), open.since.elapsed(), open.lane.is_none());
+        let (now, age, follows) = (Instant::now(), open.since.elapsed(), open.producer.is_none());
         self.load.took(bytes, now);
         self.shared.recycle(group);
         self.lingers_until = Some(now + self.options.settings.linger);
@@ -270,16 +270,16 @@ impl Sender {
 
     fn begin(&mut self, state: &ControlRecord) -> Result<(), End> {
         if self.open.is_none() {
-            let lane = match &self.clients.rows {
+            let producer = match &self.clients.rows {
                 Some(_) => None,
                 None => {
-                    let lane = self.committer.take()?;
-                    lane.begin()?;
-                    Some(lane)
+                    let producer = self.committer.take()?;
+                    producer.begin()?;
+                    Some(producer)
                 }
             };
             self.open = Some(Uncommitted {
-                lane,
+                producer,
                 state: state.clone(),
                 durable: Durable::default(),
                 control: Vec::new(),
@@ -293,8 +293,8 @@ impl Sender {
 
     /// What rows are sent on.
     fn rows(&self) -> Result<&Producer, KafkaError> {
-        let lane = self.open.as_ref().and_then(|open| open.lane.as_ref());
-        lane.or(self.clients.rows.as_ref()).ok_or_else(no_transaction)
+        let producer = self.open.as_ref().and_then(|open| open.producer.as_ref());
+        producer.or(self.clients.rows.as_ref()).ok_or_else(no_transaction)
     }
 
     fn send(&self, group: &Group) -> Result<(), KafkaError> {
@@ -334,16 +334,16 @@ impl Sender {
             self.write_rows()?;
         }
         self.lingers_until = None;
-        let Some(Uncommitted { lane, state, durable, mut control, .. }) = self.open.take() else { return Ok(()) };
+        let Some(Uncommitted { producer, state, durable, mut control, .. }) = self.open.take() else { return Ok(()) };
         control.append(&mut self.noted);
         control.push(state);
-        let sent = match lane {
-            Some(lane) => {
-                send_control(&lane, &self.control, &control)?;
-                lane.flush()?;
-                Sent { lane, control: Vec::new(), durable }
+        let sent = match producer {
+            Some(producer) => {
+                send_control(&producer, &self.control, &control)?;
+                producer.flush()?;
+                Sent { producer, control: Vec::new(), durable }
             }
-            None => Sent { lane: self.committer.take()?, control, durable },
+            None => Sent { producer: self.committer.take()?, control, durable },
         };
         Ok(self.committer.commit(sent)?)
     }
@@ -358,8 +358,8 @@ impl Sender {
             // A batch that is larger than its topic takes is refused whole.
             self.end()?;
             self.committer.settle()?;
-            let lanes = self.clients.narrow(&self.options, limit)?;
-            self.committer.replace(lanes);
+            let producers = self.clients.narrow(&self.options, limit)?;
+            self.committer.replace(producers);
         }
         let ends = check_topic(&self.clients.admin, &place.name, &[], &self.control)?;
         self.judge.learn(&place.name);

@@ -6,13 +6,13 @@ use std::thread;
 use tokio::runtime::Runtime;
 
 use super::Options;
-use super::commit::LANES;
+use super::commit::PRODUCERS;
 use super::control::{Control, ControlRecord, format_record, log_record};
 use crate::kafka::admin::{self, Admin};
 use crate::kafka::producer::Producer;
 use crate::kafka::settings::Delivery;
 use crate::kafka::tables::Topic;
-use crate::kafka::topic::{self, Wanted};
+use crate::kafka::topic;
 use crate::kafka::{KafkaError, consumer};
 use crate::log::LogId;
 
@@ -23,7 +23,7 @@ const BATCH_BYTES: u64 = 1_044_492;
 pub(super) struct Clients {
     pub(super) admin: Arc<Admin>,
     /// For transactions.
-    pub(super) lanes: Vec<Producer>,
+    pub(super) producers: Vec<Producer>,
     /// For rows, where those are delivered at least once; the log's own state changes in transactions all the same.
     pub(super) rows: Option<Producer>,
     /// No topic takes less at once.
@@ -46,7 +46,7 @@ pub(super) fn start(options: &Options) -> Result<(Clients, Start), KafkaError> {
     let name = topic::control(&options.source);
     // The producer first: if brokers refuse us, it is the one that hears why.
     let mut clients = connect(options, admin, BATCH_BYTES, runtime)?;
-    let found = clients.runtime.block_on(clients.admin.ensure(&name, &wanted_control(options)))?;
+    let found = clients.runtime.block_on(clients.admin.ensure(&name, &options.settings.topics.of_state()))?;
     if !found.is_compacted() {
         let detail = format!(
             "its cleanup.policy is \"{}\", and the log's state must not expire: set it to compact",
@@ -55,7 +55,7 @@ pub(super) fn start(options: &Options) -> Result<(Clients, Start), KafkaError> {
         return Err(KafkaError::Topic { topic: name, detail });
     }
     if found.batch_bytes_max() < clients.batch_bytes_max {
-        clients.lanes = clients.narrow(options, found.batch_bytes_max())?;
+        clients.producers = clients.narrow(options, found.batch_bytes_max())?;
     }
     let mut control = Control::default();
     consumer::read_all(&options.settings, &name, |key, value| {
@@ -92,51 +92,41 @@ fn connect(
     batch_bytes_max: u64,
     runtime: Runtime,
 ) -> Result<Clients, KafkaError> {
-    let mut clients = Clients { admin, lanes: Vec::new(), rows: None, batch_bytes_max, runtime };
-    clients.lanes = clients.narrow(options, batch_bytes_max)?;
+    let mut clients = Clients { admin, producers: Vec::new(), rows: None, batch_bytes_max, runtime };
+    clients.producers = clients.narrow(options, batch_bytes_max)?;
     Ok(clients)
 }
 
-/// All lanes, once nobody else has any of them: each is fenced for itself, and only then is the log's state read.
-fn lanes(options: &Options, batch_bytes_max: u64) -> Result<Vec<Producer>, KafkaError> {
+/// All producers, once nobody else has any of them: each is fenced for itself, and only then is the log's state read.
+fn producers(options: &Options, batch_bytes_max: u64) -> Result<Vec<Producer>, KafkaError> {
     let control = topic::control(&options.source);
-    let open = &|lane: usize| {
-        let id = if lane == 0 { control.clone() } else { format!("{control}.{lane}") };
+    let open = &|number: usize| {
+        let id = if number == 0 { control.clone() } else { format!("{control}.{number}") };
         let producer = Producer::new(&options.settings, Some(&id), batch_bytes_max)?;
         producer.init()?;
         Ok(producer)
     };
     let opened: Result<Vec<Producer>, KafkaError> = thread::scope(|scope| {
-        let threads: Vec<_> = (0..LANES).map(|lane| scope.spawn(move || open(lane))).collect();
-        let failed = |_| Err(KafkaError::Misuse("the thread that opened a lane ended".to_owned()));
+        let threads: Vec<_> = (0..PRODUCERS).map(|number| scope.spawn(move || open(number))).collect();
+        let failed = |_| Err(KafkaError::Misuse("the thread that opened a producer ended".to_owned()));
         threads.into_iter().map(|thread| thread.join().unwrap_or_else(failed)).collect()
     });
     opened.map_err(|error| name_topic(error, &control))
 }
 
 impl Clients {
-    /// Lanes again, whose batches are smaller, and so are those of the rows' own. Between two transactions.
+    /// Producers again, whose batches are smaller, and so are those of the rows' own. Between two transactions.
     pub(super) fn narrow(&mut self, options: &Options, batch_bytes_max: u64) -> Result<Vec<Producer>, KafkaError> {
         self.batch_bytes_max = batch_bytes_max;
         if options.settings.delivery == Delivery::AtLeastOnce {
             self.rows = Some(Producer::new(&options.settings, None, batch_bytes_max)?);
         }
-        lanes(options, batch_bytes_max)
+        producers(options, batch_bytes_max)
     }
 
     /// Makes a topic, or takes the one that is there.
     pub(super) fn ensure(&self, options: &Options, topic: &Topic) -> Result<admin::Topic, KafkaError> {
         self.runtime.block_on(self.admin.ensure(&topic.name, &topic.wanted(&options.settings.topics)))
-    }
-}
-
-fn wanted_control(options: &Options) -> Wanted {
-    Wanted {
-        partitions: Some(1),
-        partitions_new: None,
-        replication: options.settings.topics.replication,
-        cleanup_policy: None,
-        config: vec![("cleanup.policy".to_owned(), "compact".to_owned())],
     }
 }
 

@@ -9,7 +9,8 @@ use tokio::sync::{oneshot, watch};
 
 use super::Options;
 use super::control::{
-    EventHeaders, Rest, copy_record, epoch_record, relation_record, snapshot_record, state_record, void_record,
+    EventHeaders, Rest, copy_record, epoch_record, relation_record, snapshot_record, state_record, truncate_record,
+    void_record,
 };
 use super::group::{Group, Mark, Meta};
 use super::sender::{Job, Sender, Shared};
@@ -272,6 +273,10 @@ impl Open {
         let encoded = version.encoder.change(&mut self.unit.format, ordinal, op, body, &mut self.group.records);
         encoded.map_err(|error| unreadable(relation, &error))?;
         let (topic, id) = (version.topic, version.id);
+        if op == Op::Truncate {
+            let name = self.tables.topics_from(topic as usize).first().map_or("", |topic| topic.name.as_str());
+            self.group.control.push(truncate_record(name, offset));
+        }
         self.describe(before, topic, id, op == Op::Truncate, offset, ordinal);
         Ok(())
     }

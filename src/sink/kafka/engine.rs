@@ -15,7 +15,6 @@ use crate::kafka::headers::{POSITION_HEADER, UNIT_HEADER};
 use crate::kafka::place::Place;
 use crate::kafka::settings::Settings;
 use crate::kafka::tables::Tables;
-use crate::kafka::topic::Wanted;
 use crate::kafka::unit::Unit;
 use crate::kafka::{KafkaError, consumer};
 use crate::project::mutation::{Effect, Mutation};
@@ -116,13 +115,7 @@ impl Engine {
         let own = self.own_topic();
         let runtime = Handle::current();
         let admin = Admin::new(settings)?;
-        let wanted = Wanted {
-            partitions: Some(1),
-            partitions_new: None,
-            replication: settings.topics.replication,
-            cleanup_policy: Some("compact".to_owned()),
-            config: Vec::new(),
-        };
+        let wanted = settings.topics.of_state();
         let found = runtime.block_on(admin.ensure(&own, &wanted))?;
         let batch_bytes_max = self.batch_bytes_max.min(found.batch_bytes_max());
         let producers = Producers::connect(settings, &own, batch_bytes_max)?;

@@ -2,13 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Target;
 use crate::event::{Lsn, Offset, Position};
 use crate::log::LogId;
+use crate::log::share::Part;
 use crate::sink::{Checkpoint, SinkError};
 
 /// The keys that are ours and not a document's.
 #[derive(Clone, Debug)]
 pub(super) struct OwnKeys {
+    /// The sink's name.
+    pub(super) name: String,
     pub(super) checkpoint: Vec<u8>,
     /// Exists only inside a transaction: counts the parts that have been applied.
     pub(super) guard: Vec<u8>,
@@ -19,7 +23,12 @@ const PREFIX: &[u8] = b"walbridge:";
 impl OwnKeys {
     pub(super) fn new(sink: &str) -> Self {
         let key = |last: &str| format!("walbridge:{sink}:{last}").into_bytes();
-        OwnKeys { checkpoint: key("checkpoint"), guard: key("guard") }
+        OwnKeys { name: sink.to_owned(), checkpoint: key("checkpoint"), guard: key("guard") }
+    }
+
+    /// Of a part of the log, where several processes share the sink.
+    pub(super) fn part(&self, part: &Part) -> Vec<u8> {
+        format!("walbridge:{}:{part}:checkpoint", self.name).into_bytes()
     }
 }
 
@@ -38,9 +47,19 @@ struct Stored {
     commit_lsn: Option<Lsn>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ordinal: Option<u64>,
+    /// Parts have checkpoints of their own, and this one says only from where on those do that have none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    shared: bool,
 }
 
-pub(super) fn encode(checkpoint: &Checkpoint) -> Vec<u8> {
+/// What stands under the sink's own key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) checkpoint: Checkpoint,
+    pub(super) shared: bool,
+}
+
+pub(super) fn encode(checkpoint: &Checkpoint, shared: bool) -> Vec<u8> {
     let position = checkpoint.position;
     let stored = Stored {
         log: checkpoint.log.to_string(),
@@ -48,13 +67,44 @@ pub(super) fn encode(checkpoint: &Checkpoint) -> Vec<u8> {
         epoch: position.map(|position| position.epoch),
         commit_lsn: position.map(|position| position.commit_lsn),
         ordinal: position.map(|position| position.ordinal),
+        shared,
     };
     // Strings and numbers always have a JSON form.
     serde_json::to_vec(&stored).unwrap_or_default()
 }
 
+/// What stands under the sink's own key.
+///
+/// # Errors
+/// It is no checkpoint.
+pub(super) fn read(target: &Target, text: &[u8]) -> Result<Found, SinkError> {
+    decode(text).ok_or_else(|| SinkError::Unusable {
+        target: target.address.shown().to_owned(),
+        detail: format!("what stands under {} is no checkpoint", String::from_utf8_lossy(&target.own.checkpoint)),
+        remedy: "Give the sink another name, or remove that key to begin from the start".to_owned(),
+    })
+}
+
+/// The same for a process that has the sink to itself.
+///
+/// # Errors
+/// It is no checkpoint, or one of a sink that others share.
+pub(super) fn read_whole(target: &Target, text: &[u8]) -> Result<Checkpoint, SinkError> {
+    match read(target, text)? {
+        Found { checkpoint, shared: false } => Ok(checkpoint),
+        Found { shared: true, .. } => Err(SinkError::Unusable {
+            target: target.address.shown().to_owned(),
+            detail: "several walbridges share this sink by partitions".to_owned(),
+            remedy: format!(
+                "Say share = \"partitions\" here too; or stop all of them and remove the keys walbridge:{}:*, and the sink is filled anew",
+                target.own.name
+            ),
+        }),
+    }
+}
+
 /// `None` if this is not a checkpoint.
-pub(super) fn decode(text: &[u8]) -> Option<Checkpoint> {
+fn decode(text: &[u8]) -> Option<Found> {
     let stored: Stored = serde_json::from_slice(text).ok()?;
     let log = LogId(u128::from_str_radix(&stored.log, 16).ok()?);
     let position = match (stored.epoch, stored.commit_lsn, stored.ordinal) {
@@ -62,7 +112,7 @@ pub(super) fn decode(text: &[u8]) -> Option<Checkpoint> {
         (None, None, None) => None,
         _ => return None,
     };
-    Some(Checkpoint { log, offset: stored.offset, position })
+    Some(Found { checkpoint: Checkpoint { log, offset: stored.offset, position }, shared: stored.shared })
 }
 
 /// Compares what the target says with what we last wrote or read there.
@@ -98,14 +148,16 @@ mod tests {
 
     #[test]
     fn a_checkpoint_reads_back_as_it_was_written() {
-        let text = encode(&at(5));
+        let found = |checkpoint| Some(Found { checkpoint, shared: false });
+        let text = encode(&at(5), false);
         let expected =
             r#"{"log":"000000000000000000000000000000ab","offset":5,"epoch":2,"commit_lsn":"16/B374D848","ordinal":7}"#;
         assert_eq!(String::from_utf8_lossy(&text), expected);
-        assert_eq!(decode(&text), Some(at(5)));
+        assert_eq!(decode(&text), found(at(5)));
         let first = Checkpoint { position: None, ..at(0) };
-        assert_eq!(decode(&encode(&first)), Some(first));
-        assert_eq!(decode(&encode(&at(u64::MAX))), Some(at(u64::MAX)));
+        assert_eq!(decode(&encode(&first, false)), found(first));
+        assert_eq!(decode(&encode(&at(u64::MAX), false)), found(at(u64::MAX)));
+        assert_eq!(decode(&encode(&at(5), true)), Some(Found { checkpoint: at(5), shared: true }));
     }
 
     #[test]

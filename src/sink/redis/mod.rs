@@ -5,6 +5,8 @@
 //! old file or as a replica that was behind: the checkpoint it tells is the truth about its data.
 //!
 //! - `checkpoint`: the key that tells how far we are, and what it means if somebody else moved it.
+//! - `fence`: how whoever comes later keeps whoever came before from writing.
+//! - `parts`: the checkpoints of a sink that several processes share.
 //! - `connect`: connections without secrets in their messages.
 //! - `merge`: rows as values; missing values taken over from the stored document.
 //! - `reply`: what Redis answers.
@@ -20,7 +22,10 @@
 mod checkpoint;
 mod connect;
 mod error;
+pub mod facts;
+mod fence;
 mod merge;
+mod parts;
 mod reply;
 mod session;
 mod write;
@@ -34,8 +39,10 @@ use secrecy::SecretString;
 use self::checkpoint::OwnKeys;
 use self::connect::Address;
 use self::session::Session;
-use super::{Checkpoint, KeyPage, Sink, SinkError, Staged};
+use super::{Checkpoint, Claim, KeyPage, SharedSink, Sink, SinkError, Staged};
 use crate::event::TableName;
+use crate::log::LogId;
+use crate::log::share::{Part, Reached};
 use crate::project::mutation::Mutation;
 
 /// How a row stands in Redis.
@@ -168,5 +175,28 @@ impl Sink for RedisSink {
         session.probe().await?;
         self.session = Some(session);
         Ok(())
+    }
+}
+
+impl SharedSink for RedisSink {
+    async fn claim(&mut self, log: LogId, parts: &[Part]) -> Result<Vec<Claim>, SinkError> {
+        self.session = None;
+        let (session, claims) = Session::claim(Arc::clone(&self.target), log, parts).await?;
+        self.session = Some(session);
+        Ok(claims)
+    }
+
+    async fn advance(&mut self, upto: &[(Part, Reached)]) -> Result<(), SinkError> {
+        let mut session = self.session()?;
+        session.advance(upto).await?;
+        self.session = Some(session);
+        Ok(())
+    }
+
+    async fn reached(&mut self, parts: &[Part]) -> Result<Vec<Option<Reached>>, SinkError> {
+        let mut session = self.session()?;
+        let reached = session.reached(parts).await?;
+        self.session = Some(session);
+        Ok(reached)
     }
 }

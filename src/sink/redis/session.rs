@@ -1,6 +1,6 @@
-//! One transaction after another on a connection, each fenced by the checkpoint it starts from.
+//! One transaction after another on a connection, each fenced by the checkpoints it starts from.
 //!
-//! `WATCH` on the checkpoint is set, and its value compared with what we left there, before each transaction begins: then
+//! `WATCH` on the checkpoint is set, and its value compared with what we left there, before each transaction begins ([`Fence`]): then
 //! `EXEC` does nothing if anybody has touched it since, FLUSHALL included. Both travel behind the `EXEC` before, so a commit
 //! is one round trip. A session is dropped at the first error, and everything unfinished with it.
 
@@ -13,13 +13,17 @@ use redis::{Pipeline, cmd};
 
 use super::checkpoint::{self, is_reserved};
 use super::connect::Connection;
+use super::fence::{self, Fence, Text};
 use super::merge::{self, Content, Sent};
+use super::parts::{self, Owned};
 use super::reply::Reply;
 use super::write::{self, Before, Held};
 use super::{DocumentKeys, Target, ValueKind, error};
 use crate::event::TableName;
+use crate::log::LogId;
+use crate::log::share::{Part, Reached};
 use crate::project::mutation::{Document, Effect, Key, Mutation};
-use crate::sink::{Checkpoint, KeyPage, Rejection, SinkError, Staged};
+use crate::sink::{Checkpoint, Claim, KeyPage, Rejection, SinkError, Staged};
 
 /// Writes are held here up to this size, and beyond it sent into the open transaction.
 const HELD_BYTES_MAX: usize = 4 << 20;
@@ -36,8 +40,9 @@ pub(super) struct Session {
     writer: Connection,
     /// Reads what is committed while the writer's transaction is open. Made when first needed.
     reader: Option<Connection>,
-    /// The checkpoint in the target, as we last read or wrote it.
-    belief: Option<Checkpoint>,
+    /// Around the checkpoints in the target, as we last read or wrote them.
+    fence: Fence,
+    checkpoints: Checkpoints,
     held: Held,
     /// Set while a transaction is open at the server.
     open: Option<Open>,
@@ -45,6 +50,14 @@ pub(super) struct Session {
     sent: Sent,
     /// The sink has one table, so that a TRUNCATE removes all of its documents. Known with the first of them.
     one_table: Option<bool>,
+}
+
+/// What a sink's checkpoints are.
+enum Checkpoints {
+    /// One, of all that it takes.
+    Whole(Option<Checkpoint>),
+    /// One for each part that is ours.
+    Parts(Owned),
 }
 
 /// A transaction at the server.
@@ -65,13 +78,34 @@ enum Outcome {
 impl Session {
     pub(super) async fn open(target: Arc<Target>) -> Result<Self, SinkError> {
         let mut writer = target.address.connect().await?;
-        let belief = watch(&target, &mut writer, Pipeline::new()).await?;
+        let mut fence = Fence::around(vec![target.own.checkpoint.clone()]);
+        let found = watch(&target, &fence, &mut writer, Pipeline::new()).await?;
+        let belief = found.first().cloned().flatten().map(|text| checkpoint::read_whole(&target, &text)).transpose()?;
+        fence.leave(found);
+        Ok(Session::new(target, writer, fence, Checkpoints::Whole(belief)))
+    }
+
+    /// Makes these parts ours; see [`crate::sink::SharedSink::claim`].
+    pub(super) async fn claim(
+        target: Arc<Target>,
+        log: LogId,
+        parts: &[Part],
+    ) -> Result<(Self, Vec<Claim>), SinkError> {
+        let mut writer = target.address.connect().await?;
+        let (fence, owned, claims) = parts::claim(&target, &mut writer, log, parts).await?;
+        Ok((Session::new(target, writer, fence, Checkpoints::Parts(owned)), claims))
+    }
+
+    fn new(target: Arc<Target>, writer: Connection, fence: Fence, checkpoints: Checkpoints) -> Self {
         let (held, sent) = (Held::default(), Sent::default());
-        Ok(Session { target, writer, reader: None, belief, held, open: None, sent, one_table: None })
+        Session { target, writer, reader: None, fence, checkpoints, held, open: None, sent, one_table: None }
     }
 
     pub(super) fn belief(&self) -> Option<Checkpoint> {
-        self.belief
+        match self.checkpoints {
+            Checkpoints::Whole(belief) => belief,
+            Checkpoints::Parts(_) => None,
+        }
     }
 
     pub(super) async fn stage(&mut self, mutations: &[Mutation]) -> Result<Staged, SinkError> {
@@ -104,44 +138,85 @@ impl Session {
     }
 
     pub(super) async fn commit(&mut self, upto: Checkpoint) -> Result<(), SinkError> {
+        self.execute(&[(0, checkpoint::encode(&upto, false))], Some(upto)).await
+    }
+
+    /// The same for parts.
+    pub(super) async fn advance(&mut self, upto: &[(Part, Reached)]) -> Result<(), SinkError> {
+        let writes = match &self.checkpoints {
+            Checkpoints::Parts(owned) => owned.writes(upto),
+            Checkpoints::Whole(_) => Vec::new(),
+        };
+        self.execute(&writes, None).await
+    }
+
+    /// How far some parts are, whoever has them.
+    pub(super) async fn reached(&mut self, parts: &[Part]) -> Result<Vec<Option<Reached>>, SinkError> {
+        let target = Arc::clone(&self.target);
+        parts::reached(&target, self.reader().await?, parts).await
+    }
+
+    /// Makes what was staged visible, with these checkpoints, by the numbers of their keys. `whole`: the same where there is one.
+    async fn execute(&mut self, writes: &[(usize, Vec<u8>)], whole: Option<Checkpoint>) -> Result<(), SinkError> {
         let (mut pipeline, open) = self.part();
-        pipeline.add_command(write::finish(&self.target.own, open.parts, &checkpoint::encode(&upto)));
+        let keys: Vec<(&Vec<u8>, &Text)> = self.fence.keys().collect();
+        let pairs = writes.iter().filter_map(|(number, text)| Some((keys.get(*number)?.0.as_slice(), text.as_slice())));
+        pipeline.add_command(write::finish(&self.target.own, open.parts, &pairs.collect::<Vec<_>>()));
         pipeline.cmd("EXEC");
         let exec_at = pipeline.len().saturating_sub(1);
         let allowance = EXEC_TIMEOUT_PER_SEND.saturating_mul(open.sends);
         self.writer.set_response_timeout(self.target.address.response_timeout().saturating_add(allowance));
-        add_watch(&self.target, &mut pipeline);
+        self.fence.add_watch(&mut pipeline);
         let mut replies = self.writer.ask(&pipeline).await?;
-        let tail = replies.split_off(exec_at);
+        let mut tail = replies.split_off(exec_at);
         self.check_queued(replies)?;
-        let mut tail = tail.into_iter();
-        let (executed, watched, found) = (tail.next(), tail.next(), tail.next());
-        let applied = self.check_executed(executed)?;
-        let found = read_watch(&self.target, watched, found)?;
-        checkpoint::verify(self.shown(), found, if applied { Some(upto) } else { self.belief })?;
+        let watched = tail.split_off(1);
+        let applied = self.check_executed(tail.pop())?;
+        let found = self.fence.read_watch(self.shown(), watched)?;
+        if applied {
+            self.fence.leave(self.fence.behind(writes));
+            if let Checkpoints::Whole(belief) = &mut self.checkpoints {
+                *belief = whole;
+            }
+        }
+        self.verify(&found)?;
         if !applied {
             let detail = "its checkpoint was touched during the transaction".to_owned();
             return Err(SinkError::Regressed { target: self.shown().to_owned(), detail });
         }
-        self.belief = Some(upto);
         self.held = Held::default();
         self.open = None;
         self.sent.clear();
         Ok(())
     }
 
+    /// Compares what was found with what we left.
+    fn verify(&self, found: &[Text]) -> Result<(), SinkError> {
+        if self.fence.keys().map(|(_, left)| left).eq(found) {
+            return Ok(());
+        }
+        match &self.checkpoints {
+            Checkpoints::Whole(belief) => {
+                let found = found.first().cloned().flatten();
+                let found = found.map(|text| checkpoint::read_whole(&self.target, &text)).transpose()?;
+                checkpoint::verify(self.shown(), found, *belief)
+            }
+            Checkpoints::Parts(owned) => Err(owned.judge(&self.target, found)),
+        }
+    }
+
     pub(super) async fn probe(&mut self) -> Result<(), SinkError> {
-        let mut get = cmd("GET");
-        get.arg(&self.target.own.checkpoint);
+        let mut pipeline = Pipeline::new();
+        self.fence.add_reads(&mut pipeline);
         // Inside a transaction the writer's commands would only be queued.
         let connection = if self.open.is_some() { self.reader().await? } else { &mut self.writer };
-        let reply = connection.ask_one(get).await?;
-        checkpoint::verify(self.shown(), parse(&self.target, reply)?, self.belief)
+        let replies = connection.ask(&pipeline).await?;
+        self.verify(&fence::read(self.shown(), replies.into_iter())?)
     }
 
     /// The target has it already: an older mutation never wins over a newer.
     fn is_old(&self, mutation: &Mutation) -> bool {
-        let position = self.belief.and_then(|belief| belief.position);
+        let position = self.belief().and_then(|belief| belief.position);
         position.is_some_and(|position| mutation.position <= position)
     }
 
@@ -237,8 +312,8 @@ impl Session {
             // All that was sent would be removed again.
             let mut discard = Pipeline::new();
             discard.cmd("DISCARD");
-            let found = watch(&self.target, &mut self.writer, discard).await?;
-            checkpoint::verify(self.shown(), found, self.belief)?;
+            let found = watch(&self.target, &self.fence, &mut self.writer, discard).await?;
+            self.verify(&found)?;
             self.open = None;
             self.sent.clear();
         }
@@ -350,45 +425,15 @@ impl Session {
     }
 }
 
-fn add_watch(target: &Target, pipeline: &mut Pipeline) {
-    pipeline.cmd("WATCH").arg(&target.own.checkpoint);
-    pipeline.cmd("GET").arg(&target.own.checkpoint);
-}
-
-/// Watches the checkpoint and reads it, after some other commands.
+/// Watches the checkpoints and reads them, after some other commands.
 async fn watch(
     target: &Target,
+    fence: &Fence,
     connection: &mut Connection,
     mut pipeline: Pipeline,
-) -> Result<Option<Checkpoint>, SinkError> {
-    add_watch(target, &mut pipeline);
+) -> Result<Vec<Text>, SinkError> {
+    fence.add_watch(&mut pipeline);
     let mut replies = connection.ask(&pipeline).await?;
-    let (found, watched) = (replies.pop(), replies.pop());
-    read_watch(target, watched, found)
-}
-
-fn read_watch(target: &Target, watched: Option<Reply>, found: Option<Reply>) -> Result<Option<Checkpoint>, SinkError> {
-    let (Some(watched), Some(found)) = (watched, found) else {
-        return Err(error::strange(target.address.shown(), "WATCH"));
-    };
-    watched.accepted(target.address.shown(), "WATCH")?;
-    parse(target, found)
-}
-
-/// The reply to reading the checkpoint.
-fn parse(target: &Target, reply: Reply) -> Result<Option<Checkpoint>, SinkError> {
-    let shown = target.address.shown();
-    let text = match reply.accepted(shown, "GET")? {
-        Reply::Nil => return Ok(None),
-        Reply::Bytes(text) => text,
-        Reply::Ok | Reply::Queued | Reply::Array(_) | Reply::Refused(_) | Reply::Other => {
-            return Err(error::strange(shown, "GET"));
-        }
-    };
-    let unusable = || SinkError::Unusable {
-        target: shown.to_owned(),
-        detail: format!("what stands under {} is no checkpoint", String::from_utf8_lossy(&target.own.checkpoint)),
-        remedy: "Give the sink another name, or remove that key to begin from the start".to_owned(),
-    };
-    checkpoint::decode(&text).map(Some).ok_or_else(unusable)
+    let watched = replies.split_off(replies.len().saturating_sub(fence.replies()));
+    fence.read_watch(target.address.shown(), watched)
 }

@@ -44,11 +44,12 @@ for i = 2, #KEYS do
 end
 return redis.call('SET', KEYS[1], ARGV[1] + 1)";
 
-/// `KEYS`: the guard, the checkpoint. `ARGV`: how many parts there were, the checkpoint's text.
+/// `KEYS`: the guard, the checkpoints. `ARGV`: how many parts there were, the checkpoints' texts.
 const FINISH: &str = "\
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return redis.error_reply('ERR a part failed') end
 redis.call('UNLINK', KEYS[1])
-return redis.call('SET', KEYS[2], ARGV[2])";
+for i = 2, #KEYS do redis.call('SET', KEYS[i], ARGV[i]) end
+return redis.status_reply('OK')";
 
 /// A script call takes no more than this, so that neither Lua's memory nor the number of arguments (Redis takes 1048576)
 /// grows with the transaction.
@@ -164,9 +165,12 @@ pub(super) fn begin(kind: ValueKind, own: &OwnKeys, out: &mut Pipeline) {
 }
 
 /// The last command of the transaction.
-pub(super) fn finish(own: &OwnKeys, parts: u64, checkpoint: &[u8]) -> Cmd {
+pub(super) fn finish(own: &OwnKeys, parts: u64, checkpoints: &[(&[u8], &[u8])]) -> Cmd {
     let mut finish = cmd("EVAL");
-    finish.arg(FINISH).arg(2).arg(&own.guard).arg(&own.checkpoint).arg(parts).arg(checkpoint);
+    finish.arg(FINISH).arg(checkpoints.len().saturating_add(1)).arg(&own.guard);
+    checkpoints.iter().for_each(|(key, _)| _ = finish.arg(key));
+    finish.arg(parts);
+    checkpoints.iter().for_each(|(_, text)| _ = finish.arg(text));
     finish
 }
 

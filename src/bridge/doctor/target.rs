@@ -1,0 +1,78 @@
+//! A sink's target.
+
+use super::Report;
+use crate::bridge::check::look_at_sink;
+use crate::config::{self, Target};
+use crate::event::TableName;
+use crate::sink::redis::facts::{self, Facts};
+
+/// Looks at it. `tables`: those of its source that can be captured.
+pub(super) async fn look(source: &config::Source, sink: &config::Sink, tables: &[TableName]) -> Report {
+    let mut report = Report::of(format!("sink {}", sink.name));
+    let wanted: Vec<TableName> = tables.iter().filter(|table| sink.tables.matches(table)).cloned().collect();
+    if wanted.is_empty() && !tables.is_empty() {
+        report.warn("tables", format!("no table matches {}", sink.tables), "Mend `from`, or make the tables");
+    }
+    match look_at_sink(source, sink, !tables.is_empty()).await {
+        Some((code, message)) => report.error("target", code, &message),
+        None if matches!(sink.target, Target::Kafka(_)) => {}
+        None => report.ok("target", format!("{} is ready", sink.target.kind())),
+    }
+    match &sink.target {
+        Target::Redis { url, .. } => match facts::look(url).await {
+            Ok(facts) => redis(&mut report, &facts),
+            Err(error) => {
+                let remedy = "Mend what is said above, or allow its user INFO";
+                report.warn("server", format!("it does not tell how it is set up: {error}"), remedy);
+            }
+        },
+        #[cfg(feature = "kafka")]
+        Target::Kafka(settings) => {
+            let by = super::cluster::Use::Sink(&sink.name);
+            let found = super::cluster::look(Report::of(report.subject.clone()), by, settings, &source.name, &wanted);
+            report.found.extend(found.await);
+        }
+        #[cfg(not(feature = "kafka"))]
+        Target::Kafka(_) => {}
+        Target::Tantivy { .. } | Target::File { .. } => {}
+    }
+    report
+}
+
+fn redis(report: &mut Report, facts: &Facts) {
+    report.ok("server", format!("Redis {}", facts.version));
+    if facts.role == "master" {
+        report.ok("role", "it takes writes");
+    } else {
+        report.fail("role", format!("it is a {}, which takes none", facts.role), "Point the url at the primary");
+    }
+    match (facts.memory_max, facts.policy.as_str()) {
+        (0, _) => report.warn(
+            "maxmemory",
+            "no limit is set: what is kept there may take all of the machine's memory",
+            "Set maxmemory, with maxmemory-policy noeviction",
+        ),
+        (max, "noeviction") => {
+            report.ok("maxmemory", format!("{} of {max} bytes, and nothing is evicted", facts.memory))
+        }
+        (max, policy) if policy.starts_with("volatile") => report.warn(
+            "maxmemory",
+            format!("beyond {max} bytes keys with a ttl are evicted before their time ({policy})"),
+            "Set maxmemory-policy noeviction, unless what is kept is only a cache",
+        ),
+        (max, policy) => report.warn(
+            "maxmemory",
+            format!(
+                "beyond {max} bytes keys are evicted ({policy}), walbridge's checkpoint too: then all is filled again"
+            ),
+            "Set maxmemory-policy noeviction, unless what is kept is only a cache",
+        ),
+    }
+    if facts.keeps {
+        report.ok("persistence", "what it has is kept over a restart");
+    } else {
+        let message =
+            "nothing is kept over a restart: it is filled again from the log then, as far as the log goes back";
+        report.warn("persistence", message, "Turn appendonly on, unless that is wanted");
+    }
+}

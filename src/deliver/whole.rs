@@ -1,0 +1,128 @@
+//! A loop that has its sink, and the log, to itself: one checkpoint, and whole transactions.
+
+use std::time::Instant;
+
+use tokio_util::sync::CancellationToken;
+
+use super::batch::Batch;
+use super::{Deliver, DeliverError, Ended, PROBE_INTERVAL, Place, Session, sweep};
+use crate::event::Offset;
+use crate::log::{self, Limit, Log, LogError, LogReader};
+use crate::retry::Backoff;
+use crate::sink::{Checkpoint, Sink};
+
+/// See the module.
+pub(super) struct Whole;
+
+impl<L: Log, S: Sink> Session<L, S> for Whole {
+    async fn session(
+        &mut self,
+        deliver: &mut Deliver<L, S>,
+        backoff: &mut Backoff,
+        stop: &CancellationToken,
+    ) -> Result<Ended, DeliverError> {
+        deliver.session(backoff, stop).await
+    }
+}
+
+impl<L: Log, S: Sink> Deliver<L, S> {
+    /// From asking the target where it is until something goes wrong.
+    async fn session(&mut self, backoff: &mut Backoff, stop: &CancellationToken) -> Result<Ended, DeliverError> {
+        let checkpoint = tokio::select! {
+            () = stop.cancelled() => return Ok(Ended::Stopped),
+            checkpoint = self.sink.resume() => checkpoint?,
+        };
+        tokio::select! {
+            () = stop.cancelled() => return Ok(Ended::Stopped),
+            opened = self.log.open() => opened?,
+        }
+        let from = self.begin_at(checkpoint)?;
+        let bytes = self.log.bytes_at(from)?;
+        let mut place = Place { checkpoint: self.checkpoint(from, checkpoint), bytes, commit_time: None };
+        self.show_progress(&place, None);
+        let mut reader = self.log.reader(from)?;
+        let mut batch = Batch::new(self.limits);
+        let limit = Limit { events: self.limits.rows, bytes: self.limits.bytes };
+        loop {
+            if batch.is_due(Instant::now()) {
+                self.commit(&place, &mut batch, backoff).await?;
+            }
+            let wake_at = batch.commit_at().unwrap_or_else(|| Instant::now() + PROBE_INTERVAL);
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {
+                    if batch.at_boundary() && !batch.is_empty() {
+                        self.commit(&place, &mut batch, backoff).await?;
+                    }
+                    return Ok(Ended::Stopped);
+                }
+                read = reader.next(limit) => {
+                    let read = read?;
+                    tokio::select! {
+                        biased;
+                        taken = self.take(read, &mut place, &mut batch, backoff) => taken?,
+                        // What was staged is staged again after the next start.
+                        () = stop.cancelled() => return Ok(Ended::Stopped),
+                    }
+                }
+                () = tokio::time::sleep_until(wake_at.into()) => {
+                    if batch.is_empty() {
+                        self.sink.probe().await?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Where in the log to begin.
+    fn begin_at(&self, checkpoint: Option<Checkpoint>) -> Result<Offset, DeliverError> {
+        let (start, end) = (self.log.start(), self.log.durable().borrow().offset);
+        match checkpoint {
+            None if start == Offset(0) => Ok(start),
+            None => Err(DeliverError::Stranded { wanted: Offset(0), start }),
+            Some(checkpoint) if checkpoint.log != self.log.id() => {
+                Err(DeliverError::OtherLog { found: checkpoint.log, ours: self.log.id() })
+            }
+            Some(checkpoint) if checkpoint.offset < start => {
+                Err(DeliverError::Stranded { wanted: checkpoint.offset, start })
+            }
+            Some(checkpoint) if checkpoint.offset > end => {
+                Err(LogError::Ahead { wanted: checkpoint.offset, end }.into())
+            }
+            Some(checkpoint) => Ok(checkpoint.offset),
+        }
+    }
+
+    fn checkpoint(&self, offset: Offset, known: Option<Checkpoint>) -> Checkpoint {
+        known.unwrap_or(Checkpoint { log: self.log.id(), offset, position: None })
+    }
+
+    /// Takes what was read. A unit in which a table's copy ends begins after a commit; so does one that comes in parts, whose
+    /// end is not known yet.
+    async fn take(
+        &mut self,
+        read: log::Batch,
+        place: &mut Place,
+        batch: &mut Batch,
+        backoff: &mut Backoff,
+    ) -> Result<(), DeliverError> {
+        for piece in sweep::pieces(read, |offset| self.log.bytes_at(offset))? {
+            let begins_anew = !piece.ends_transaction || piece.events.iter().any(sweep::ends_copy);
+            if begins_anew && batch.at_boundary() && !batch.is_empty() {
+                self.commit(place, batch, backoff).await?;
+            }
+            self.apply(&piece.events, piece.ends_transaction, batch).await?;
+            place.read(&piece.events);
+            (place.checkpoint.offset, place.bytes) = (piece.next, piece.bytes);
+        }
+        Ok(())
+    }
+
+    async fn commit(&mut self, place: &Place, batch: &mut Batch, backoff: &mut Backoff) -> Result<(), DeliverError> {
+        self.sink.commit(place.checkpoint).await?;
+        backoff.reset();
+        self.show_progress(place, Some(batch.mutations()));
+        batch.committed();
+        Ok(())
+    }
+}

@@ -90,8 +90,8 @@ impl Bench<'_> {
         let before = cpu_seconds(broker).unwrap_or_default();
         let mut taken = match way {
             Way::Embedded => self.walbridge(Drainer::WalbridgeTcp, &name, "kind = \"embedded\"").await,
-            Way::ExactlyOnce => self.into_kafka(Drainer::WalbridgeKafka, &name, "exactly_once").await,
-            Way::AtLeastOnce => self.into_kafka(Drainer::WalbridgeKafkaLeast, &name, "at_least_once").await,
+            Way::ExactlyOnce => self.kafka_log(Drainer::WalbridgeKafka, &name, "exactly_once").await,
+            Way::AtLeastOnce => self.kafka_log(Drainer::WalbridgeKafkaLeast, &name, "at_least_once").await,
             Way::Producer => {
                 let from = self.written.as_ref().expect("walbridge comes before the bare producer");
                 let to = self.topic(&name).await;
@@ -117,7 +117,7 @@ impl Bench<'_> {
         topic
     }
 
-    async fn into_kafka(&mut self, drainer: Drainer, name: &str, delivery: &str) -> Taken {
+    async fn kafka_log(&mut self, drainer: Drainer, name: &str, delivery: &str) -> Taken {
         self.topic(name).await;
         let log = format!("kind = \"kafka\"\nbrokers = \"{}\"\ndelivery = \"{delivery}\"", self.kafka.brokers());
         self.walbridge(drainer, name, &log).await

@@ -6,6 +6,7 @@ mod kills;
 mod reading;
 mod records;
 mod same_state;
+pub(crate) mod schemas;
 mod sharing;
 mod sink;
 mod topics;

@@ -9,6 +9,7 @@ use toml::de::DeValue;
 
 use super::key::{Describe, Key, Section, Value, table_schema};
 use super::reader::Item;
+use super::registry::{self, RawRegistry};
 use super::value::{Bytes, Choice, Count, Names};
 use crate::kafka::Settings;
 use crate::kafka::format::Format;
@@ -16,7 +17,8 @@ use crate::kafka::settings::{Delivery, Sasl, Tls, TokenSource, refusal};
 use crate::kafka::topic::{Template, Wanted};
 
 impl Choice for Format {
-    const WORDS: &'static [(&'static str, Self)] = &[("debezium", Format::Debezium), ("json", Format::Json)];
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("debezium", Format::Debezium), ("json", Format::Json), ("avro", Format::Avro)];
 }
 
 impl Choice for Delivery {
@@ -85,7 +87,13 @@ static FORMAT: Key<Format> = Key::default(
     "format",
     "\"debezium\"",
     "\"json\"",
-    "What a record looks like. `debezium`: the envelope of Debezium's connector for PostgreSQL, in JSON without schemas. `json`: the row, and beside its columns what happened.",
+    "What a record looks like. `debezium`: the envelope of Debezium's connector for PostgreSQL, in JSON without schemas. `json`: the row, and beside its columns what happened. `avro`: Debezium's envelope in Avro, its schemas in `schema_registry`.",
+);
+static SCHEMA_REGISTRY: Key<RawRegistry> = Key::optional(
+    "schema_registry",
+    "none; `avro` needs one",
+    "{ url = \"https://registry.internal:8081\" }",
+    "Where the schemas of a format that has such are: Confluent's registry, or another that speaks its API.",
 );
 static DELIVERY: Key<Delivery> = Key::default(
     "delivery",
@@ -199,6 +207,7 @@ pub(super) static KEYS: &[&dyn Describe] = &[
     &BROKERS,
     &TOPIC,
     &FORMAT,
+    &SCHEMA_REGISTRY,
     &DELIVERY,
     &COMPRESSION,
     &LINGER,
@@ -220,6 +229,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<Settings> {
     let brokers = section.get(&BROKERS);
     let topic = section.get(&TOPIC);
     let format = section.get(&FORMAT);
+    let registry = section.get(&SCHEMA_REGISTRY);
     let delivery = section.get(&DELIVERY);
     let compression = section.get(&COMPRESSION);
     let linger = section.get(&LINGER);
@@ -231,6 +241,9 @@ pub(super) fn read(section: &Section<'_>) -> Option<Settings> {
     let (tls, sasl) = (section.get(&TLS), section.get(&SASL));
     let properties = section.get(&PROPERTIES);
     let wrong = |key: &str, read: bool| section.item(key).is_some() && !read;
+    if format.is_some_and(|format| !registry::fits(section, format)) || wrong("schema_registry", registry.is_some()) {
+        return None;
+    }
     if wrong("tls", tls.is_some()) || wrong("sasl", sasl.is_some()) {
         return None;
     }
@@ -245,6 +258,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<Settings> {
         brokers: brokers?.0,
         topic: topic?.0,
         format: format?,
+        registry: registry.map(|registry| registry.0),
         delivery: delivery?,
         compression: compression?.0,
         linger: linger?,

@@ -16,6 +16,7 @@ pub mod partition;
 pub mod place;
 #[cfg(feature = "kafka")]
 pub mod producer;
+pub mod registry;
 #[cfg(feature = "kafka")]
 pub mod rights;
 pub mod settings;

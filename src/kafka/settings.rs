@@ -17,6 +17,8 @@ pub struct Settings {
     pub topic: super::topic::Template,
     /// What a record looks like.
     pub format: super::format::Format,
+    /// Where the schemas are, of a format that has such.
+    pub registry: Option<super::registry::Settings>,
     /// What holds after a crash.
     pub delivery: Delivery,
     /// The codec: `none`, `lz4`, `zstd`, `snappy`, `gzip`.
@@ -141,6 +143,7 @@ impl Settings {
     #[must_use]
     pub fn of_records(&self, source: &str, database: &str) -> super::format::Settings {
         super::format::Settings {
+            format: self.format,
             name: source.to_owned(),
             database: database.to_owned(),
             tombstones: self.tombstones,

@@ -17,10 +17,11 @@ use super::group::Group;
 use super::judge::Judge;
 use super::load::Load;
 use super::start::{Clients, check_topic};
+use crate::kafka::format::SchemaIds;
 use crate::kafka::headers::{OFFSET_HEADER, POSITION_HEADER, UNIT_HEADER};
 use crate::kafka::place::Place;
 use crate::kafka::producer::Producer;
-use crate::kafka::tables::Topic;
+use crate::kafka::tables::{Topic, TopicSchemas};
 use crate::kafka::{KafkaError, topic};
 use crate::log::Durable;
 
@@ -52,6 +53,8 @@ pub(super) struct Job {
     pub(super) group: Group,
     /// Topics that come in it for the first time.
     pub(super) topics: Vec<Topic>,
+    /// And schemas.
+    pub(super) schemas: Vec<TopicSchemas>,
     /// What holds once it is committed.
     pub(super) state: ControlRecord,
     pub(super) durable: Durable,
@@ -90,6 +93,8 @@ pub(super) struct Sender {
     judge: Arc<Judge>,
     control: String,
     topics: Vec<Known>,
+    /// What the registry calls the schemas.
+    schemas: Vec<SchemaIds>,
     open: Option<Uncommitted>,
     load: Load,
     /// When a batch has waited long enough for more records.
@@ -180,6 +185,7 @@ impl Sender {
             judge,
             control,
             topics: Vec::new(),
+            schemas: Vec::new(),
             open: None,
             load: Load::new(Instant::now()),
             lingers_until: None,
@@ -233,9 +239,17 @@ impl Sender {
     }
 
     fn take(&mut self, job: Job) -> Result<(), End> {
-        let Job { group, topics, state, durable, inside, urgent } = job;
+        let Job { mut group, topics, schemas, state, durable, inside, urgent } = job;
         for topic in topics {
             self.learn(topic)?;
+        }
+        for TopicSchemas { topic, schemas } in schemas {
+            self.schemas.push(self.clients.schema_ids(&topic, &schemas)?);
+        }
+        for (record, meta) in group.metas.iter().enumerate() {
+            if let Some(ids) = meta.schemas.and_then(|number| self.schemas.get(number as usize)) {
+                group.records.stamp(record, *ids);
+            }
         }
         let bytes = group.bytes();
         self.begin(&state)?;

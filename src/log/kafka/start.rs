@@ -9,7 +9,9 @@ use super::Options;
 use super::commit::PRODUCERS;
 use super::control::{Control, ControlRecord, format_record, log_record};
 use crate::kafka::admin::{self, Admin};
+use crate::kafka::format::{SchemaIds, Schemas};
 use crate::kafka::producer::Producer;
+use crate::kafka::registry::Registry;
 use crate::kafka::settings::Delivery;
 use crate::kafka::tables::Topic;
 use crate::kafka::topic;
@@ -29,6 +31,8 @@ pub(super) struct Clients {
     /// No topic takes less at once.
     pub(super) batch_bytes_max: u64,
     pub(super) runtime: Runtime,
+    /// Of a format that has schemas.
+    pub(super) registry: Option<Registry>,
 }
 
 /// What the control topic said, with this writer's number in it.
@@ -92,7 +96,8 @@ fn connect(
     batch_bytes_max: u64,
     runtime: Runtime,
 ) -> Result<Clients, KafkaError> {
-    let mut clients = Clients { admin, producers: Vec::new(), rows: None, batch_bytes_max, runtime };
+    let registry = options.settings.registry.clone().map(Registry::new);
+    let mut clients = Clients { admin, producers: Vec::new(), rows: None, batch_bytes_max, runtime, registry };
     clients.producers = clients.narrow(options, batch_bytes_max)?;
     Ok(clients)
 }
@@ -122,6 +127,14 @@ impl Clients {
             self.rows = Some(Producer::new(&options.settings, None, batch_bytes_max)?);
         }
         producers(options, batch_bytes_max)
+    }
+
+    /// What the registry calls a topic's schemas.
+    pub(super) fn schema_ids(&mut self, topic: &str, schemas: &Schemas) -> Result<SchemaIds, KafkaError> {
+        let registry = self.registry.as_mut();
+        let registry =
+            registry.ok_or_else(|| KafkaError::Misuse("a format with schemas and no registry".to_owned()))?;
+        self.runtime.block_on(registry.ids(topic, schemas))
     }
 
     /// Makes a topic, or takes the one that is there.

@@ -185,7 +185,7 @@ impl Look<'_> {
             let own = topics.first().map_or("", |(name, _)| name.as_str());
             self.report.ok(
                 CHECK,
-                format!("all that is needed on {} topics that are there; on transactional ids that begin with {own} Write and Describe are needed too", rights.len()),
+                format!("all that is needed on {} topics that are there; on transactional id {own} Write and Describe are needed too", rights.len()),
             );
         }
     }

@@ -1,10 +1,7 @@
 //! The thread that commits what the sender has sent, in that order, while the sender fills the next transaction.
 //!
-//! A commit costs the cluster some rounds of its own writes, and until all partitions have been told, the same producer cannot begin
-//! another: whoever tries is put off for 20 ms. So there are several producers, which take turns, each with a transactional id of its
-//! own. Two rules keep the order: nothing is sent on a producer before all that was sent on the one before is written, and nothing is committed
-//! before what was sent before it is. So a producer that is taken over in the middle leaves whole transactions, up to some place, and nothing
-//! behind it.
+//! Producers take turns, so nothing is sent with one before all that was sent with the one before is written, and nothing is committed before
+//! what was sent before it is: a producer that is taken over in the middle leaves whole transactions, up to some place, and nothing behind it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,9 +18,10 @@ use crate::kafka::headers::{OFFSET_HEADER, POSITION_HEADER, UNIT_HEADER};
 use crate::kafka::producer::{Outgoing, Producer};
 use crate::log::Durable;
 
-/// How many transactions of a log may be under way at once. Readers count on it: when a state can be read, the producer that brought it has
-/// been free before, so everything up to the state that many before can be read in every partition.
-pub(super) const PRODUCERS: usize = 4;
+/// How many producers take turns. Readers count on it: when a state can be read, the producer that brought it has been free before, so
+/// everything up to the state that many before can be read in every partition. One, because each has its own sight of a topic's
+/// partitions: while some are added, a key would go back and forth between two places.
+pub(super) const PRODUCERS: usize = 1;
 
 /// A transaction that wants nothing but to be committed.
 pub(super) struct Sent {

@@ -113,12 +113,8 @@ async fn begin(options: Arc<Options>) -> Result<Open, LogError> {
             let durable = watch::Sender::new(start.control.state.history.closed);
             let receiver = durable.subscribe();
             match Sender::new(settings, clients, theirs, durable, writer) {
-                Ok(sender) => {
-                    if tell.send(Ok((start, receiver))).is_ok() {
-                        sender.run(&jobs);
-                    }
-                }
                 Err(error) => drop(tell.send(Err(error))),
+                Ok(sender) => drop(tell.send(Ok((start, receiver))).map(|()| sender.run(&jobs))),
             }
         }
         // Whoever waited may have gone.

@@ -26,7 +26,7 @@ async fn a_password_and_a_token_open_what_was_allowed_to_their_name() {
     let status = stage.await_code("paused", "security.auth").await;
     assert!(!status.to_string().contains("wrong"), "{status}");
     stage.walbridge.sigkill();
-    // Nothing is allowed to this one, and there is no other source: the process ends.
+    // What was never allowed is wrong set-up: the process ends and says so.
     stage.walbridge.configure(&config(&password("stranger", "right")));
     stage.walbridge.start_again();
     assert_eq!(stage.walbridge.exit_code(PATIENCE), Some(2), "{}", stage.walbridge.log());

@@ -12,7 +12,7 @@ use super::reader::Item;
 use super::value::{Bytes, Choice, Count};
 use crate::kafka::Settings;
 use crate::kafka::format::Format;
-use crate::kafka::settings::{Delivery, Sasl, Tls, refusal};
+use crate::kafka::settings::{Delivery, Password, Sasl, Tls, refusal};
 use crate::kafka::topic::{Template, Wanted};
 
 impl Choice for Format {
@@ -106,6 +106,12 @@ static BATCH_SIZE: Key<Bytes> = Key::default(
     "\"256KiB\"",
     "How large a batch may be. Never larger than the smallest topic takes (`max.message.bytes`).",
 );
+static READ_BUFFER: Key<Bytes> = Key::default(
+    "read_buffer",
+    "\"32MiB\"",
+    "\"8MiB\"",
+    "What each sink that is fed from the topics holds at most of what it has read and not applied yet.",
+);
 static TOMBSTONES: Key<bool> = Key::default(
     "tombstones",
     "true",
@@ -175,7 +181,14 @@ static KEY_PASSWORD: Key<SecretString> =
 static MECHANISM: Key<Mechanism> =
     Key::default("mechanism", "\"SCRAM-SHA-512\"", "\"PLAIN\"", "`PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.");
 static USERNAME: Key<String> = Key::required("username", "\"walbridge\"", "The name.");
-static PASSWORD: Key<SecretString> = Key::required("password", "\"${KAFKA_PASSWORD}\"", "The password.");
+static PASSWORD: Key<SecretString> =
+    Key::optional("password", "`password_file` is needed", "\"${KAFKA_PASSWORD}\"", "The password.");
+static PASSWORD_FILE: Key<PathBuf> = Key::optional(
+    "password_file",
+    "`password` is needed",
+    "\"/run/secrets/kafka\"",
+    "A file that holds the password, read at each new connection of walbridge's to the cluster: it may be exchanged while walbridge runs.",
+);
 
 pub(super) static KEYS: &[&dyn Describe] = &[
     &BROKERS,
@@ -185,6 +198,7 @@ pub(super) static KEYS: &[&dyn Describe] = &[
     &COMPRESSION,
     &LINGER,
     &BATCH_SIZE,
+    &READ_BUFFER,
     &TOMBSTONES,
     &TRANSACTION_METADATA,
     &CLOUDEVENTS,
@@ -195,7 +209,7 @@ pub(super) static KEYS: &[&dyn Describe] = &[
 ];
 pub(super) static TOPICS_KEYS: &[&dyn Describe] = &[&PARTITIONS, &REPLICATION, &CLEANUP_POLICY, &TOPIC_CONFIG];
 pub(super) static TLS_KEYS: &[&dyn Describe] = &[&CA, &CERTIFICATE, &KEY, &KEY_PASSWORD];
-pub(super) static SASL_KEYS: &[&dyn Describe] = &[&MECHANISM, &USERNAME, &PASSWORD];
+pub(super) static SASL_KEYS: &[&dyn Describe] = &[&MECHANISM, &USERNAME, &PASSWORD, &PASSWORD_FILE];
 
 /// Reads them.
 pub(super) fn read(section: &Section<'_>) -> Option<Settings> {
@@ -206,6 +220,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<Settings> {
     let compression = section.get(&COMPRESSION);
     let linger = section.get(&LINGER);
     let batch_size = section.get(&BATCH_SIZE);
+    let read_buffer = section.get(&READ_BUFFER);
     let tombstones = section.get(&TOMBSTONES);
     let transaction_metadata = section.get(&TRANSACTION_METADATA);
     let cloudevents = section.get(&CLOUDEVENTS);
@@ -231,6 +246,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<Settings> {
         compression: compression?.0,
         linger: linger?,
         batch_bytes: batch_size?.0,
+        read_bytes: read_buffer?.0,
         topics: topics?.0,
         tls: tls.map(|tls| tls.0),
         sasl: sasl.map(|sasl| sasl.0),
@@ -371,8 +387,21 @@ impl Value for RawSasl {
         let section = Section::of(item, item.value.span())?;
         section.refuse_others(SASL_KEYS, |_| None);
         let mechanism = section.get(&MECHANISM);
-        let (username, password) = (section.get(&USERNAME), section.get(&PASSWORD));
-        Some(RawSasl(Sasl { mechanism: mechanism?.0, username: username?, password: password? }))
+        let username = section.get(&USERNAME);
+        let password = match (section.get(&PASSWORD), section.get(&PASSWORD_FILE)) {
+            (Some(text), None) => Password::Text(text),
+            (None, Some(file)) => Password::File(file),
+            // A mistake in one of them has been told.
+            (None, None) if section.item("password").is_some() || section.item("password_file").is_some() => {
+                return None;
+            }
+            _ => {
+                let complaint = format!("`{}` needs password or password_file", item.path);
+                section.complain(complaint, "give one of the two".to_owned());
+                return None;
+            }
+        };
+        Some(RawSasl(Sasl { mechanism: mechanism?.0, username: username?, password }))
     }
 
     fn schema() -> Json {

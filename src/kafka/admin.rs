@@ -78,7 +78,7 @@ impl Admin {
     /// # Errors
     /// The client refuses its settings.
     pub fn new(settings: &Settings) -> Result<Self, KafkaError> {
-        let client = settings.client().create_with_context(Quiet);
+        let client = settings.client()?.create_with_context(Quiet);
         let client = client.map_err(|error| KafkaError::Settings { detail: error.to_string() })?;
         Ok(Admin { client, brokers: settings.brokers.clone() })
     }

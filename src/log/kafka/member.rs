@@ -61,7 +61,7 @@ impl Member<'_> {
     /// From joining until leaving.
     fn run(&self) -> Result<(), KafkaError> {
         let settings = &self.follower.options.settings;
-        let mut config = settings.consumer();
+        let mut config = settings.consumer()?;
         config.set("group.id", self.group).set("partition.assignment.strategy", "cooperative-sticky");
         for (name, value) in DEFAULTS {
             if !settings.properties.iter().any(|(given, _)| given == name) {

@@ -83,7 +83,7 @@ async fn replay(log: embedded::Log, directory: &Path, end: Offset) {
         log,
         sink: NullSink { end, stop: stop.clone() },
         projection: Projection::new(Kind::State, Arc::new(|_| true), None),
-        limits: Limits { rows: 10_000, bytes: 8 << 20, linger: std::time::Duration::ZERO },
+        limits: Limits { rows: 10_000, bytes: 8 << 20, linger: std::time::Duration::ZERO, row_bytes_max: usize::MAX },
         on_reject: OnReject::Stop,
         dead_letters: DeadLetters::open(&directory.join("dead"), "null", "bench").expect("dead letters"),
         readback: Readback::new(Address::parse("postgres://nobody@127.0.0.1/none").expect("an address")),

@@ -1,5 +1,8 @@
 //! Mistakes made on purpose, and the whole report for each: what an operator reads at the first start.
 
+#[cfg(feature = "kafka")]
+mod kafka;
+
 use std::path::Path;
 
 use expect_test::{Expect, expect, expect_file};
@@ -85,28 +88,6 @@ fn a_key_of_another_kind_is_sent_home() {
          11 | fields = 'a'
             | ^^^^^^
            = `fields` is a key of kind tantivy
-
-        2 mistakes in walbridge.toml
-    "#]],
-    );
-}
-
-#[test]
-fn a_sink_that_cannot_be_shared_says_why() {
-    let file = "[sinks.a]\nkind = 'file'\npath = 'a'\nfrom = 'public.*'\nshare = 'partitions'\n";
-    let redis = "[sinks.b]\nkind = 'redis'\nurl = 'redis://localhost'\nfrom = 'public.*'\nshare = 'partitions'\n";
-    check(
-        &with(&format!("{file}{redis}")),
-        &expect![[r#"
-        walbridge.toml:10:1: error: unknown key `share`
-         10 | share = 'partitions'
-            | ^^^^^
-           = only a redis sink can be shared: the others are local directories, which each process has for itself, or have one writer
-
-        walbridge.toml:15:9: error: the embedded log belongs to one process, so there is nobody to share with
-         15 | share = 'partitions'
-            |         ^^^^^^^^^^^^
-           = put the log into Kafka: [log] kind = "kafka"; or leave `share` away
 
         2 mistakes in walbridge.toml
     "#]],
@@ -406,49 +387,4 @@ fn the_report_for_programs_has_the_same_places() {
     let first = &json["mistakes"][0];
     assert_eq!((first["line"].as_u64(), first["column"].as_u64()), (Some(6), Some(8)), "{json}");
     assert_eq!(first["key"], "sinks.a.from");
-}
-
-#[cfg(feature = "kafka")]
-#[test]
-fn what_kafka_cannot_be_told_says_why() {
-    check(
-        &with(
-            "kind = 'kafka'\nbrokers = 'kafka-1'\ntopic = '{source}'\ntls = { certificate = 'a.pem' }\nretain = {}\n\
-             properties = { acks = 1, \"socket.keepalive.enable\" = true }\ntopics = { \"retention.ms\" = 5 }\n\
-             [sinks.a]\nkind = 'file'\npath = 'a'\nfrom = 'public.*'\n",
-        ),
-        &expect![[r#"
-            walbridge.toml:7:11: error: `kafka-1` is not a list of host:port
-             7 | brokers = 'kafka-1'
-               |           ^^^^^^^^^
-               = write "kafka-1:9092,kafka-2:9092"
-
-            walbridge.toml:8:9: error: `{source}` cannot be a topic's name
-             8 | topic = '{source}'
-               |         ^^^^^^^^^^
-               = without {table} all tables would share one topic, and rows of two tables may have the same key
-
-            walbridge.toml:9:7: error: `log.tls` needs certificate and key, or neither
-             9 | tls = { certificate = 'a.pem' }
-               |       ^^^^^^^^^^^^^^^^^^^^^^^^^
-               = give both
-
-            walbridge.toml:10:1: error: unknown key `retain`
-             10 | retain = {}
-                | ^^^^^^
-               = how long a topic keeps records is the topic's: topics = { config = { "retention.ms" = … } }
-
-            walbridge.toml:11:23: error: `acks` cannot be given here
-             11 | properties = { acks = 1, "socket.keepalive.enable" = true }
-                |                       ^
-               = a record counts as written when all replicas in sync have it, or not at all
-
-            walbridge.toml:12:12: error: unknown key `retention.ms`
-             12 | topics = { "retention.ms" = 5 }
-                |            ^^^^^^^^^^^^^^
-               = a topic's own settings stand in config: config = { "retention.ms" = … }
-
-            6 mistakes in walbridge.toml
-        "#]],
-    );
 }

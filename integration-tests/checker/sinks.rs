@@ -33,8 +33,7 @@ impl Table {
 
 /// A `redis` sink of all tables.
 pub(super) async fn redis(what: &str, postgres: &Postgres, url: &str, hashes: bool) -> Vec<String> {
-    let client = redis::Client::open(url).expect("a Redis URL");
-    let mut connection = client.get_multiplexed_async_connection().await.expect("Redis answers");
+    let mut connection = crate::support::redis::connection(url).await;
     let mut wrong = Vec::new();
     for table in TABLES {
         let expected = table.expected(postgres, hashes).await;

@@ -161,7 +161,7 @@ fn deliver<S: Sink>(target: &Target, log: &Log, home: &Path, sink: S, rows: usiz
         log: log.clone(),
         sink,
         projection: Projection::new(kind, Arc::new(|_| true), None),
-        limits: Limits { rows, bytes: 1 << 20, linger: Duration::ZERO },
+        limits: Limits { rows, bytes: 1 << 20, linger: Duration::ZERO, row_bytes_max: usize::MAX },
         on_reject: OnReject::Stop,
         dead_letters: DeadLetters::open(&home.join("dead"), "contract", "world").expect("dead letters"),
         readback: Readback::new(Address::parse("postgres://nobody@127.0.0.1:1/none").expect("an address")),

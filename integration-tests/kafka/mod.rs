@@ -1,10 +1,12 @@
 //! The log on Kafka: what a `read_committed` consumer finds in the topics, whatever became of walbridge or the brokers.
 
+mod access;
 mod faults;
 mod kills;
 mod reading;
 mod records;
 mod same_state;
+pub(crate) mod schemas;
 mod sharing;
 mod sink;
 mod topics;

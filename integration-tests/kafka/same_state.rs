@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::pipeline::caught_up;
-use crate::support::{Kafka, PgOptions, Postgres, Redis, Walbridge};
+use crate::support::{Kafka, PgOptions, Postgres, Redis, Registry, Walbridge};
 
 /// Values of which a format without types of its own keeps too little, beside plain ones.
 const TYPES: [(&str, &[&str]); 22] = [
@@ -115,6 +115,13 @@ async fn what_is_derived_through_kafka_is_what_is_derived_through_the_embedded_l
 #[tokio::test(flavor = "multi_thread")]
 async fn and_so_it_is_through_flat_json() {
     the_same("same-json", "format = \"json\"\ncloudevents = true").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn and_through_avro_with_a_schema_registry() {
+    let registry = Registry::shared().await;
+    let log = format!("format = \"avro\"\nschema_registry = {{ url = \"{}\" }}", registry.url());
+    the_same("same-avro", &log).await;
 }
 
 /// Two walbridges capture the same history by slots of their own, one into the embedded log, one into topics of three partitions;

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 use walbridge::event::{Change, Event, OldRow, Relation, Row, Timestamp};
-use walbridge::kafka::format::debezium::{Encoder, Unit};
-use walbridge::kafka::format::{Records, Settings};
+use walbridge::kafka::format::debezium::encoder;
+use walbridge::kafka::format::{Records, Settings, Unit};
 use walbridge::log::Limit;
 use walbridge::log::embedded::ReadOnly;
 
-use super::types::{COLUMNS, SETUP, Told};
+use super::types::{COLUMNS, SETUP, Told, rows, table_of_types};
 use crate::pipeline::caught_up;
 use crate::support::debezium::Debezium;
 use crate::support::kafka::Kafka;
@@ -79,22 +79,6 @@ async fn arrived(kafka: &Kafka, debezium: &Debezium, topic: &str, count: usize) 
         if found >= count { Ok(()) } else { Err(format!("{found} records in {topic}: {}", debezium.log())) }
     })
     .await;
-}
-
-fn table_of_types() -> String {
-    let columns: Vec<String> = COLUMNS.iter().enumerate().map(|(n, (name, ..))| format!("c{n} {name}")).collect();
-    format!("CREATE TABLE types (id int PRIMARY KEY, {});\n", columns.join(", "))
-}
-
-/// Rows with all values of each type, and one of NULLs.
-fn rows(first: usize) -> String {
-    let count = COLUMNS.iter().map(|(_, values, _)| values.len()).max().unwrap_or_default();
-    let row = |n: usize| {
-        let values: Vec<&str> = COLUMNS.iter().map(|(_, values, _)| values[n % values.len()]).collect();
-        format!("INSERT INTO types VALUES ({}, {});\n", first + n, values.join(", "))
-    };
-    let rows: String = (0..count).map(row).collect();
-    format!("SET extra_float_digits = 3; {rows} INSERT INTO types VALUES ({});\n", first + count)
 }
 
 /// Our records by topic, made of the log's events.
@@ -168,7 +152,7 @@ fn encode(event: &Event, unit: &mut Unit, settings: &Settings, records: &mut Rec
         }
     };
     let relation: &std::sync::Arc<Relation> = event.change.relation().expect("a table");
-    let encoder = Encoder::new(relation, settings);
+    let encoder = encoder(relation, settings);
     encoder.change(unit, event.ordinal, event.change.op(), &body, records).expect("a change");
     format!("{NAME}.{}", relation.name).replace('\'', "_")
 }

@@ -375,3 +375,20 @@ CREATE DOMAIN num AS numeric;
 CREATE TYPE pair AS (a int, b text);
 CREATE TYPE floats AS RANGE (subtype = float8, multirange_type_name = floatses);
 "##;
+
+/// A table `types` with a column of each.
+pub(super) fn table_of_types() -> String {
+    let columns: Vec<String> = COLUMNS.iter().enumerate().map(|(n, (name, ..))| format!("c{n} {name}")).collect();
+    format!("CREATE TABLE types (id int PRIMARY KEY, {});\n", columns.join(", "))
+}
+
+/// Rows with all values of each type, and one of NULLs.
+pub(super) fn rows(first: usize) -> String {
+    let count = COLUMNS.iter().map(|(_, values, _)| values.len()).max().unwrap_or_default();
+    let row = |n: usize| {
+        let values: Vec<&str> = COLUMNS.iter().map(|(_, values, _)| values[n % values.len()]).collect();
+        format!("INSERT INTO types VALUES ({}, {});\n", first + n, values.join(", "))
+    };
+    let rows: String = (0..count).map(row).collect();
+    format!("SET extra_float_digits = 3; {rows} INSERT INTO types VALUES ({});\n", first + count)
+}

@@ -147,3 +147,26 @@ async fn rows_written_while_a_table_had_no_key_are_there_once_it_has_one_again()
     world.t_equals_select().await;
     world.all_well().await;
 }
+
+/// A key that is generated is not sent before PostgreSQL 18: the copy had taken the whole row for the key, and no UPDATE or DELETE that
+/// came later named any of its documents.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_generated_key_is_refused_at_the_start_and_alarmed_later() {
+    let generated = "g int GENERATED ALWAYS AS (a * 2) STORED";
+    let tables = format!("CREATE TABLE t (a int, {generated} PRIMARY KEY); INSERT INTO t VALUES (1), (2);");
+    let mut world = World::begin(PgOptions::default(), &tables, "");
+    assert_eq!(world.walbridge.exit_code(super::PATIENCE), Some(2));
+    let log = world.walbridge.log();
+    assert!(log.contains("source.identity") && log.contains("t_pkey, has a generated column"), "{log}");
+    world.postgres.psql(
+        "ALTER TABLE t DROP CONSTRAINT t_pkey; ALTER TABLE t ADD id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
+    );
+    world.walbridge.start_again();
+    world.caught_up().await;
+    world.documents_equal("SELECT id, a FROM t", "public.t:{id}").await;
+    world.postgres.psql("ALTER TABLE t DROP CONSTRAINT t_pkey; ALTER TABLE t ADD PRIMARY KEY (g)");
+    world.finding(Some("source.identity"), "public.t").await;
+    world.postgres.psql("ALTER TABLE t DROP CONSTRAINT t_pkey; ALTER TABLE t ADD PRIMARY KEY (id); UPDATE t SET a = 7 WHERE id = 1; DELETE FROM t WHERE id = 2");
+    world.documents_equal("SELECT id, a FROM t", "public.t:{id}").await;
+    world.all_well().await;
+}

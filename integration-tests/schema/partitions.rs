@@ -116,3 +116,16 @@ async fn partitions_published_by_their_own_names_are_tables_of_their_own() {
     world.postgres.psql("DROP TABLE r1");
     world.documents_equal("SELECT 1 AS id, 1 AS k WHERE false", "public.r1:{id}:{k}").await;
 }
+
+/// Taken away by `DETACH CONCURRENTLY`, and put back one level deeper with its rows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_comes_back_one_level_deeper_brings_its_rows() {
+    let world = World::start(R).await;
+    world.postgres.psql("ALTER TABLE r DETACH PARTITION r1 CONCURRENTLY");
+    world.documents_equal("SELECT * FROM r", KEY).await;
+    world.postgres.psql(
+        "CREATE TABLE middle PARTITION OF r FOR VALUES FROM (10) TO (30) PARTITION BY RANGE (k);
+         ALTER TABLE middle ATTACH PARTITION r1 FOR VALUES FROM (10) TO (20)",
+    );
+    world.documents_equal("SELECT * FROM r", KEY).await;
+}

@@ -107,6 +107,29 @@ async fn rows_hidden_from_the_role_while_running_raise_an_alarm() {
     world.all_well().await;
 }
 
+/// Somebody's publication of whole schemas: a table made in one is sent without anybody's doing, and one whose schema was taken out for a
+/// moment, or for long, is copied when it is back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publication_of_schemas_is_followed_as_they_come_and_go() {
+    let tables = format!(
+        "{T} CREATE PUBLICATION walbridge_shop FOR TABLES IN SCHEMA public WITH (publish_via_partition_root = true);"
+    );
+    let mut world = World::start(&tables).await;
+    world.postgres.psql("CREATE TABLE late (id int PRIMARY KEY, a text); INSERT INTO late VALUES (1, 'x'); GRANT SELECT ON late TO walbridge");
+    world.documents_equal("SELECT * FROM late", "public.late:{id}").await;
+    world.postgres.psql("ALTER PUBLICATION walbridge_shop DROP TABLES IN SCHEMA public; UPDATE t SET a = 'missed'; DELETE FROM t WHERE id = 2; ALTER PUBLICATION walbridge_shop ADD TABLES IN SCHEMA public");
+    world.t_equals_select().await;
+    world
+        .postgres
+        .psql("ALTER PUBLICATION walbridge_shop SET TABLE t; UPDATE t SET a = 'only t'; UPDATE late SET a = 'missed'");
+    world.t_equals_select().await;
+    world.finding(Some("source.publication"), "public.late is not in publication").await;
+    world.postgres.psql("CREATE SCHEMA other; CREATE TABLE other.keyless (id int); ALTER PUBLICATION walbridge_shop SET TABLES IN SCHEMA public, other; INSERT INTO other.keyless VALUES (1)");
+    world.documents_equal("SELECT * FROM late", "public.late:{id}").await;
+    world.t_equals_select().await;
+    world.all_well().await;
+}
+
 /// What a publication sends is asked of the tables behind `pg_publication_tables`, which itself waits for locks. Both must say the same:
 /// roots and partitions, each alone or together, lists, filters, schemas, all tables, generated columns.
 #[tokio::test]

@@ -6,6 +6,7 @@ mod clock;
 mod locks;
 mod mistakes;
 mod nothing;
+mod numbers;
 mod refusals;
 mod settings;
 mod several;

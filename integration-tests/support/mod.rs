@@ -14,12 +14,17 @@ pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod redis;
+#[cfg(feature = "kafka")]
+pub(crate) mod registry;
 pub(crate) mod wait;
 pub(crate) mod walbridge;
 
 #[cfg(feature = "kafka")]
 #[allow(unused_imports, reason = "the tests, the demo and the benches each use a part")]
 pub(crate) use kafka::Kafka;
+#[cfg(feature = "kafka")]
+#[allow(unused_imports, reason = "the tests, the demo and the benches each use a part")]
+pub(crate) use registry::Registry;
 #[allow(unused_imports, reason = "the tests, the demo and the benches each use a part")]
 pub(crate) use {
     postgres::{Auth, PgOptions, Postgres, StopMode},

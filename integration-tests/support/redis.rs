@@ -102,8 +102,7 @@ impl Redis {
 
     /// An asynchronous connection.
     pub(crate) async fn connection(&self) -> redis::aio::MultiplexedConnection {
-        let client = redis::Client::open(self.url()).expect("a Redis URL");
-        wait::eventually(Duration::from_secs(10), || client.get_multiplexed_async_connection()).await
+        connection(&self.url()).await
     }
 
     /// What the server has written to its log.
@@ -122,4 +121,11 @@ impl Drop for Redis {
         self.thaw();
         self.stop();
     }
+}
+
+/// A connection to this database. The client's own patience is half a second, which a loaded machine takes longer than.
+pub(crate) async fn connection(url: &str) -> redis::aio::MultiplexedConnection {
+    let client = redis::Client::open(url).expect("a Redis URL");
+    let patient = redis::AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(30)));
+    wait::eventually(Duration::from_secs(10), || client.get_multiplexed_async_connection_with_config(&patient)).await
 }

@@ -41,3 +41,15 @@ fn unhex(text: &str) -> Vec<u8> {
     let byte = |pair: &[u8]| u8::try_from(digit(pair[0]) << 4 | digit(pair[1])).expect("two digits");
     text.as_bytes().chunks(2).map(byte).collect()
 }
+
+/// Every sink has what the log has, whatever the state is called.
+pub(super) async fn caught_up_with_alarm(walbridge: &mut crate::support::Walbridge, postgres: &Postgres) {
+    let end = postgres.end_of_wal();
+    let reached = |status: &serde_json::Value| {
+        let durable = status["sources"]["shop"]["durable_lsn"].as_str().and_then(|lsn| lsn.parse().ok());
+        let mut sinks = status["sinks"].as_object().into_iter().flatten();
+        durable.is_some_and(|durable: walbridge::event::Lsn| durable >= end)
+            && sinks.all(|(_, sink)| sink["lag_events"] == 0)
+    };
+    walbridge.wait_for(crate::shop::PATIENCE, reached).await;
+}

@@ -163,12 +163,13 @@ fn prepare<L: Log, S: Sink>(
     };
     let (patterns, batch) = (parts.config.tables.clone(), parts.config.batch);
     let bytes = usize::try_from(batch.bytes).unwrap_or(usize::MAX);
+    let row_bytes_max = parts.config.row_bytes_max.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(usize::MAX);
     Some(Deliver {
         name: parts.config.name,
         log,
         sink,
         projection: Projection::of_known(kind, Arc::new(move |name| patterns.matches(name)), known),
-        limits: Limits { rows: batch.rows, bytes, linger: batch.linger },
+        limits: Limits { rows: batch.rows, bytes, linger: batch.linger, row_bytes_max },
         on_reject: match parts.config.on_reject {
             config::OnReject::DeadLetter => OnReject::DeadLetter,
             config::OnReject::Stop => OnReject::Stop,

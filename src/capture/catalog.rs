@@ -61,11 +61,13 @@ impl Table {
     }
 }
 
-/// A deferrable key is not taken: within one statement two rows may have it, so it names none.
+/// A deferrable key is not taken: within one statement two rows may have it, so it names none. Nor is one with a generated column, whose
+/// values PostgreSQL does not send before 18, and later only where the publication says so.
 pub(super) const KEY_OF_INDEX: &str = "(SELECT to_json(array_agg(a.attname ORDER BY k.place)) FROM pg_index i \
      CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, place) \
      JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum \
-     WHERE i.indrelid = c.oid AND k.place <= i.indnkeyatts AND i.indimmediate AND ";
+     WHERE i.indrelid = c.oid AND k.place <= i.indnkeyatts AND i.indimmediate AND NOT EXISTS (SELECT FROM pg_attribute g \
+       WHERE g.attrelid = i.indrelid AND g.attnum = ANY (i.indkey) AND g.attgenerated <> '') AND ";
 
 /// Everything below a partitioned table, as an SQL query of `oid`. `pg_partition_tree` would wait for whoever has locked any of it.
 pub(super) fn below(root: &str) -> String {
@@ -203,22 +205,23 @@ pub async fn describe(
 /// The query failed.
 pub async fn why_without_key(connection: &mut Connection, table: &Table) -> Result<String, CaptureError> {
     let sql = format!(
-        "SELECT string_agg(quote_ident(n.relname), ', ') FILTER (WHERE i.indisprimary AND NOT i.indimmediate), \
-         string_agg(quote_ident(n.relname), ', ') FILTER (WHERE i.indisreplident AND NOT i.indimmediate) \
+        "SELECT string_agg(quote_ident(n.relname), ', ') FILTER (WHERE i.indisprimary), \
+         string_agg(quote_ident(n.relname), ', ') FILTER (WHERE i.indisreplident), \
+         bool_or(NOT i.indimmediate) FILTER (WHERE i.indisprimary OR i.indisreplident) \
          FROM pg_index i JOIN pg_class n ON n.oid = i.indexrelid WHERE i.indrelid = {}",
         table.oid
     );
     let rows = connection.query("looking for the primary key", &sql).await?;
     let found = |index| rows.first().and_then(|row| text(row, index));
+    let why = match found(2).as_deref() {
+        Some("t") => "is deferrable: within a statement two rows may have it",
+        _ => "has a generated column, which is not sent",
+    };
     Ok(match (table.identity, found(0), found(1)) {
         (ReplicaIdentity::Nothing, ..) => "its replica identity is NOTHING".to_owned(),
-        (ReplicaIdentity::Index, _, Some(index)) => {
-            format!("the index of its replica identity, {index}, is deferrable")
-        }
+        (ReplicaIdentity::Index, _, Some(index)) => format!("the index of its replica identity, {index}, {why}"),
         (ReplicaIdentity::Index, ..) => "the index of its replica identity is gone".to_owned(),
-        (_, Some(index), _) => {
-            format!("its primary key, {index}, is deferrable: within a statement two rows may have it")
-        }
+        (_, Some(index), _) => format!("its primary key, {index}, {why}"),
         (ReplicaIdentity::Default | ReplicaIdentity::Full, None, _) => "it has no primary key".to_owned(),
     })
 }

@@ -54,7 +54,8 @@ impl ServerError {
             "42704" => ". Something the stream needs was removed; see the server's log",
             _ if self.is_internal() => {
                 ". This is an error inside the server, not of what it was asked: see its log. Where trying again did not help, \
-                 mend the server, then restart walbridge"
+                 mend the server, then restart walbridge. If it comes at the same place after that, drop the slot, and `walbridge resnapshot` \
+                 copies the tables again"
             }
             _ => "",
         }

@@ -5,10 +5,9 @@ use serde_json::json;
 use super::events::{Feed, Printer, Style, begin, refuse_kafka, sources};
 use super::output::{print, print_json};
 use super::place::{self, Place};
-use super::status::bytes;
 use super::{ConfigFile, Outcome};
 use crate::log::embedded::{self, Report};
-use crate::status::ExitCode;
+use crate::status::{ExitCode, bytes};
 
 /// Look into the log
 #[derive(clap::Args)]

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::output::{Failure, print, print_json, runtime};
 use super::{ConfigFile, Outcome};
 use crate::bridge::{self, SlotReport};
-use crate::status::ExitCode;
+use crate::status::{ExitCode, bytes};
 
 /// The replication slots of the sources, as the servers have them
 #[derive(clap::Args)]
@@ -87,7 +87,7 @@ fn describe(reports: &[SlotReport]) -> String {
             report.name.clone(),
             slot.active_pid.map_or_else(|| "nobody".to_owned(), |pid| format!("process {pid}")),
             slot.confirmed_flush_lsn.unwrap_or_default().to_string(),
-            super::status::bytes(report.retained_bytes),
+            bytes(report.retained_bytes),
             slot.wal_status.unwrap_or_else(|| "-".to_owned()),
             if slot.failover { "yes" } else { "no" }.to_owned(),
         ]);

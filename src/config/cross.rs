@@ -37,6 +37,7 @@ pub(super) fn check(log: &Option<Log>, sources: &Sources<'_>, sinks: Vec<Named<'
                 source: source.name.to_owned(),
                 tables: raw.from.0.into_iter().map(|(pattern, _)| pattern).collect(),
                 on_reject: raw.on_reject,
+                row_bytes_max: raw.row_bytes_max,
                 batch: raw.batch,
                 target: raw.target,
             })

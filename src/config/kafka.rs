@@ -9,14 +9,16 @@ use toml::de::DeValue;
 
 use super::key::{Describe, Key, Section, Value, table_schema};
 use super::reader::Item;
-use super::value::{Bytes, Choice, Count};
+use super::registry::{self, RawRegistry};
+use super::value::{Bytes, Choice, Count, Names};
 use crate::kafka::Settings;
 use crate::kafka::format::Format;
-use crate::kafka::settings::{Delivery, Password, Sasl, Tls, refusal};
+use crate::kafka::settings::{Delivery, Password, Sasl, Tls, TokenSource, refusal};
 use crate::kafka::topic::{Template, Wanted};
 
 impl Choice for Format {
-    const WORDS: &'static [(&'static str, Self)] = &[("debezium", Format::Debezium), ("json", Format::Json)];
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("debezium", Format::Debezium), ("json", Format::Json), ("avro", Format::Avro)];
 }
 
 impl Choice for Delivery {
@@ -45,12 +47,13 @@ impl Choice for Mechanism {
         ("PLAIN", Mechanism("PLAIN")),
         ("SCRAM-SHA-256", Mechanism("SCRAM-SHA-256")),
         ("SCRAM-SHA-512", Mechanism("SCRAM-SHA-512")),
+        ("OAUTHBEARER", Mechanism("OAUTHBEARER")),
     ];
 
     fn hint(word: &str) -> Option<&'static str> {
         match word {
-            "GSSAPI" | "OAUTHBEARER" => Some(
-                "this build has PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512; or name yourself by a certificate in `tls`",
+            "GSSAPI" => Some(
+                "this build has PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and OAUTHBEARER; or name yourself by a certificate in `tls`",
             ),
             _ => None,
         }
@@ -84,7 +87,13 @@ static FORMAT: Key<Format> = Key::default(
     "format",
     "\"debezium\"",
     "\"json\"",
-    "What a record looks like. `debezium`: the envelope of Debezium's connector for PostgreSQL, in JSON without schemas. `json`: the row, and beside its columns what happened.",
+    "What a record looks like. `debezium`: the envelope of Debezium's connector for PostgreSQL, in JSON without schemas. `json`: the row, and beside its columns what happened. `avro`: Debezium's envelope in Avro, its schemas in `schema_registry`.",
+);
+static SCHEMA_REGISTRY: Key<RawRegistry> = Key::optional(
+    "schema_registry",
+    "none; `avro` needs one",
+    "{ url = \"https://registry.internal:8081\" }",
+    "Where the schemas of a format that has such are: Confluent's registry, or another that speaks its API.",
 );
 static DELIVERY: Key<Delivery> = Key::default(
     "delivery",
@@ -178,22 +187,43 @@ static KEY: Key<PathBuf> = Key::optional("key", "none", "\"/etc/walbridge/kafka.
 static KEY_PASSWORD: Key<SecretString> =
     Key::optional("key_password", "the key has none", "\"${KAFKA_KEY_PASSWORD}\"", "The private key's password.");
 
-static MECHANISM: Key<Mechanism> =
-    Key::default("mechanism", "\"SCRAM-SHA-512\"", "\"PLAIN\"", "`PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.");
-static USERNAME: Key<String> = Key::required("username", "\"walbridge\"", "The name.");
-static PASSWORD: Key<SecretString> =
-    Key::optional("password", "`password_file` is needed", "\"${KAFKA_PASSWORD}\"", "The password.");
+static MECHANISM: Key<Mechanism> = Key::default(
+    "mechanism",
+    "\"SCRAM-SHA-512\"",
+    "\"PLAIN\"",
+    "`PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512` or `OAUTHBEARER`.",
+);
+static USERNAME: Key<String> = Key::optional("username", "needed, but with OAUTHBEARER", "\"walbridge\"", "The name.");
+static PASSWORD: Key<SecretString> = Key::optional(
+    "password",
+    "needed, but with OAUTHBEARER or password_file",
+    "\"${KAFKA_PASSWORD}\"",
+    "The password.",
+);
 static PASSWORD_FILE: Key<PathBuf> = Key::optional(
     "password_file",
-    "`password` is needed",
+    "none",
     "\"/run/secrets/kafka\"",
     "A file that holds the password, read at each new connection of walbridge's to the cluster: it may be exchanged while walbridge runs.",
+);
+static TOKEN_FILE: Key<PathBuf> = Key::optional(
+    "token_file",
+    "none",
+    "\"/var/run/secrets/kafka/token\"",
+    "With `OAUTHBEARER`: the token, in a file that somebody keeps new. Read again before the token expires.",
+);
+static TOKEN_COMMAND: Key<Names> = Key::optional(
+    "token_command",
+    "none",
+    "[\"/usr/local/bin/kafka-token\", \"--audience\", \"kafka\"]",
+    "With `OAUTHBEARER`: a program and its arguments, which prints the token. Run again before the token expires.",
 );
 
 pub(super) static KEYS: &[&dyn Describe] = &[
     &BROKERS,
     &TOPIC,
     &FORMAT,
+    &SCHEMA_REGISTRY,
     &DELIVERY,
     &COMPRESSION,
     &LINGER,
@@ -209,13 +239,15 @@ pub(super) static KEYS: &[&dyn Describe] = &[
 ];
 pub(super) static TOPICS_KEYS: &[&dyn Describe] = &[&PARTITIONS, &REPLICATION, &CLEANUP_POLICY, &TOPIC_CONFIG];
 pub(super) static TLS_KEYS: &[&dyn Describe] = &[&CA, &CERTIFICATE, &KEY, &KEY_PASSWORD];
-pub(super) static SASL_KEYS: &[&dyn Describe] = &[&MECHANISM, &USERNAME, &PASSWORD, &PASSWORD_FILE];
+pub(super) static SASL_KEYS: &[&dyn Describe] =
+    &[&MECHANISM, &USERNAME, &PASSWORD, &PASSWORD_FILE, &TOKEN_FILE, &TOKEN_COMMAND];
 
 /// Reads them.
 pub(super) fn read(section: &Section<'_>) -> Option<Settings> {
     let brokers = section.get(&BROKERS);
     let topic = section.get(&TOPIC);
     let format = section.get(&FORMAT);
+    let registry = section.get(&SCHEMA_REGISTRY);
     let delivery = section.get(&DELIVERY);
     let compression = section.get(&COMPRESSION);
     let linger = section.get(&LINGER);
@@ -228,6 +260,9 @@ pub(super) fn read(section: &Section<'_>) -> Option<Settings> {
     let (tls, sasl) = (section.get(&TLS), section.get(&SASL));
     let properties = section.get(&PROPERTIES);
     let wrong = |key: &str, read: bool| section.item(key).is_some() && !read;
+    if format.is_some_and(|format| !registry::fits(section, format)) || wrong("schema_registry", registry.is_some()) {
+        return None;
+    }
     if wrong("tls", tls.is_some()) || wrong("sasl", sasl.is_some()) {
         return None;
     }
@@ -242,6 +277,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<Settings> {
         brokers: brokers?.0,
         topic: topic?.0,
         format: format?,
+        registry: registry.map(|registry| registry.0),
         delivery: delivery?,
         compression: compression?.0,
         linger: linger?,
@@ -387,21 +423,37 @@ impl Value for RawSasl {
         let section = Section::of(item, item.value.span())?;
         section.refuse_others(SASL_KEYS, |_| None);
         let mechanism = section.get(&MECHANISM);
-        let username = section.get(&USERNAME);
-        let password = match (section.get(&PASSWORD), section.get(&PASSWORD_FILE)) {
-            (Some(text), None) => Password::Text(text),
-            (None, Some(file)) => Password::File(file),
-            // A mistake in one of them has been told.
-            (None, None) if section.item("password").is_some() || section.item("password_file").is_some() => {
-                return None;
-            }
-            _ => {
-                let complaint = format!("`{}` needs password or password_file", item.path);
-                section.complain(complaint, "give one of the two".to_owned());
-                return None;
-            }
+        let (username, text) = (section.get(&USERNAME), section.get(&PASSWORD));
+        let password_file = section.get(&PASSWORD_FILE);
+        let (file, command) = (section.get(&TOKEN_FILE), section.get(&TOKEN_COMMAND));
+        let mechanism = mechanism?.0;
+        let read = [username.is_some(), text.is_some(), password_file.is_some(), file.is_some(), command.is_some()];
+        let names = [USERNAME.name(), PASSWORD.name(), PASSWORD_FILE.name(), TOKEN_FILE.name(), TOKEN_COMMAND.name()];
+        if names.iter().zip(read).any(|(name, read)| section.item(name).is_some() && !read) {
+            return None;
+        }
+        let mut passwords: Vec<Password> =
+            text.map(Password::Text).into_iter().chain(password_file.map(Password::File)).collect();
+        let password = if passwords.len() < 2 { passwords.pop() } else { None };
+        let complain = |what: &str| {
+            section.complain(
+                format!("`{}` with {mechanism} needs {what}", item.path),
+                "docs/kafka.md has examples".to_owned(),
+            );
+            None
         };
-        Some(RawSasl(Sasl { mechanism: mechanism?.0, username: username?, password }))
+        let source = file.map(TokenSource::File).into_iter().chain(command.map(|words| TokenSource::Command(words.0)));
+        let mut sources: Vec<TokenSource> = source.collect();
+        match (mechanism, username, password) {
+            ("OAUTHBEARER", None, None) if passwords.is_empty() && sources.len() == 1 => {
+                sources.pop().map(|source| RawSasl(Sasl::Token(source)))
+            }
+            ("OAUTHBEARER", ..) => complain("either token_file or token_command, and no username or password"),
+            (mechanism, Some(username), Some(password)) if sources.is_empty() => {
+                Some(RawSasl(Sasl::Password { mechanism, username, password }))
+            }
+            _ => complain("username and one of password and password_file, and no token"),
+        }
     }
 
     fn schema() -> Json {

@@ -17,6 +17,7 @@ pub mod messages;
 mod pattern;
 mod policy;
 mod reader;
+mod registry;
 mod schema;
 mod sink;
 mod source;

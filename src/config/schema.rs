@@ -3,7 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use super::key::{Absence, Describe, table_schema};
-use super::{admin, kafka, log, sink, source};
+use super::{admin, kafka, log, registry, sink, source};
 
 /// The JSON Schema (draft 2020-12) of a configuration file: what `walbridge schema` prints.
 #[must_use]
@@ -72,7 +72,12 @@ pub fn documented_keys() -> Vec<KeyDocumentation> {
         add("log", kind, described);
     }
     add("log.retain", Some("embedded"), log::RETAIN_KEYS);
-    let of_kafka = [("topics", kafka::TOPICS_KEYS), ("tls", kafka::TLS_KEYS), ("sasl", kafka::SASL_KEYS)];
+    let of_kafka = [
+        ("topics", kafka::TOPICS_KEYS),
+        ("tls", kafka::TLS_KEYS),
+        ("sasl", kafka::SASL_KEYS),
+        ("schema_registry", registry::KEYS),
+    ];
     for (table, described) in of_kafka {
         add(&format!("log.{table}"), Some("kafka"), described);
     }
@@ -96,7 +101,7 @@ mod tests {
     #[test]
     fn every_default_and_every_example_is_a_value_of_its_key() {
         let kinds = sink::keys().chain(log::keys()).map(|(_, keys)| keys);
-        let kafka = [kafka::TOPICS_KEYS, kafka::TLS_KEYS, kafka::SASL_KEYS];
+        let kafka = [kafka::TOPICS_KEYS, kafka::TLS_KEYS, kafka::SASL_KEYS, registry::KEYS];
         let keys =
             [source::KEYS, log::RETAIN_KEYS, admin::KEYS, sink::BATCH_KEYS].into_iter().chain(kinds).chain(kafka);
         for keys in keys {

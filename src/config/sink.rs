@@ -10,7 +10,7 @@ use super::kafka;
 use super::key::{Describe, Key, Section, Value, table_schema};
 use super::pattern::TablePatterns;
 use super::reader::Item;
-use super::value::{Bytes, Choice, Count, Names, Patterns, Positive};
+use super::value::{Bytes, Choice, Count, Limit, Names, Patterns, Positive};
 use crate::kafka::Settings;
 use crate::project::key::KeyTemplate;
 
@@ -25,6 +25,8 @@ pub struct Sink {
     pub tables: TablePatterns,
     /// What happens to a row that the target can never take.
     pub on_reject: OnReject,
+    /// A row of more bytes is such a row.
+    pub row_bytes_max: Option<u64>,
     /// How much is applied at once.
     pub batch: BatchLimits,
     /// What it is.
@@ -174,6 +176,12 @@ static ON_REJECT: Key<OnReject> = Key::default(
     "\"stop\"",
     "What happens to a row that the target can never take: `dead_letter` sets it aside with its reason, `stop` halts this sink.",
 );
+static ROW_BYTES_MAX: Key<Limit<Bytes>> = Key::default(
+    "row_bytes_max",
+    "\"unlimited\"",
+    "\"16MiB\"",
+    "The largest row, all columns together, that this sink is given. A larger one is handled as `on_reject` says, and has no document.",
+);
 static BATCH: Key<RawBatch> = Key::default(
     "batch",
     "{}",
@@ -233,7 +241,7 @@ static FILE_PATH: Key<PathBuf> = Key::required(
     "The file; one JSON object a line is appended for each event.",
 );
 
-static COMMON: &[&dyn Describe] = &[&KIND, &FROM, &SOURCE, &ON_REJECT, &BATCH];
+static COMMON: &[&dyn Describe] = &[&KIND, &FROM, &SOURCE, &ON_REJECT, &ROW_BYTES_MAX, &BATCH];
 pub(super) static BATCH_KEYS: &[&dyn Describe] = &[&ROWS, &BYTES, &LINGER];
 pub(super) static REDIS: &[&dyn Describe] = &[&URL, &REDIS_KEY, &VALUE, &TTL, &SHARE];
 pub(super) static TANTIVY: &[&dyn Describe] = &[&INDEX_PATH, &INDEX_KEY, &FIELDS];
@@ -278,6 +286,7 @@ pub(super) struct RawSink {
     pub(super) source: Option<String>,
     pub(super) from: Patterns,
     pub(super) on_reject: OnReject,
+    pub(super) row_bytes_max: Option<u64>,
     pub(super) batch: BatchLimits,
     pub(super) target: Target,
 }
@@ -293,7 +302,7 @@ pub(super) fn read(name: &str, section: &Section<'_>) -> Option<RawSink> {
     section.refuse_others(&known, belongs_elsewhere);
     let from = section.get(&FROM);
     let source = section.get(&SOURCE);
-    let on_reject = section.get(&ON_REJECT);
+    let (on_reject, row_bytes_max) = (section.get(&ON_REJECT), section.get(&ROW_BYTES_MAX));
     let batch = section.get(&BATCH);
     let target = match kind? {
         Kind::Redis => read_redis(section),
@@ -304,7 +313,8 @@ pub(super) fn read(name: &str, section: &Section<'_>) -> Option<RawSink> {
     let (batch, target) = (batch?, target?);
     let default_linger = if matches!(target, Target::Tantivy { .. }) { Duration::from_secs(1) } else { Duration::ZERO };
     let batch = BatchLimits { rows: batch.rows, bytes: batch.bytes, linger: batch.linger.unwrap_or(default_linger) };
-    Some(RawSink { name: name.to_owned(), source, from: from?, on_reject: on_reject?, batch, target })
+    let row_bytes_max = row_bytes_max?.0.map(|bytes| bytes.0);
+    Some(RawSink { name: name.to_owned(), source, from: from?, on_reject: on_reject?, row_bytes_max, batch, target })
 }
 
 /// Says whose key it is, if it is one.

@@ -21,33 +21,59 @@ pub(crate) fn write_each(
     out: &mut Vec<u8>,
     mut each: impl FnMut(&[u8], &mut Vec<u8>),
 ) -> Option<()> {
+    walk(delimiter, text, &mut |part| match part {
+        Part::Open => out.push(b'['),
+        Part::Close => out.push(b']'),
+        Part::Next => out.push(b','),
+        Part::Null => out.extend_from_slice(b"null"),
+        Part::Value(text) => each(text, out),
+    })
+}
+
+/// What an array's text consists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part<'a> {
+    /// A dimension begins.
+    Open,
+    /// It ends.
+    Close,
+    /// What is between two elements, or two dimensions.
+    Next,
+    /// An element that is NULL.
+    Null,
+    /// An element's text.
+    Value(&'a [u8]),
+}
+
+/// Gives the parts one by one; `None` if the text is not an array's, or has bounds in front.
+pub(crate) fn walk(delimiter: u8, text: &[u8], take: &mut impl FnMut(Part<'_>)) -> Option<()> {
     let mut rest = text;
     let mut depth = 0_u32;
     loop {
         rest = match (rest.split_first()?, depth) {
             ((b'{', after), 0..DIMENSIONS_MAX) => {
                 depth = depth.saturating_add(1);
-                out.push(b'[');
+                take(Part::Open);
                 if after.first() != Some(&b'}') {
                     rest = after;
                     continue;
                 }
                 after
             }
-            ((b'"', after), 1..) => write_quoted(after, out, &mut each)?,
-            (_, 1..) => write_bare(delimiter, rest, out, &mut each)?,
+            ((b'"', after), 1..) => take_quoted(after, take)?,
+            (_, 1..) => take_bare(delimiter, rest, take)?,
             _ => return None,
         };
         // An element or an empty array has ended: close what ends with it.
         while let Some((b'}', after)) = rest.split_first() {
             depth = depth.checked_sub(1)?;
-            out.push(b']');
+            take(Part::Close);
             rest = after;
         }
         match (rest.split_first(), depth) {
             (None, 0) => return Some(()),
             (Some((&byte, after)), 1..) if byte == delimiter => {
-                out.push(b',');
+                take(Part::Next);
                 rest = after;
             }
             _ => return None,
@@ -55,40 +81,31 @@ pub(crate) fn write_each(
     }
 }
 
-/// Writes an element without quotes, and returns what follows it.
-fn write_bare<'a>(
-    delimiter: u8,
-    text: &'a [u8],
-    out: &mut Vec<u8>,
-    each: &mut impl FnMut(&[u8], &mut Vec<u8>),
-) -> Option<&'a [u8]> {
+/// Takes an element without quotes, and returns what follows it.
+fn take_bare<'a>(delimiter: u8, text: &'a [u8], take: &mut impl FnMut(Part<'_>)) -> Option<&'a [u8]> {
     let end = text.iter().position(|&byte| byte == delimiter || byte == b'}')?;
     let (value, rest) = text.split_at_checked(end)?;
     // PostgreSQL quotes an element that is empty or has one of these.
     if value.is_empty() || value.iter().any(|byte| matches!(byte, b'{' | b'"' | b'\\')) {
         return None;
     }
-    if value == b"NULL" {
-        out.extend_from_slice(b"null");
-    } else {
-        each(value, out);
-    }
+    take(if value == b"NULL" { Part::Null } else { Part::Value(value) });
     Some(rest)
 }
 
-/// Writes an element whose opening quote has been taken, and returns what follows its closing one.
-fn write_quoted<'a>(text: &'a [u8], out: &mut Vec<u8>, each: &mut impl FnMut(&[u8], &mut Vec<u8>)) -> Option<&'a [u8]> {
+/// Takes an element whose opening quote has been taken, and returns what follows its closing one.
+fn take_quoted<'a>(text: &'a [u8], take: &mut impl FnMut(Part<'_>)) -> Option<&'a [u8]> {
     let ends_run = |byte: &u8| matches!(byte, b'"' | b'\\');
     let (run, mut rest) = text.split_at_checked(text.iter().position(ends_run)?)?;
     if let Some((b'"', after)) = rest.split_first() {
-        each(run, out);
+        take(Part::Value(run));
         return Some(after);
     }
     let mut value = run.to_vec();
     loop {
         let (&byte, after) = rest.split_first()?;
         if byte == b'"' {
-            each(&value, out);
+            take(Part::Value(&value));
             return Some(after);
         }
         // The character after a backslash stands for itself.

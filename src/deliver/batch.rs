@@ -15,6 +15,8 @@ pub struct Limits {
     pub bytes: usize,
     /// How long the first may wait for company.
     pub linger: Duration,
+    /// A row of more bytes is refused.
+    pub row_bytes_max: usize,
 }
 
 /// What is staged.
@@ -84,7 +86,12 @@ mod tests {
     use super::*;
 
     fn batch(linger_ms: u64) -> Batch {
-        Batch::new(Limits { rows: 10, bytes: 1000, linger: Duration::from_millis(linger_ms) })
+        Batch::new(Limits {
+            rows: 10,
+            bytes: 1000,
+            linger: Duration::from_millis(linger_ms),
+            row_bytes_max: usize::MAX,
+        })
     }
 
     #[test]

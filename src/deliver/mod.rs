@@ -8,6 +8,7 @@ mod batch;
 mod error;
 mod fresh;
 mod gauge;
+mod oversize;
 mod shared;
 mod sweep;
 mod whole;
@@ -148,8 +149,9 @@ impl<L: Log, S: Sink> Deliver<L, S> {
         let mut row_bytes = 0;
         for event in events {
             row_bytes += event.change.bytes();
+            let before = mutations.len();
             match self.projection.project(event, &mut mutations) {
-                Ok(()) => {}
+                Ok(()) => oversize::refuse(event, self.limits.row_bytes_max, &mut mutations, before, &mut refused),
                 Err(error @ ProjectError::Template { .. }) => return Err(DeliverError::Template(error)),
                 Err(error) => refused.push(error.into_rejection(event)),
             }
@@ -195,6 +197,10 @@ impl<L: Log, S: Sink> Deliver<L, S> {
         let mut mutation = mutation.clone();
         if let Effect::Put { document, moved_from } = &mut mutation.effect {
             match self.readback.read(&document.relation, &document.row).await? {
+                Found::Row(row) if row.as_bytes().len() > self.limits.row_bytes_max => {
+                    let bytes = row.as_bytes().len();
+                    return Ok(Err(oversize::rejection(mutation, bytes, self.limits.row_bytes_max)));
+                }
                 Found::Row(row) => {
                     document.row = row;
                     *moved_from = None;

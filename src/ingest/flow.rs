@@ -55,7 +55,7 @@ pub(super) struct Flow<'a, W: LogWriter> {
     pub(super) durable: watch::Receiver<Durable>,
     pub(super) publication: String,
     pub(super) copies: &'a mut Copies,
-    /// How many workers copy, and how many chunks may wait for their places.
+    /// How many workers copy.
     pub(super) workers: usize,
     pub(super) requests: mpsc::Receiver<Request>,
     /// What the watcher of the tables' definitions has to say.

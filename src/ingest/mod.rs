@@ -275,12 +275,7 @@ impl<W: LogWriter> Ingest<W> {
             () = stop.cancelled() => return Ok(Ended::Stopped),
             prepared = self.prepare() => prepared?,
         };
-        self.backoff.reset();
-        self.streamed = true;
-        if self.anew.take().is_some() {
-            // What was seen of another history says nothing of this one.
-            self.windows = Windows::default();
-        }
+        self.is_prepared();
         self.monitor.address.send_replace(prepared.address.clone());
         let values = if prepared.binary { "binary" } else { "text" };
         self.board.source(&self.source.name, |status| status.values = values);
@@ -332,6 +327,19 @@ impl<W: LogWriter> Ingest<W> {
         self.types = flow.types;
         let (stream, binary) = (flow.stream, flow.binary);
         self.end_session(stream, binary, outcome).await
+    }
+
+    /// A session has come as far as the stream.
+    fn is_prepared(&mut self) {
+        // An error that comes with the stream, again and again, would be tried again without a pause.
+        if !self.patience.is_tried(self.recovered.durable.end_lsn) {
+            self.backoff.reset();
+        }
+        self.streamed = true;
+        if self.anew.take().is_some() {
+            // What was seen of another history says nothing of this one.
+            self.windows = Windows::default();
+        }
     }
 
     /// Makes sure that the log is open. What was begun and is not in an opened log was never begun. False: told to stop.

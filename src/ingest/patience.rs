@@ -25,6 +25,11 @@ impl Patience {
         self.failures += 1;
         self.failures <= FAILURES_MAX
     }
+
+    /// Whether nothing has come of trying yet: then a session that gets as far as the stream is no success.
+    pub(super) fn is_tried(&self, log_end: Lsn) -> bool {
+        self.failures > 0 && log_end <= self.stood_at
+    }
 }
 
 #[cfg(test)]
@@ -34,7 +39,9 @@ mod tests {
     #[test]
     fn it_ends_only_where_nothing_comes_of_trying() {
         let mut patience = Patience::default();
+        assert!(!patience.is_tried(Lsn::new(5)));
         assert!((0..FAILURES_MAX).all(|_| patience.lasts(Lsn::new(5))));
+        assert!(patience.is_tried(Lsn::new(5)) && !patience.is_tried(Lsn::new(6)));
         assert!(patience.lasts(Lsn::new(6)), "the log went on");
         assert!((1..FAILURES_MAX).all(|_| patience.lasts(Lsn::new(6))));
         assert!(!patience.lasts(Lsn::new(6)));

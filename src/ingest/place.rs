@@ -19,8 +19,12 @@ use crate::log::{Entry, LogWriter, TableSnapshot};
 /// How long the stream may take to pass a chunk on its own.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// A chunk enters the log only when less than this waits for the disk, so that the writer's buffer stays small enough to be kept.
-const PLACE_BELOW_BYTES: usize = 1 << 20;
+/// A chunk enters the log only when less than this waits for the disk: while the disk is slow, a few chunks share an fsync, and
+/// the writer's buffer stays small enough to be kept.
+const PLACE_BELOW_BYTES: usize = 4 << 20;
+
+/// So many chunks a worker may wait for their places, so that the server goes on sending while the disk takes a breath.
+const WAITING_PER_WORKER: usize = 2;
 
 /// A copy that is to begin, at the next place between two transactions.
 pub(super) struct Beginning {
@@ -125,7 +129,7 @@ impl<W: LogWriter> Flow<'_, W> {
     /// Gives idle workers what there is to do, as long as not too many chunks wait for their places.
     pub(super) fn dispatch(&mut self) {
         let now = Instant::now();
-        while self.waiting.len() < self.workers
+        while self.waiting.len() < WAITING_PER_WORKER * self.workers
             && let Some(worker) = self.idle.pop_front()
         {
             if worker.is_closed() {
@@ -168,7 +172,7 @@ impl<W: LogWriter> Flow<'_, W> {
             return Ok(());
         }
         let passed = self.passed;
-        // As fast as the disk takes them; the others wait, and so do the workers.
+        // As fast as the disk takes them; the others wait, and so do the workers behind them.
         while self.writer.pending_bytes() < PLACE_BELOW_BYTES
             && let Some(at) = self.waiting.iter().position(|waiting| passed >= waiting.chunk.seen_upto)
             && let Some(Waiting { chunk, .. }) = self.waiting.remove(at)
@@ -183,7 +187,7 @@ impl<W: LogWriter> Flow<'_, W> {
             }
             self.window.close(oid, number);
             self.rooms.extend(chunk.rows.into_room());
-            self.rooms.truncate(self.workers);
+            self.rooms.truncate(WAITING_PER_WORKER * self.workers);
         }
         while let Some(oid) = self.gone.pop_front() {
             self.append_gone(oid)?;

@@ -10,6 +10,7 @@ use super::error::KafkaError;
 use super::producer::{Quiet, classify};
 use super::rights::{self, Rights};
 use super::settings::Settings;
+use super::token::Pass;
 use super::topic::Wanted;
 
 /// How long one answer may take.
@@ -22,6 +23,7 @@ const RECORD_BYTES_DEFAULT: usize = 1_048_588;
 /// A connection for such questions.
 pub struct Admin {
     client: AdminClient<Quiet>,
+    pass: Pass,
     brokers: String,
 }
 
@@ -78,9 +80,9 @@ impl Admin {
     /// # Errors
     /// The client refuses its settings.
     pub fn new(settings: &Settings) -> Result<Self, KafkaError> {
-        let client = settings.client()?.create_with_context(Quiet);
+        let client = settings.client()?.create_with_context(Quiet::new(settings));
         let client = client.map_err(|error| KafkaError::Settings { detail: error.to_string() })?;
-        Ok(Admin { client, brokers: settings.brokers.clone() })
+        Ok(Admin { client, pass: Pass::new(settings), brokers: settings.brokers.clone() })
     }
 
     /// Makes the topic, or takes the one that is there if it is as wanted.
@@ -126,12 +128,12 @@ impl Admin {
     /// No answer.
     pub fn rights(&self, topics: &[String]) -> Result<Rights, KafkaError> {
         let patience_ms = i32::try_from(PATIENCE.as_millis()).unwrap_or(i32::MAX);
-        rights::of_topics(self.client.inner(), topics, patience_ms)
+        rights::of_topics(self.client()?.inner(), topics, patience_ms)
             .map_err(|detail| KafkaError::Unavailable { brokers: self.brokers.clone(), detail })
     }
 
     fn metadata(&self, name: &str) -> Result<Metadata, KafkaError> {
-        let metadata = self.client.inner().fetch_metadata(Some(name), PATIENCE);
+        let metadata = self.client()?.inner().fetch_metadata(Some(name), PATIENCE);
         metadata.map_err(|error| self.explain(name, error.rdkafka_error_code(), &error.to_string()))
     }
 
@@ -145,7 +147,7 @@ impl Admin {
             return Ok(None);
         }
         let options = AdminOptions::new().request_timeout(Some(PATIENCE));
-        let described = self.client.describe_configs([&ResourceSpecifier::Topic(name)], &options).await;
+        let described = self.client()?.describe_configs([&ResourceSpecifier::Topic(name)], &options).await;
         let described =
             described.map_err(|error| self.explain(name, error.rdkafka_error_code(), &error.to_string()))?;
         let resource = match described.into_iter().next() {
@@ -182,7 +184,7 @@ impl Admin {
     pub fn end(&self, name: &str, partition: i32) -> Result<i64, KafkaError> {
         let started = Instant::now();
         loop {
-            match self.client.inner().fetch_watermarks(name, partition, PATIENCE) {
+            match self.client()?.inner().fetch_watermarks(name, partition, PATIENCE) {
                 Ok((_, end)) => return Ok(end),
                 // Of a topic just made, or while its leader changes.
                 Err(error) if is_without_leader(error.rdkafka_error_code()) && started.elapsed() < PATIENCE => {
@@ -208,7 +210,7 @@ impl Admin {
         let topic = policy.chain(config).fold(topic, |topic, (key, value)| topic.set(key, value));
         let options = AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE));
         let options = options.validate_only(only_look);
-        let made = self.client.create_topics([&topic], &options).await;
+        let made = self.client()?.create_topics([&topic], &options).await;
         let made = made.map_err(|error| self.explain(name, error.rdkafka_error_code(), &error.to_string()))?;
         match made.into_iter().next() {
             Some(Err((_, ErrorCode::TopicAlreadyExists))) | Some(Ok(_)) | None => Ok(()),
@@ -233,6 +235,11 @@ impl Admin {
         }
         let detail = format!("topic {name} was made and is not to be seen");
         Err(KafkaError::Unavailable { brokers: self.brokers.clone(), detail })
+    }
+
+    fn client(&self) -> Result<&AdminClient<Quiet>, KafkaError> {
+        self.pass.show(self.client.inner())?;
+        Ok(&self.client)
     }
 
     fn explain(&self, topic: &str, code: Option<ErrorCode>, detail: &str) -> KafkaError {

@@ -22,7 +22,7 @@ pub fn read_all(
     let explain = |error: &ClientError| explain(error, topic, &settings.brokers);
     let consumer: BaseConsumer<Quiet> = settings
         .consumer()?
-        .create_with_context(Quiet)
+        .create_with_context(Quiet::new(settings))
         .map_err(|error| KafkaError::Settings { detail: error.to_string() })?;
     let mut assigned = TopicPartitionList::new();
     assigned.add_partition_offset(topic, 0, Offset::Beginning).map_err(|error| explain(&error))?;

@@ -88,6 +88,32 @@ pub enum KafkaError {
         /// What is wrong with it.
         detail: String,
     },
+    /// The schema registry cannot be reached, or has an error of its own.
+    #[error("the schema registry at {url} is not available: {detail}. It is tried again")]
+    Registry {
+        /// Where it is.
+        url: String,
+        /// What was answered, or was not.
+        detail: String,
+    },
+    /// The schema registry does not let us in.
+    #[error("the schema registry at {url} refuses us: {detail}")]
+    RegistryRefused {
+        /// Where it is.
+        url: String,
+        /// Why, and what to do.
+        detail: String,
+        /// The public code: credentials, or a URL that is none of a registry's.
+        code: Code,
+    },
+    /// The schema registry does not take a table's schema.
+    #[error("the schema {subject} is refused: {detail}")]
+    Schema {
+        /// The registry's name for it: the topic's, with `-key` or `-value`.
+        subject: String,
+        /// Why, and what to do.
+        detail: String,
+    },
     /// A property that the client does not know, or a value that it does not take.
     #[error("the Kafka client refuses its settings: {detail}. Mend the configuration")]
     Settings {
@@ -113,6 +139,9 @@ impl KafkaError {
             KafkaError::Lost { .. } => Code::KafkaOffsetLost,
             KafkaError::Topic { .. } => Code::KafkaTopic,
             KafkaError::Control { .. } => Code::LogCorrupt,
+            KafkaError::Registry { .. } => Code::KafkaRegistry,
+            KafkaError::RegistryRefused { code, .. } => *code,
+            KafkaError::Schema { .. } => Code::KafkaSchema,
             KafkaError::Settings { .. } => Code::ConfigInvalid,
             KafkaError::Misuse(_) => Code::Internal,
         }
@@ -122,15 +151,18 @@ impl KafkaError {
     #[must_use]
     pub const fn disposition(&self) -> Disposition {
         match self {
-            KafkaError::Unavailable { .. } | KafkaError::Credentials { .. } | KafkaError::Tls { .. } => {
-                Disposition::Retry
-            }
+            KafkaError::Unavailable { .. }
+            | KafkaError::Credentials { .. }
+            | KafkaError::Tls { .. }
+            | KafkaError::Registry { .. } => Disposition::Retry,
             KafkaError::Denied { .. }
             | KafkaError::Fenced { .. }
             | KafkaError::TooLarge { .. }
             | KafkaError::Lost { .. }
             | KafkaError::Topic { .. }
             | KafkaError::Control { .. }
+            | KafkaError::RegistryRefused { .. }
+            | KafkaError::Schema { .. }
             | KafkaError::Settings { .. }
             | KafkaError::Misuse(_) => Disposition::Stop,
         }

@@ -15,6 +15,7 @@ use super::admin::partitions_in;
 use super::error::KafkaError;
 use super::producer::{PATIENCE, Quiet, explain};
 use super::settings::Settings;
+use super::token::Pass;
 
 /// What a record costs besides its bytes.
 const OVERHEAD_BYTES: usize = 200;
@@ -86,7 +87,7 @@ impl Fetcher {
             .set("enable.partition.eof", "false")
             .set("queued.max.messages.kbytes", (settings.read_bytes / 2048).clamp(64, 2_097_151).to_string())
             .set("fetch.message.max.bytes", "1048576");
-        let client = config.create_with_context(Quiet);
+        let client = config.create_with_context(Quiet::new(settings));
         let client = client.map_err(|error| KafkaError::Settings { detail: error.to_string() })?;
         let brokers = settings.brokers.clone();
         let (sides, numbers) = (Vec::new(), HashMap::new());
@@ -202,6 +203,8 @@ pub struct Probe {
     client: BaseConsumer<Quiet>,
     /// Sees what is not committed too.
     uncommitted: BaseConsumer<Quiet>,
+    /// Of the two: they are polled now and then only.
+    passes: [Pass; 2],
     brokers: String,
 }
 
@@ -214,10 +217,23 @@ impl Probe {
         let mut config = settings.consumer()?;
         config.set("queued.min.messages", "1").set("fetch.message.max.bytes", "65536").set("fetch.wait.max.ms", "20");
         let refused = |error: ClientError| KafkaError::Settings { detail: error.to_string() };
-        let client = config.create_with_context(Quiet).map_err(refused)?;
+        let client = config.create_with_context(Quiet::new(settings)).map_err(refused)?;
         config.set("isolation.level", "read_uncommitted");
-        let uncommitted = config.create_with_context(Quiet).map_err(refused)?;
-        Ok(Probe { client, uncommitted, brokers: settings.brokers.clone() })
+        let uncommitted = config.create_with_context(Quiet::new(settings)).map_err(refused)?;
+        let passes = [Pass::new(settings), Pass::new(settings)];
+        Ok(Probe { client, uncommitted, passes, brokers: settings.brokers.clone() })
+    }
+
+    fn client(&self) -> Result<&BaseConsumer<Quiet>, KafkaError> {
+        let [pass, _] = &self.passes;
+        pass.show(self.client.client())?;
+        Ok(&self.client)
+    }
+
+    fn uncommitted(&self) -> Result<&BaseConsumer<Quiet>, KafkaError> {
+        let [_, pass] = &self.passes;
+        pass.show(self.uncommitted.client())?;
+        Ok(&self.uncommitted)
     }
 
     /// The first committed record at this place or behind it; `None` if there is none now.
@@ -228,7 +244,7 @@ impl Probe {
         let explain = |error: &ClientError| explain(error, topic, &self.brokers);
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(topic, partition, Offset::Offset(from)).map_err(|error| explain(&error))?;
-        self.client.assign(&list).map_err(|error| explain(&error))?;
+        self.client()?.assign(&list).map_err(|error| explain(&error))?;
         let asked = Instant::now();
         loop {
             match self.client.poll(Duration::from_millis(100)) {
@@ -254,7 +270,8 @@ impl Probe {
     /// # Errors
     /// No answer, or no such partition.
     pub fn marks(&self, topic: &str, partition: i32) -> Result<(i64, i64), KafkaError> {
-        self.client.fetch_watermarks(topic, partition, PATIENCE).map_err(|error| explain(&error, topic, &self.brokers))
+        let client = self.client()?;
+        client.fetch_watermarks(topic, partition, PATIENCE).map_err(|error| explain(&error, topic, &self.brokers))
     }
 
     /// Whether all that is written there is decided: no transaction is under way, and none waits to be marked as ended.
@@ -263,7 +280,7 @@ impl Probe {
     /// No answer, or no such partition.
     pub fn is_settled(&self, topic: &str, partition: i32) -> Result<bool, KafkaError> {
         let explain = |error: ClientError| explain(&error, topic, &self.brokers);
-        let all = self.uncommitted.fetch_watermarks(topic, partition, PATIENCE).map_err(explain)?;
+        let all = self.uncommitted()?.fetch_watermarks(topic, partition, PATIENCE).map_err(explain)?;
         Ok(self.marks(topic, partition)?.1 >= all.1)
     }
 
@@ -272,7 +289,7 @@ impl Probe {
     /// # Errors
     /// No answer.
     pub fn partitions(&self, topic: &str) -> Result<i32, KafkaError> {
-        let metadata = self.client.fetch_metadata(Some(topic), PATIENCE);
+        let metadata = self.client()?.fetch_metadata(Some(topic), PATIENCE);
         let metadata = metadata.map_err(|error| explain(&error, topic, &self.brokers))?;
         Ok(partitions_in(&metadata))
     }

@@ -14,10 +14,13 @@ pub mod partition;
 pub mod place;
 #[cfg(feature = "kafka")]
 pub mod producer;
+pub mod registry;
 #[cfg(feature = "kafka")]
 pub mod rights;
 pub mod settings;
 pub mod tables;
+#[cfg(feature = "kafka")]
+mod token;
 pub mod topic;
 pub mod unit;
 

@@ -3,11 +3,13 @@
 //! It blocks, so it belongs on a thread of its own. After an error a producer is not used again: what became of the open
 //! transaction is found out by the next one, whose `init` ends it.
 
+use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
+use rdkafka::client::OAuthToken;
 use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode as ErrorCode};
@@ -17,7 +19,8 @@ use rdkafka::producer::{
 };
 
 use super::error::KafkaError;
-use super::settings::Settings;
+use super::settings::{Settings, TokenSource};
+use super::token;
 
 /// How long one answer of the cluster may take before it counts as unavailable.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -51,9 +54,23 @@ pub struct Outgoing<'a> {
 }
 
 /// Lets what the client's threads say be read where it is looked for: everything that matters comes as an error of a call.
-pub(crate) struct Quiet;
+pub(crate) struct Quiet {
+    token: Option<TokenSource>,
+}
+
+impl Quiet {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        Quiet { token: token::source(settings) }
+    }
+}
 
 impl ClientContext for Quiet {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        fresh(self.token.as_ref())
+    }
+
     fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
         tracing::debug!(facility, message, "librdkafka");
     }
@@ -65,9 +82,16 @@ impl ClientContext for Quiet {
 
 impl ConsumerContext for Quiet {}
 
+fn fresh(source: Option<&TokenSource>) -> Result<OAuthToken, Box<dyn Error>> {
+    Ok(token::fetch(source.ok_or("no token was configured")?)?)
+}
+
 /// What the client tells from its own threads.
 #[derive(Clone, Default)]
-struct Watch(Arc<Mutex<Seen>>);
+struct Watch {
+    seen: Arc<Mutex<Seen>>,
+    token: Option<TokenSource>,
+}
 
 #[derive(Default)]
 struct Seen {
@@ -81,11 +105,17 @@ struct Seen {
 
 impl Watch {
     fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl ClientContext for Watch {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        fresh(self.token.as_ref())
+    }
+
     fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
         tracing::debug!(facility, message, "librdkafka");
     }
@@ -125,7 +155,8 @@ impl Producer {
     /// The client refuses its settings.
     pub fn new(settings: &Settings, transactional_id: Option<&str>, batch_bytes_max: u64) -> Result<Self, KafkaError> {
         let config = settings.producer(transactional_id, batch_bytes_max)?;
-        let client = ThreadedProducer::from_config_and_context(&config, Watch::default())
+        let watch = Watch { token: token::source(settings), ..Watch::default() };
+        let client = ThreadedProducer::from_config_and_context(&config, watch)
             .map_err(|error| KafkaError::Settings { detail: error.to_string() })?;
         Ok(Producer { client, brokers: settings.brokers.clone(), transactional: transactional_id.is_some() })
     }

@@ -2,6 +2,7 @@
 //!
 //! Invariant: no property of the user's can break a promise. What would is refused by name, with the reason.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ pub struct Settings {
     pub topic: super::topic::Template,
     /// What a record looks like.
     pub format: super::format::Format,
+    /// Where the schemas are, of a format that has such.
+    pub registry: Option<super::registry::Settings>,
     /// What holds after a crash.
     pub delivery: Delivery,
     /// The codec: `none`, `lz4`, `zstd`, `snappy`, `gzip`.
@@ -66,13 +69,18 @@ pub struct Tls {
 
 /// Who we are.
 #[derive(Clone, Debug)]
-pub struct Sasl {
-    /// `PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512`.
-    pub mechanism: &'static str,
-    /// The name.
-    pub username: String,
-    /// The password.
-    pub password: Password,
+pub enum Sasl {
+    /// By a name and a password.
+    Password {
+        /// `PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512`.
+        mechanism: &'static str,
+        /// The name.
+        username: String,
+        /// The password.
+        password: Password,
+    },
+    /// By a token (`OAUTHBEARER`), which tells the name.
+    Token(TokenSource),
 }
 
 /// Where a password is.
@@ -84,6 +92,25 @@ pub enum Password {
     File(PathBuf),
 }
 
+/// Where a token is had from, again and again: each is good for a while only.
+#[derive(Clone, Debug)]
+pub enum TokenSource {
+    /// A file that somebody else keeps new.
+    File(PathBuf),
+    /// A program and its arguments: it prints one.
+    Command(Vec<String>),
+}
+
+impl fmt::Display for TokenSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TokenSource::File(path) => write!(f, "{}", path.display()),
+            // Its arguments may be nobody else's business.
+            TokenSource::Command(words) => write!(f, "what {} prints", words.first().map_or("", String::as_str)),
+        }
+    }
+}
+
 /// Why a property cannot be given, if so.
 #[must_use]
 pub fn refusal(property: &str) -> Option<&'static str> {
@@ -93,7 +120,9 @@ pub fn refusal(property: &str) -> Option<&'static str> {
         "linger.ms" | "queue.buffering.max.ms" => "write it as `linger`",
         "batch.size" => "write it as `batch_size`",
         "security.protocol" => "it follows from `tls` and `sasl`",
-        "sasl.mechanism" | "sasl.mechanisms" | "sasl.username" | "sasl.password" => "write it in `sasl`",
+        "sasl.mechanism" | "sasl.mechanisms" | "sasl.username" | "sasl.password" | "sasl.oauthbearer.method" => {
+            "write it in `sasl`"
+        }
         "ssl.ca.location" | "ssl.certificate.location" | "ssl.key.location" | "ssl.key.password" => "write it in `tls`",
         "enable.ssl.certificate.verification" => "a connection that anybody may answer is not encrypted to any purpose",
         "acks" | "request.required.acks" => {
@@ -129,6 +158,7 @@ impl Settings {
     #[must_use]
     pub fn of_records(&self, source: &str, database: &str) -> super::format::Settings {
         super::format::Settings {
+            format: self.format,
             name: source.to_owned(),
             database: database.to_owned(),
             tombstones: self.tombstones,
@@ -143,7 +173,7 @@ mod client {
     use rdkafka::ClientConfig;
     use secrecy::{ExposeSecret as _, SecretString};
 
-    use super::{Password, Settings};
+    use super::{Password, Sasl, Settings};
     use crate::kafka::KafkaError;
 
     /// A producer's transaction ends within this, or the cluster ends it.
@@ -170,9 +200,13 @@ mod client {
             };
             config.set("security.protocol", protocol);
             self.set_tls(&mut config);
-            if let Some(sasl) = &self.sasl {
-                config.set("sasl.mechanism", sasl.mechanism).set("sasl.username", &sasl.username);
-                config.set("sasl.password", sasl.password.read()?.expose_secret());
+            match &self.sasl {
+                Some(Sasl::Password { mechanism, username, password }) => {
+                    config.set("sasl.mechanism", *mechanism).set("sasl.username", username);
+                    config.set("sasl.password", password.read()?.expose_secret());
+                }
+                Some(Sasl::Token(_)) => drop(config.set("sasl.mechanism", "OAUTHBEARER")),
+                None => {}
             }
             for (name, value) in &self.properties {
                 config.set(name, value);

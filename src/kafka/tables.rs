@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::KafkaError;
-use super::format::{Encoder, Format, Settings as FormatSettings};
+use super::format::{Encoder, Format, Schemas, Settings as FormatSettings};
 use super::topic::{self, Template, Wanted};
 use crate::event::{Relation, TableName};
 
@@ -17,6 +17,8 @@ pub struct Version {
     pub topic: u32,
     /// The same for the same version, whoever asks: for those that keep no numbers.
     pub fingerprint: u32,
+    /// The number of its schemas, of a format that has such.
+    pub schemas: Option<u32>,
     relation: Arc<Relation>,
     /// Writes its rows.
     pub encoder: Encoder,
@@ -37,6 +39,16 @@ pub struct Tables {
     /// Where the last row's version is: rows of one table mostly come together.
     last: usize,
     topics: Vec<Topic>,
+    schemas: Vec<TopicSchemas>,
+}
+
+/// What the records of a topic are of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicSchemas {
+    /// The topic's name.
+    pub topic: String,
+    /// The schemas.
+    pub schemas: Schemas,
 }
 
 /// A topic, and the table that has it.
@@ -87,7 +99,18 @@ impl Tables {
         let next_id = known.keys().next_back().map_or(1, |last| last.saturating_add(1));
         let known = known.into_iter().map(|(id, relation)| (relation, id)).collect();
         let (source, template, format) = (source.to_owned(), kafka.topic.clone(), kafka.format);
-        Tables { source, template, format, settings, versions: Vec::new(), known, next_id, last: 0, topics: Vec::new() }
+        Tables {
+            source,
+            template,
+            format,
+            settings,
+            versions: Vec::new(),
+            known,
+            next_id,
+            last: 0,
+            topics: Vec::new(),
+            schemas: Vec::new(),
+        }
     }
 
     /// The version, and whether it has its number only now.
@@ -113,6 +136,9 @@ impl Tables {
         let topic = self.topic_of(relation)?;
         // The same version may be announced over and over, each time as another object.
         self.versions.retain(|version| *version.relation != **relation);
+        let schemas = self.topics.get(topic as usize).map(|topic| topic.name.clone());
+        let schemas = schemas.and_then(|topic| Some((self.format.schemas(relation, &topic)?, topic)));
+        let schemas = schemas.map(|(schemas, topic)| self.number(TopicSchemas { topic, schemas }));
         let (id, new) = match self.known.get(&**relation) {
             Some(&id) => (id, false),
             None => {
@@ -126,6 +152,7 @@ impl Tables {
             id,
             topic,
             fingerprint: fingerprint(relation),
+            schemas,
             relation: Arc::clone(relation),
             encoder: self.format.encoder(relation, &self.settings),
         });
@@ -165,9 +192,27 @@ impl Tables {
         Ok(self.add(Topic { name, content: Content::Rows(table.clone()), keyed }))
     }
 
-    /// The topic of logical messages.
-    pub fn messages(&mut self) -> u32 {
-        self.ours(topic::messages(&self.source), Content::Messages)
+    /// The topic of logical messages, and the number of its schemas.
+    pub fn messages(&mut self) -> (u32, Option<u32>) {
+        let topic = topic::messages(&self.source);
+        let schemas = self.format.message_schemas();
+        let schemas = schemas.map(|schemas| self.number(TopicSchemas { topic: topic.clone(), schemas }));
+        (self.ours(topic, Content::Messages), schemas)
+    }
+
+    fn number(&mut self, schemas: TopicSchemas) -> u32 {
+        let found = self.schemas.iter().position(|known| *known == schemas);
+        let at = found.unwrap_or_else(|| {
+            self.schemas.push(schemas);
+            self.schemas.len().saturating_sub(1)
+        });
+        u32::try_from(at).unwrap_or(u32::MAX)
+    }
+
+    /// The schemas that came since there were so many.
+    #[must_use]
+    pub fn schemas_from(&self, count: usize) -> &[TopicSchemas] {
+        self.schemas.get(count..).unwrap_or_default()
     }
 
     /// The topic that tells how transactions begin and end.

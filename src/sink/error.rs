@@ -58,6 +58,14 @@ pub enum SinkError {
         /// The error.
         detail: String,
     },
+    /// The schema registry beside it does not take a table's schema.
+    #[error("{target}: {detail}")]
+    Schema {
+        /// Its address, without secrets.
+        target: String,
+        /// Why, and what to do.
+        detail: String,
+    },
     /// It is not what the configuration says, and will not become so by waiting.
     #[error("{target}: {detail}. {remedy}")]
     Unusable {
@@ -80,6 +88,7 @@ impl SinkError {
             SinkError::Regressed { .. } => Code::SinkRegressed,
             SinkError::Fenced { .. } | SinkError::TakenOver { .. } => Code::SinkFenced,
             SinkError::Auth { .. } => Code::SecurityAuth,
+            SinkError::Schema { .. } => Code::KafkaSchema,
             SinkError::Unusable { .. } => Code::SinkRejected,
         }
     }
@@ -92,7 +101,10 @@ impl SinkError {
             | SinkError::Throttled { .. }
             | SinkError::Regressed { .. }
             | SinkError::TakenOver { .. } => Disposition::Retry,
-            SinkError::Fenced { .. } | SinkError::Auth { .. } | SinkError::Unusable { .. } => Disposition::Stop,
+            SinkError::Fenced { .. }
+            | SinkError::Auth { .. }
+            | SinkError::Schema { .. }
+            | SinkError::Unusable { .. } => Disposition::Stop,
         }
     }
 }

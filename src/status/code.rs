@@ -126,6 +126,10 @@ pub enum Code {
     KafkaOffsetLost,
     /// A topic is not what the configuration says.
     KafkaTopic,
+    /// The schema registry cannot be reached, or has an error of its own.
+    KafkaRegistry,
+    /// The schema registry does not take a table's schema.
+    KafkaSchema,
     /// The sink cannot be reached.
     SinkUnavailable,
     /// The sink asks for patience.
@@ -183,6 +187,8 @@ impl Code {
         Code::KafkaRecordTooLarge,
         Code::KafkaOffsetLost,
         Code::KafkaTopic,
+        Code::KafkaRegistry,
+        Code::KafkaSchema,
         Code::SinkUnavailable,
         Code::SinkThrottled,
         Code::SinkRejected,
@@ -232,6 +238,8 @@ impl Code {
             Code::KafkaRecordTooLarge => "kafka.record_too_large",
             Code::KafkaOffsetLost => "kafka.offset_lost",
             Code::KafkaTopic => "kafka.topic",
+            Code::KafkaRegistry => "kafka.registry",
+            Code::KafkaSchema => "kafka.schema",
             Code::SinkUnavailable => "sink.unavailable",
             Code::SinkThrottled => "sink.throttled",
             Code::SinkRejected => "sink.rejected",

@@ -4,6 +4,8 @@
 
 mod board;
 mod code;
+mod size;
 
 pub use board::{Board, Finding, LogEnd, SinkStatus, SourceStatus, Status, TableStatus};
 pub use code::{Code, Disposition, ExitCode, State};
+pub use size::bytes;

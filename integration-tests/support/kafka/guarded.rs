@@ -30,17 +30,19 @@ impl Kafka {
                 "listener.name.guarded.oauthbearer.sasl.jaas.config",
                 "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required;",
             ),
+            // A connection lives no longer than its token.
+            ("listener.name.guarded.oauthbearer.connections.max.reauth.ms", "3600000"),
         ]);
         (kafka, port)
     }
 
-    /// Allows a principal operations on what the arguments say: `&["--topic", "shop."]`. Topics by the beginning of their names.
+    /// Allows a principal operations on what the arguments say: `&["--topic", "shop."]`. Topics and transactional ids by the beginning of their names.
     pub(crate) fn allow(&self, principal: &str, operations: &[&str], on: &[&str]) {
         let principal = format!("User:{principal}");
         let mut arguments = vec!["--add", "--allow-principal", principal.as_str()];
         operations.iter().for_each(|operation| arguments.extend(["--operation", *operation]));
         arguments.extend(on);
-        if on.first() == Some(&"--topic") {
+        if ["--topic", "--transactional-id"].iter().any(|kind| on.first() == Some(kind)) {
             arguments.extend(["--resource-pattern-type", "prefixed"]);
         }
         self.tool("org.apache.kafka.tools.AclCommand", &arguments, "");

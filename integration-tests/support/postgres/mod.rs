@@ -8,6 +8,7 @@ pub(crate) mod certificate;
 mod clock;
 mod options;
 mod programs;
+mod resetwal;
 pub(crate) mod role;
 mod standby;
 mod template;

@@ -9,6 +9,7 @@ use rustix::fs::{Access, access, statvfs};
 
 use super::Report;
 use crate::config::{Config, Target};
+use crate::status::bytes;
 
 /// With less than this left, the next burst of writes may find a full disk.
 const FREE_BYTES_MIN: u64 = 1 << 30;
@@ -86,13 +87,14 @@ fn space(report: &mut Report, path: &Path, wanted: Option<u64>) {
         Err(error) => return report.fail(CHECK, format!("{}: {}", there.display(), io::Error::from(error)), ""),
     };
     let used = used(path).unwrap_or(0);
+    let left = format!("{} are left for {}", bytes(free), path.display());
     if free < FREE_BYTES_MIN {
-        report.warn(CHECK, format!("{free} bytes are left for {}", path.display()), "Make room");
+        report.warn(CHECK, left, "Make room");
     } else if let Some(wanted) = wanted.filter(|&wanted| wanted.saturating_sub(used) > free) {
-        let message = format!("{free} bytes are left, and the log may grow to {wanted} (retain.size, by source)");
+        let message = format!("{left}, and the log may grow to {} (retain.size, by source)", bytes(wanted));
         report.warn(CHECK, message, "Make room, or keep less: retain = { size = … }");
     } else {
-        report.ok(CHECK, format!("{free} bytes are left for {}", path.display()));
+        report.ok(CHECK, left);
     }
 }
 

@@ -78,9 +78,15 @@ impl Report {
         self.add(check, Verdict::Failure, message.into(), remedy.into(), None);
     }
 
-    /// An error of ours, which tells its remedy itself.
+    /// An error of ours, which tells its remedy itself, except that a running walbridge only waits for what cannot be reached.
     fn error(&mut self, check: &'static str, code: Code, error: &impl ToString) {
-        self.add(check, Verdict::Failure, error.to_string(), String::new(), Some(code));
+        let remedy = match code {
+            Code::SourceUnreachable | Code::KafkaUnavailable | Code::SinkUnavailable => {
+                "See that it runs and can be reached from here, or mend its address"
+            }
+            _ => "",
+        };
+        self.add(check, Verdict::Failure, error.to_string(), remedy.to_owned(), Some(code));
     }
 }
 

@@ -9,6 +9,7 @@ use crate::capture::facts::{self, Facts};
 use crate::capture::{CaptureError, publication, schema};
 use crate::config;
 use crate::event::TableName;
+use crate::status::bytes;
 
 /// Looks at it. Gives the names of the tables that can be captured.
 pub(super) async fn look(source: &config::Source) -> (Report, Vec<TableName>) {
@@ -136,8 +137,8 @@ fn slot(report: &mut Report, facts: &Facts, source: &config::Source, found: &Slo
         Some(limit) if retained > limit / 2 => (Verdict::Warning, "See that walbridge runs and keeps up"),
         _ => (Verdict::Ok, ""),
     };
-    let of = limit.map_or_else(|| "without a limit".to_owned(), |limit| format!("of {limit}"));
-    report.add("retained WAL", verdict, format!("{retained} bytes {of}"), remedy.to_owned(), None);
+    let of = limit.map_or_else(|| "without a limit".to_owned(), |limit| format!("of {}", bytes(limit)));
+    report.add("retained WAL", verdict, format!("{} {of}", bytes(retained)), remedy.to_owned(), None);
 }
 
 /// The server's own limit must not come before ours: it breaks the history without asking.
@@ -151,11 +152,15 @@ fn keep_size(report: &mut Report, facts: &Facts, source: &config::Source) {
         ),
         (Some(servers), Some(ours)) if servers < ours => report.warn(
             CHECK,
-            format!("the server gives the slot up beyond {servers} bytes, before `wal_budget` ({ours}) is reached"),
+            format!(
+                "the server gives the slot up beyond {}, before `wal_budget` ({}) is reached",
+                bytes(servers),
+                bytes(ours)
+            ),
             "Raise it above wal_budget, or lower wal_budget",
         ),
-        (None, Some(ours)) => report.ok(CHECK, format!("no limit but `wal_budget`, {ours} bytes")),
-        (Some(servers), _) => report.ok(CHECK, format!("{servers} bytes")),
+        (None, Some(ours)) => report.ok(CHECK, format!("no limit but `wal_budget`, {}", bytes(ours))),
+        (Some(servers), _) => report.ok(CHECK, bytes(servers)),
     }
 }
 

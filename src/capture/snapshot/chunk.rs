@@ -21,9 +21,9 @@ use super::{Chunk, Part, Refusal, Room, Rows, Target, Ticket};
 use crate::status::Code;
 
 /// A chunk is meant to have so many bytes.
-pub const BYTES_WANTED: usize = 4 << 20;
+pub const BYTES_WANTED: usize = 2 << 20;
 /// And never more than this, which is what memory is reckoned by; a single row may.
-pub const BYTES_MAX: usize = 8 << 20;
+pub const BYTES_MAX: usize = 4 << 20;
 
 /// One key column, and where its type's operators live. With `search_path` pinned, an extension type's `=` is not found by
 /// name, and the fallback (text's `=` for `citext`, say) is another one.

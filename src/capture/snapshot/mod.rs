@@ -26,7 +26,7 @@
 //!   The lock is taken before the snapshot: to an older snapshot a table rewritten by `ALTER TABLE` looks empty (manual,
 //!   "Caveats" of concurrency control).
 //!
-//! Memory: each worker's chunk, and as many that wait for their place; each is bounded in bytes ([`chunk::BYTES_MAX`]).
+//! Memory: each worker's chunk, and two for each that wait for their place; each is bounded in bytes ([`chunk::BYTES_MAX`]).
 
 pub mod chunk;
 pub(super) mod look;

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use super::envelope::NEW_KEY_HEADER;
+use super::schemas::Schemas;
 use super::unit::MESSAGES;
-use super::{Decoded, FormatError, Records, Settings, Unit, debezium, flat};
+use super::{Decoded, FormatError, Records, Settings, Unit, avro, debezium, flat};
 use crate::decode::DecodeError;
 use crate::event::{Change, Op, Relation};
 
@@ -15,6 +17,8 @@ pub enum Format {
     Debezium,
     /// The row in JSON, and beside its columns what happened.
     Json,
+    /// Debezium's envelope in Avro, its schemas in a registry.
+    Avro,
 }
 
 /// Writes changes of one version of a table.
@@ -23,6 +27,7 @@ pub enum Format {
 pub enum Encoder {
     Debezium(debezium::Encoder),
     Flat(flat::Encoder),
+    Avro(avro::Encoder),
 }
 
 /// Reads changes of one version of a table.
@@ -31,6 +36,7 @@ pub enum Encoder {
 pub enum Decoder {
     Debezium(debezium::Decoder),
     Flat(flat::Decoder),
+    Avro(avro::Decoder),
 }
 
 impl Format {
@@ -40,6 +46,39 @@ impl Format {
         match self {
             Format::Debezium => "debezium",
             Format::Json => "json",
+            Format::Avro => "avro",
+        }
+    }
+
+    /// The media type of values.
+    pub(super) const fn content_type(self) -> &'static str {
+        match self {
+            Format::Debezium | Format::Json => "application/json",
+            Format::Avro => "application/avro",
+        }
+    }
+
+    /// Whether records are of schemas that a registry has.
+    #[must_use]
+    pub const fn has_schemas(self) -> bool {
+        matches!(self, Format::Avro)
+    }
+
+    /// The schemas of this version of a table, whose records are in this topic.
+    #[must_use]
+    pub fn schemas(self, relation: &Relation, topic: &str) -> Option<Schemas> {
+        match self {
+            Format::Debezium | Format::Json => None,
+            Format::Avro => Some(avro::of_table(relation, topic)),
+        }
+    }
+
+    /// The schemas of logical messages.
+    #[must_use]
+    pub fn message_schemas(self) -> Option<Schemas> {
+        match self {
+            Format::Debezium | Format::Json => None,
+            Format::Avro => Some(avro::of_messages()),
         }
     }
 
@@ -47,8 +86,9 @@ impl Format {
     #[must_use]
     pub fn encoder(self, relation: &Arc<Relation>, settings: &Settings) -> Encoder {
         match self {
-            Format::Debezium => Encoder::Debezium(debezium::Encoder::new(relation, settings)),
+            Format::Debezium => Encoder::Debezium(debezium::encoder(relation, settings)),
             Format::Json => Encoder::Flat(flat::Encoder::json(relation, settings)),
+            Format::Avro => Encoder::Avro(avro::encoder(relation, settings)),
         }
     }
 
@@ -56,8 +96,9 @@ impl Format {
     #[must_use]
     pub fn decoder(self, relation: &Arc<Relation>) -> Decoder {
         match self {
-            Format::Debezium => Decoder::Debezium(debezium::Decoder::new(relation)),
+            Format::Debezium => Decoder::Debezium(debezium::decoder(relation)),
             Format::Json => Decoder::Flat(flat::Decoder::json(relation)),
+            Format::Avro => Decoder::Avro(avro::decoder(relation)),
         }
     }
 
@@ -69,6 +110,7 @@ impl Format {
                 unit.count(MESSAGES);
                 flat::message_json(unit, ordinal, prefix, content, out);
             }
+            Format::Avro => avro::message(unit, ordinal, prefix, content, out),
         }
     }
 
@@ -80,6 +122,7 @@ impl Format {
         match self {
             Format::Debezium => debezium::decode_message(value),
             Format::Json => flat::decode_message_json(value),
+            Format::Avro => avro::decode_message(value),
         }
     }
 }
@@ -101,6 +144,7 @@ impl Encoder {
         match self {
             Encoder::Debezium(encoder) => encoder.change(unit, ordinal, op, body, out),
             Encoder::Flat(encoder) => encoder.change(unit, ordinal, op, body, out),
+            Encoder::Avro(encoder) => encoder.change(unit, ordinal, op, body, out),
         }
     }
 }
@@ -118,6 +162,7 @@ impl Decoder {
         match self {
             Decoder::Debezium(decoder) => decoder.decode(value, header),
             Decoder::Flat(decoder) => decoder.decode(value, header),
+            Decoder::Avro(decoder) => decoder.decode(value, header),
         }
     }
 
@@ -130,7 +175,7 @@ impl Decoder {
         value: Option<&[u8]>,
         header: impl Fn(&str) -> Option<&'h [u8]>,
     ) -> Result<Decoded, FormatError> {
-        let hidden = [debezium::NEW_KEY_HEADER, flat::NEW_KEY_HEADER];
+        let hidden = [NEW_KEY_HEADER, flat::NEW_KEY_HEADER];
         self.decode(value, |name| if hidden.contains(&name) { None } else { header(name) })
     }
 }

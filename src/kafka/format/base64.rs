@@ -3,7 +3,7 @@
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// Appends the bytes in base64.
-pub(super) fn encode(bytes: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn encode(bytes: &[u8], out: &mut Vec<u8>) {
     let letter = |bits: u32| ALPHABET.get((bits & 63) as usize).copied().unwrap_or(b'A');
     let (groups, rest) = bytes.as_chunks::<3>();
     out.reserve(bytes.len().saturating_mul(4) / 3 + 4);
@@ -25,7 +25,7 @@ pub(super) fn encode(bytes: &[u8], out: &mut Vec<u8>) {
 }
 
 /// The bytes that the text stands for; `None` if it is not base64.
-pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn decode(text: &[u8]) -> Option<Vec<u8>> {
     let (groups, rest) = text.as_chunks::<4>();
     if !rest.is_empty() {
         return None;

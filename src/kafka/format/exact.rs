@@ -10,6 +10,7 @@
 
 use std::collections::HashMap;
 
+use super::number;
 use crate::decode::tuple::OldKind;
 
 /// The header's name.
@@ -43,14 +44,8 @@ pub(super) fn put_old(kind: OldKind, tuple: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(tuple);
 }
 
-fn put_length(mut length: usize, out: &mut Vec<u8>) {
-    while length >= 0x80 {
-        #[expect(clippy::cast_possible_truncation, reason = "seven bits")]
-        out.push(length as u8 | 0x80);
-        length >>= 7;
-    }
-    #[expect(clippy::cast_possible_truncation, reason = "seven bits")]
-    out.push(length as u8);
+fn put_length(length: usize, out: &mut Vec<u8>) {
+    number::push_varint(length as u64, out);
 }
 
 /// What a record's header says.

@@ -16,8 +16,11 @@ pub(super) enum Kind {
     Json,
     /// `numeric` without a scale of its own.
     Numeric,
-    /// `numeric(p, s)`: so many digits behind the point. A scale below zero counts as none.
-    Decimal(usize),
+    /// `numeric(p, s)`: so many digits, so many of them behind the point. A scale below zero counts as none, and as digits.
+    Decimal {
+        precision: usize,
+        scale: usize,
+    },
     Money,
     Bytea,
     Date,
@@ -64,6 +67,16 @@ impl Kind {
     }
 }
 
+/// Whether a column's binary form is its text: `name`, `text`, `json`, `xml`, `bpchar`, `varchar`, `refcursor`, and enums, `citext`
+/// and domains over text.
+pub(super) fn is_plain_text(kind: &Kind, type_oid: u32) -> bool {
+    match kind {
+        Kind::Text => matches!(type_oid, 19 | 25 | 142 | 1042 | 1043 | 1790 | 12_000..),
+        Kind::Json => type_oid == 114,
+        _ => false,
+    }
+}
+
 /// By the OID of a built-in type (`pg_type.dat`) and its modifier.
 fn builtin(type_oid: u32, modifier: i32) -> Kind {
     let given = usize::try_from(modifier).ok();
@@ -102,8 +115,12 @@ fn numeric(modifier: i32) -> Kind {
     if modifier < 4 {
         return Kind::Numeric;
     }
+    let precision = usize::try_from((modifier - 4) >> 16).unwrap_or(0);
     let scale = (((modifier - 4) & 0x7FF) ^ 0x400) - 0x400;
-    Kind::Decimal(usize::try_from(scale).unwrap_or(0))
+    match usize::try_from(scale) {
+        Ok(scale) => Kind::Decimal { precision: precision.max(scale), scale },
+        Err(_) => Kind::Decimal { precision: precision.saturating_add(scale.unsigned_abs() as usize), scale: 0 },
+    }
 }
 
 /// Of a user's type, by what its text holds. A domain's modifier is its base type's.
@@ -135,8 +152,9 @@ mod tests {
             Kind::of(&Column { name: "c".to_owned(), type_oid, type_modifier, shape })
         };
         assert_eq!(kind(1700, -1), Kind::Numeric);
-        assert_eq!(kind(1700, (12 << 16 | 4) + 4), Kind::Decimal(4));
-        assert_eq!(kind(1700, (3 << 16 | (-2 & 0x7FF)) + 4), Kind::Decimal(0));
+        assert_eq!(kind(1700, (12 << 16 | 4) + 4), Kind::Decimal { precision: 12, scale: 4 });
+        assert_eq!(kind(1700, (3 << 16 | (-2 & 0x7FF)) + 4), Kind::Decimal { precision: 5, scale: 0 });
+        assert_eq!(kind(1700, (3 << 16 | 5) + 4), Kind::Decimal { precision: 5, scale: 5 });
         assert_eq!((kind(1114, -1), kind(1114, 3)), (Kind::TimestampMicros, Kind::TimestampMillis));
         assert_eq!(kind(1115, 0), Kind::Array(Box::new(Kind::TimestampMillis), b','));
         assert_eq!((kind(1560, 1), kind(1560, 9)), (Kind::Bit, Kind::Bits(9)));

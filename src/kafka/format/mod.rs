@@ -6,22 +6,29 @@
 //! each value's text.
 
 mod any;
+pub mod avro;
 mod base64;
 mod cloudevents;
 pub mod debezium;
+mod envelope;
 mod exact;
 pub mod flat;
 mod kind;
 mod moment;
+mod name;
 mod number;
 mod quote;
 mod records;
+mod schemas;
+mod typed;
 mod unit;
 
 pub use any::{Decoder, Encoder, Format};
+pub(crate) use base64::{decode as from_base64, encode as put_base64};
 pub use exact::HEADER as EXACT_HEADER;
 pub(crate) use number::push_unsigned;
 pub use records::{Header, Record, Records};
+pub use schemas::{Language, SchemaIds, Schemas};
 pub use unit::Unit;
 
 use crate::decode::DecodeError;
@@ -30,6 +37,8 @@ use crate::event::Change;
 /// What all records of a source have in common.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
+    /// What records look like.
+    pub format: Format,
     /// The source's name in the records: the topics' prefix.
     pub name: String,
     /// The database.
@@ -66,5 +75,7 @@ pub enum FormatError {
     Row(#[from] DecodeError),
 }
 
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,10 @@ pub(super) const DAY: i64 = 86_400 * SECOND;
 /// From 1970 to 2000, which PostgreSQL's binary forms count from.
 pub(super) const DAYS_TO_2000: i64 = 10_957;
 
+/// What the PostgreSQL driver of Java makes of `infinity` as a date: beyond PostgreSQL's own last and first days.
+pub(super) const DATE_FUTURE: i64 = 2_146_033_979;
+pub(super) const DATE_PAST: i64 = -2_147_472_691;
+
 /// A point in time, or beyond all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Moment {

@@ -24,6 +24,17 @@ pub(crate) fn push_unsigned(mut value: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(digits.get(20 - used..).unwrap_or_default());
 }
 
+/// Appends an unsigned integer as LEB128: seven bits a byte, the lowest first.
+#[inline]
+pub(super) fn push_varint(mut value: u64, out: &mut Vec<u8>) {
+    while value >= 0x80 {
+        out.push((value & 0x7F) as u8 | 0x80);
+        value >>= 7;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "seven bits")]
+    out.push(value as u8);
+}
+
 /// The integer that the text is, all of it.
 pub(super) fn integer(text: &[u8]) -> Option<i64> {
     let (negative, digits) = text.strip_prefix(b"-").map_or((false, text), |digits| (true, digits));

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::SchemaIds;
+
 /// A header's name and value.
 pub type Header<'a> = (&'static str, &'a [u8]);
 
@@ -119,6 +121,17 @@ impl Records {
             self.headers.push((super::exact::HEADER, range));
         }
         self.list.push(Parts { key, value, headers: start..self.headers.len(), more: Vec::new() });
+    }
+
+    /// Says of a record of which schemas its key and value are: in the places that the encoder left for that.
+    pub fn stamp(&mut self, record: usize, ids: SchemaIds) {
+        let Some(parts) = self.list.get(record) else { return };
+        for (part, id) in [(&parts.key, ids.key), (&parts.value, ids.value)] {
+            let Some(start) = part.as_ref().map(|range| range.start.saturating_add(1)) else { continue };
+            if let Some(place) = self.bytes.get_mut(start..start.saturating_add(4)) {
+                place.copy_from_slice(&id.to_be_bytes());
+            }
+        }
     }
 
     /// Adds a header to a record that has been added.

@@ -5,62 +5,24 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::debezium::{Decoder, Encoder, decode_message};
-use super::{Decoded, Format, Record, Records, Settings, Unit};
-use crate::decode::shape;
+use super::debezium::{decode_message, decoder, encoder};
+use super::testing::{body, header_of, relation, row, unit};
+use super::{Decoded, Format, Record, Records, Settings, avro, testing};
 use crate::decode::tuple;
-use crate::event::{
-    Cell, Change, Column, Lsn, Op, Relation, ReplicaIdentity, Row, RowBuilder, Shape, TableName, Timestamp, Transaction,
-};
+use crate::event::{Cell, Change, Op, Relation, ReplicaIdentity};
 
 fn settings() -> Settings {
-    Settings { name: "shop".to_owned(), database: "db".to_owned(), tombstones: true, ..Settings::default() }
-}
-
-fn relation(identity: ReplicaIdentity, columns: &[(&str, u32, i32)], key: Vec<usize>) -> Arc<Relation> {
-    let column = |&(name, type_oid, type_modifier): &(&str, u32, i32)| Column {
-        name: name.to_owned(),
-        type_oid,
-        type_modifier,
-        shape: shape::builtin(type_oid).unwrap_or(Shape::TEXT),
-    };
-    let name = TableName { schema: "public".into(), table: "t".into() };
-    Arc::new(Relation { oid: 1, name, identity, columns: columns.iter().map(column).collect(), key })
-}
-
-fn unit(settings: &Settings) -> Unit {
-    let mut unit = Unit::new(settings);
-    let transaction = Transaction {
-        epoch: 1,
-        xid: 7,
-        commit_lsn: Lsn::new(0x100),
-        commit_time: Timestamp::from_unix_micros(1_500_000),
-        first_ordinal: 0,
-        origin: None,
-    };
-    unit.begin(&transaction, Timestamp::from_unix_micros(2_000_001));
-    unit
-}
-
-fn row(cells: &[Cell<'_>]) -> Row {
-    let mut builder = RowBuilder::default();
-    cells.iter().for_each(|&cell| builder.push(cell));
-    builder.finish()
-}
-
-fn body(parts: &[(u8, &Row)]) -> Bytes {
-    parts.iter().flat_map(|(letter, row)| [&[*letter], row.as_bytes().as_ref()].concat()).collect()
+    testing::settings(Format::Debezium)
 }
 
 fn encoded(relation: &Arc<Relation>, op: Op, body: &[u8]) -> Records {
     let mut records = Records::default();
-    Encoder::new(relation, &settings()).change(&mut unit(&settings()), 3, op, body, &mut records).expect("a change");
+    encoder(relation, &settings()).change(&mut unit(&settings()), 3, op, body, &mut records).expect("a change");
     records
 }
 
 fn decoded(relation: &Arc<Relation>, record: &Record<'_>) -> Decoded {
-    let header = |name: &str| record.headers().find(|(known, _)| *known == name).map(|(_, value)| value);
-    Decoder::new(relation).decode(record.value, header).expect("our own record")
+    decoder(relation).decode(record.value, |name| header_of(record, name)).expect("our own record")
 }
 
 /// Encodes, checks that every value is JSON, and decodes.
@@ -87,10 +49,9 @@ fn flat_round_trip(relation: &Arc<Relation>, op: Op, body: &Bytes) -> Change {
     let encoder = Format::Json.encoder(relation, &settings());
     encoder.change(&mut unit(&settings()), 3, op, body, &mut records).expect("a change");
     let decoder = Format::Json.decoder(relation);
-    let decoded = records.iter().map(|record| {
-        let header = |name: &str| record.headers().find(|(known, _)| *known == name).map(|(_, value)| value);
-        decoder.decode(record.value, header).expect("our own record")
-    });
+    let decoded = records
+        .iter()
+        .map(|record| decoder.decode(record.value, |name| header_of(&record, name)).expect("our own record"));
     let changes: Vec<Decoded> = decoded.filter(|decoded| *decoded != Decoded::Companion).collect();
     match <[Decoded; 1]>::try_from(changes) {
         Ok([Decoded::Change(change)]) => change,
@@ -324,7 +285,7 @@ fn a_message_has_its_prefix_for_a_key() {
 fn records_tell_their_place_in_the_transaction_where_that_is_asked_for() {
     let relation = relation(ReplicaIdentity::Default, &[("id", 23, -1)], vec![0]);
     let settings = Settings { transactions: true, ..settings() };
-    let (encoder, mut records) = (Encoder::new(&relation, &settings), Records::default());
+    let (encoder, mut records) = (super::debezium::encoder(&relation, &settings), Records::default());
     let mut unit = unit(&settings);
     let body = body(&[(b'N', &row(&[Cell::Text(b"1")]))]);
     for ordinal in 0..2 {
@@ -348,7 +309,7 @@ fn records_tell_their_place_in_the_transaction_where_that_is_asked_for() {
 fn headers_of_cloudevents_are_added_where_they_are_asked_for() {
     let relation = relation(ReplicaIdentity::Default, &[("id", 23, -1)], vec![0]);
     let settings = Settings { cloudevents: true, name: "a shop".to_owned(), ..settings() };
-    let (encoder, mut records) = (Encoder::new(&relation, &settings), Records::default());
+    let (encoder, mut records) = (super::debezium::encoder(&relation, &settings), Records::default());
     let body = body(&[(b'K', &row(&[Cell::Text(b"1")]))]);
     encoder.change(&mut unit(&settings), 3, Op::Delete, &body, &mut records).expect("a change");
     let common = " ce_source=/walbridge/a%20shop ce_type=walbridge.delete ce_subject=public.t ce_time=1970-01-01T00:00:01.500000Z";
@@ -491,6 +452,7 @@ proptest! {
         };
         let expected = tuple::change(op, &relation, &body).expect("a change");
         prop_assert_eq!(&round_trip(&relation, op, &body), &expected);
-        prop_assert_eq!(flat_round_trip(&relation, op, &body), expected);
+        prop_assert_eq!(&flat_round_trip(&relation, op, &body), &expected);
+        prop_assert_eq!(avro::tests::round_trip(&relation, op, &body), expected);
     }
 }

@@ -1,9 +1,11 @@
 //! What all records of one transaction or snapshot chunk have in common, written once.
 
+use std::sync::Arc;
+
 use super::cloudevents::Attributes;
 use super::{Records, Settings, base64, number};
 use crate::decode::json;
-use crate::event::{Op, TableName, Timestamp, Transaction};
+use crate::event::{Lsn, Op, TableName, Timestamp, Transaction};
 
 /// What logical messages count as, beside tables.
 pub(super) const MESSAGES: &str = "message";
@@ -14,9 +16,9 @@ pub struct Unit {
     /// `,"source":{"version":…,"connector":"postgresql","name":"shop",`
     head: Vec<u8>,
     database: Vec<u8>,
-    /// Whether transactions are told of at all.
-    may_tell: bool,
-    /// Whether this one is: a chunk and a lone message are none.
+    /// What all records of the source have in common.
+    pub(super) settings: Settings,
+    /// Whether this transaction is told of: a chunk and a lone message are none.
     tells: bool,
     /// `"ts_ms":` of `source`.
     time: Vec<u8>,
@@ -35,12 +37,14 @@ pub struct Unit {
     /// The table that was counted last.
     current: u64,
     total: u64,
-    /// The time of the source, in milliseconds.
-    committed_ms: i64,
+    /// The bridge's clock when it began.
+    pub(super) clock: Timestamp,
+    pub(super) commit_lsn: Lsn,
+    pub(super) origin: Option<Arc<str>>,
     /// `1:0/16B3748#`, to be followed by an ordinal.
     pub(super) position: String,
     /// When it committed; its text is made when it is first wanted.
-    committed: Timestamp,
+    pub(super) committed: Timestamp,
     committed_text: std::sync::OnceLock<String>,
     pub(super) xid: u32,
     attributes: Attributes,
@@ -60,7 +64,7 @@ impl Unit {
         Unit {
             head,
             database,
-            may_tell: settings.transactions,
+            settings: settings.clone(),
             tells: false,
             time: Vec::new(),
             begin: Vec::new(),
@@ -71,12 +75,14 @@ impl Unit {
             counts: Vec::new(),
             current: 0,
             total: 0,
-            committed_ms: 0,
+            clock: Timestamp::default(),
+            commit_lsn: Lsn::default(),
+            origin: None,
             position: String::new(),
             committed: Timestamp::default(),
             committed_text: std::sync::OnceLock::new(),
             xid: 0,
-            attributes: Attributes::new(settings.cloudevents, &settings.name, "application/json"),
+            attributes: Attributes::new(settings.cloudevents, &settings.name, settings.format.content_type()),
         }
     }
 
@@ -132,8 +138,8 @@ impl Unit {
         self.id.extend_from_slice(format!("{}:{lsn}", transaction.xid).as_bytes());
         self.counts.clear();
         (self.current, self.total) = (0, 0);
-        self.tells = self.may_tell && transaction.xid != 0;
-        self.committed_ms = micros.div_euclid(1000);
+        self.tells = self.settings.transactions && transaction.xid != 0;
+        (self.clock, self.commit_lsn, self.origin) = (now, transaction.commit_lsn, transaction.origin.clone());
         self.position = format!("{}:{}#", transaction.epoch, transaction.commit_lsn);
         self.committed_text = std::sync::OnceLock::new();
         (self.committed, self.xid) = (transaction.commit_time, transaction.xid);
@@ -164,6 +170,20 @@ impl Unit {
         }
     }
 
+    /// The transaction's id, how many events it had with this one, and how many of this one's table, where records tell of that.
+    pub(super) fn place(&self) -> Option<(&[u8], u64, u64)> {
+        self.tells.then_some((self.id.as_slice(), self.total, self.current))
+    }
+
+    /// `["24023128","3"]`: where an event stands in the order of all.
+    pub(super) fn put_sequence(&self, ordinal: u64, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"[\"");
+        number::push_unsigned(self.commit_lsn.get(), out);
+        out.extend_from_slice(b"\",\"");
+        number::push_unsigned(ordinal, out);
+        out.extend_from_slice(b"\"]");
+    }
+
     fn count_in(&mut self, collection: &str) {
         self.total += 1;
         if let Some((_, count)) = self.counts.iter_mut().find(|(name, _)| name == collection) {
@@ -191,18 +211,10 @@ impl Unit {
         (first..out.len()).filter(|&record| out.has_value(record)).for_each(|_| self.count(collection));
     }
 
-    /// Writes the rest of a record whose row has just been written.
-    pub(super) fn finish_row(&self, ordinal: u64, op: u8, table: &[u8], out: &mut Records) {
+    /// Writes the rest of a record whose rows have just been written.
+    pub(super) fn finish(&self, ordinal: u64, op: u8, table: &[u8], out: &mut Records) {
         self.source(ordinal, op, table, &mut out.bytes);
         self.close(op, &mut out.bytes);
-    }
-
-    /// As [`Unit::finish_row`], behind a comma.
-    pub(super) fn finish(&self, ordinal: u64, op: u8, table: &[u8], out: &mut Records) {
-        if out.bytes.last() == Some(&b',') {
-            out.bytes.pop();
-        }
-        self.finish_row(ordinal, op, table, out);
     }
 
     /// Chunks come between transactions, with the stream running: what the connector calls an incremental snapshot.
@@ -300,7 +312,7 @@ impl Unit {
             }
         }
         out.bytes.extend_from_slice(b",\"ts_ms\":");
-        number::push_integer(self.committed_ms, &mut out.bytes);
+        number::push_integer(self.committed.unix_micros().div_euclid(1000), &mut out.bytes);
         out.bytes.push(b'}');
         let value = out.since(value);
         out.push(Some(key), Some(value), []);

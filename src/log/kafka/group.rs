@@ -31,6 +31,8 @@ pub(super) struct Group {
 pub(super) struct Meta {
     /// As the writer and the sender number topics.
     pub(super) topic: u32,
+    /// As they number schemas, if there are any.
+    pub(super) schemas: Option<u32>,
     /// Not by the key, but the first.
     pub(super) first_partition: bool,
     /// Its unit was taken back.

@@ -15,10 +15,11 @@ use super::control::{Control, ControlRecord, topic_record};
 use super::group::Group;
 use super::load::Load;
 use super::start::{Clients, check_topic, name_topic};
+use crate::kafka::format::SchemaIds;
 use crate::kafka::headers::{OFFSET_HEADER, POSITION_HEADER, UNIT_HEADER};
 use crate::kafka::place::Place;
 use crate::kafka::producer::{Outgoing, Producer};
-use crate::kafka::tables::Topic;
+use crate::kafka::tables::{Topic, TopicSchemas};
 use crate::kafka::{KafkaError, consumer, topic};
 use crate::log::Durable;
 
@@ -49,6 +50,8 @@ pub(super) struct Job {
     pub(super) group: Group,
     /// Topics that come in it for the first time.
     pub(super) topics: Vec<Topic>,
+    /// And schemas.
+    pub(super) schemas: Vec<TopicSchemas>,
     /// What holds once it is committed.
     pub(super) state: ControlRecord,
     pub(super) durable: Durable,
@@ -86,6 +89,8 @@ pub(super) struct Sender {
     pub(super) writer: u64,
     control: String,
     topics: Vec<Known>,
+    /// What the registry calls the schemas.
+    schemas: Vec<SchemaIds>,
     open: Option<Uncommitted>,
     load: Load,
     /// Where topics ended when they were looked at; written with the next commit.
@@ -151,6 +156,7 @@ impl Sender {
             writer,
             control,
             topics: Vec::new(),
+            schemas: Vec::new(),
             open: None,
             load: Load::new(Instant::now()),
             noted: Vec::new(),
@@ -186,9 +192,17 @@ impl Sender {
     }
 
     fn take(&mut self, job: Job) -> Result<(), KafkaError> {
-        let Job { group, topics, state, durable, inside, urgent } = job;
+        let Job { mut group, topics, schemas, state, durable, inside, urgent } = job;
         for topic in topics {
             self.learn(topic)?;
+        }
+        for TopicSchemas { topic, schemas } in schemas {
+            self.schemas.push(self.clients.schema_ids(&topic, &schemas)?);
+        }
+        for (record, meta) in group.metas.iter().enumerate() {
+            if let Some(ids) = meta.schemas.and_then(|number| self.schemas.get(number as usize)) {
+                group.records.stamp(record, *ids);
+            }
         }
         let bytes = group.bytes();
         self.begin(&state)?;

@@ -5,7 +5,9 @@ use tokio::runtime::Runtime;
 use super::Options;
 use super::control::{Control, ControlRecord, format_record, log_record};
 use crate::kafka::admin::{self, Admin};
+use crate::kafka::format::{SchemaIds, Schemas};
 use crate::kafka::producer::Producer;
+use crate::kafka::registry::Registry;
 use crate::kafka::settings::Delivery;
 use crate::kafka::tables::Topic;
 use crate::kafka::topic;
@@ -26,6 +28,8 @@ pub(super) struct Clients {
     /// No topic takes less at once.
     pub(super) batch_bytes_max: u64,
     pub(super) runtime: Runtime,
+    /// Of a format that has schemas.
+    pub(super) registry: Option<Registry>,
 }
 
 /// What the control topic said, with this writer's number in it.
@@ -92,7 +96,8 @@ fn connect(options: &Options, admin: Admin, batch_bytes_max: u64, runtime: Runti
         Delivery::ExactlyOnce => (transactional, None),
         Delivery::AtLeastOnce => (Producer::new(settings, None, batch_bytes_max)?, Some(transactional)),
     };
-    Ok(Clients { admin, rows, control, batch_bytes_max, runtime })
+    let registry = settings.registry.clone().map(Registry::new);
+    Ok(Clients { admin, rows, control, batch_bytes_max, runtime, registry })
 }
 
 impl Clients {
@@ -105,6 +110,14 @@ impl Clients {
             None => Producer::new(&options.settings, Some(&id), batch_bytes_max)?,
         };
         self.rows.init().map_err(|error| name_topic(error, &id))
+    }
+
+    /// What the registry calls a topic's schemas.
+    pub(super) fn schema_ids(&mut self, topic: &str, schemas: &Schemas) -> Result<SchemaIds, KafkaError> {
+        let registry = self.registry.as_mut();
+        let registry =
+            registry.ok_or_else(|| KafkaError::Misuse("a format with schemas and no registry".to_owned()))?;
+        self.runtime.block_on(registry.ids(topic, schemas))
     }
 
     /// Makes a topic, or takes the one that is there.

@@ -51,6 +51,8 @@ struct Open {
     tables: Tables,
     /// How many topics the sender knows of.
     topics_told: usize,
+    /// And how many schemas.
+    schemas_told: usize,
     group: Group,
     unit: Unit,
     format: Format,
@@ -71,6 +73,14 @@ struct Open {
     /// Something was handed over since the last time that all was durable.
     unsynced: bool,
     bytes: u64,
+}
+
+/// Where a record goes, and what it is of.
+#[derive(Clone, Copy)]
+struct Destination {
+    topic: u32,
+    schemas: Option<u32>,
+    first_partition: bool,
 }
 
 impl Writer {
@@ -144,6 +154,7 @@ impl Open {
             queue,
             durable,
             topics_told: 0,
+            schemas_told: 0,
             group,
             mark: Mark::default(),
             handed: None,
@@ -267,12 +278,13 @@ impl Open {
         let before = self.group.records.len();
         let encoded = version.encoder.change(&mut self.unit.format, ordinal, op, body, &mut self.group.records);
         encoded.map_err(|error| unreadable(relation, &error))?;
-        let (topic, id) = (version.topic, version.id);
+        let to = Destination { topic: version.topic, schemas: version.schemas, first_partition: op == Op::Truncate };
+        let id = version.id;
         if op == Op::Truncate {
-            let name = self.tables.topics_from(topic as usize).first().map_or("", |topic| topic.name.as_str());
+            let name = self.tables.topics_from(to.topic as usize).first().map_or("", |topic| topic.name.as_str());
             self.group.control.push(truncate_record(name, offset));
         }
-        self.describe(before, topic, id, op == Op::Truncate, offset, ordinal);
+        self.describe(before, to, id, offset, ordinal);
         Ok(())
     }
 
@@ -282,22 +294,23 @@ impl Open {
             return Ok(());
         };
         self.tell_begin();
-        let topic = self.tables.messages();
+        let (topic, schemas) = self.tables.messages();
         let before = self.group.records.len();
         self.format.message(&mut self.unit.format, ordinal, prefix, content, &mut self.group.records);
-        self.describe(before, topic, 0, false, offset, ordinal);
+        self.describe(before, Destination { topic, schemas, first_partition: false }, 0, offset, ordinal);
         Ok(())
     }
 
     /// Says of the records added since what their headers and places are.
     #[inline]
-    fn describe(&mut self, before: usize, topic: u32, id: u32, first_partition: bool, offset: Offset, ordinal: u64) {
+    fn describe(&mut self, before: usize, to: Destination, id: u32, offset: Offset, ordinal: u64) {
         let offset = self.group.put_text(|out| push_unsigned(offset.0, out));
         let position = self.group.put_text(|out| self.unit.put_position(ordinal, out));
         let unit = self.group.put_text(|out| self.unit.put_unit(id, out));
         let meta = Meta {
-            topic,
-            first_partition,
+            topic: to.topic,
+            schemas: to.schemas,
+            first_partition: to.first_partition,
             dropped: false,
             timestamp_ms: self.unit.timestamp_ms,
             offset,
@@ -376,8 +389,10 @@ impl Open {
         self.bytes = self.bytes.saturating_add(group.bytes() as u64);
         let topics = self.tables.topics_from(self.topics_told).to_vec();
         self.topics_told = self.topics_told.saturating_add(topics.len());
+        let schemas = self.tables.schemas_from(self.schemas_told).to_vec();
+        self.schemas_told = self.schemas_told.saturating_add(schemas.len());
         let inside = self.history.unit.is_some();
-        let job = Job { group, topics, state, durable: self.history.closed, inside, urgent };
+        let job = Job { group, topics, schemas, state, durable: self.history.closed, inside, urgent };
         (self.changed, self.unsynced) = (false, true);
         self.queue.send(job).map_err(|_| LogError::from(self.shared.failure()))
     }

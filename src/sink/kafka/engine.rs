@@ -10,17 +10,19 @@ use super::Options;
 use super::producers::{CHECKPOINT, Producers};
 use crate::event::{Change, Event, OldRow, Op, Position, Transaction};
 use crate::kafka::admin::Admin;
-use crate::kafka::format::{self, Format, Records};
+use crate::kafka::format::{self, Format, Records, SchemaIds};
 use crate::kafka::headers::{POSITION_HEADER, UNIT_HEADER};
 use crate::kafka::place::Place;
+use crate::kafka::registry::Registry;
 use crate::kafka::settings::Settings;
-use crate::kafka::tables::Tables;
+use crate::kafka::tables::{Tables, TopicSchemas};
 use crate::kafka::unit::Unit;
 use crate::kafka::{KafkaError, consumer};
 use crate::project::mutation::{Effect, Mutation};
 use crate::sink::history;
 use crate::sink::saved::Saved;
 use crate::sink::{Checkpoint, Rejection, SinkError, Staged};
+use crate::status::Code;
 
 /// What [`super::KafkaSink`] runs on the blocking pool.
 pub struct Engine {
@@ -42,6 +44,9 @@ struct Open {
     position: Option<Position>,
     tables: Tables,
     topics: Vec<Place>,
+    /// Of a format that has schemas, and what it calls them.
+    registry: Option<Registry>,
+    schemas: Vec<SchemaIds>,
     unit: Unit,
     format: Format,
     transaction: Option<Arc<Transaction>>,
@@ -49,6 +54,16 @@ struct Open {
     told_begin: bool,
     records: Records,
     body: Vec<u8>,
+}
+
+/// Where an event's records go, and what they are of.
+#[derive(Clone, Copy)]
+struct Destination {
+    topic: u32,
+    /// The number of the schemas, if there are any.
+    schemas: Option<u32>,
+    /// The number of its table's version; 0 for none.
+    version: u32,
 }
 
 impl Engine {
@@ -132,6 +147,8 @@ impl Engine {
             tables: Tables::new(source, settings, records_settings, BTreeMap::new()),
             settings: settings.clone(),
             topics: Vec::new(),
+            registry: settings.registry.clone().map(Registry::new),
+            schemas: Vec::new(),
             transaction: None,
             told_begin: false,
             records: Records::default(),
@@ -166,8 +183,13 @@ impl Engine {
     fn explain(&self, error: KafkaError) -> SinkError {
         let (target, detail) = (self.target(), error.to_string());
         match error {
-            KafkaError::Unavailable { .. } | KafkaError::Tls { .. } => SinkError::Unavailable { target, detail },
-            KafkaError::Credentials { .. } => SinkError::Auth { target, detail },
+            KafkaError::Unavailable { .. } | KafkaError::Tls { .. } | KafkaError::Registry { .. } => {
+                SinkError::Unavailable { target, detail }
+            }
+            KafkaError::Credentials { .. } | KafkaError::RegistryRefused { code: Code::SecurityAuth, .. } => {
+                SinkError::Auth { target, detail }
+            }
+            KafkaError::Schema { .. } => SinkError::Schema { target, detail },
             KafkaError::Fenced { .. } => {
                 SinkError::Fenced { target, detail: format!("its topic is {}", self.own_topic()) }
             }
@@ -178,6 +200,7 @@ impl Engine {
             | KafkaError::TooLarge { .. }
             | KafkaError::Topic { .. }
             | KafkaError::Control { .. }
+            | KafkaError::RegistryRefused { .. }
             | KafkaError::Settings { .. }
             | KafkaError::Misuse(_) => {
                 let remedy = "Mend it, then restart walbridge".to_owned();
@@ -198,14 +221,17 @@ impl Open {
             self.transaction = Some(Arc::clone(&event.transaction));
         }
         self.records.clear();
-        let Some((topic, version)) = self.encode(event)? else { return Ok(()) };
+        let Some(to) = self.encode(event)? else { return Ok(()) };
         self.ensure()?;
-        self.check(event, topic)?;
+        self.check(event, to.topic)?;
+        if let Some(ids) = to.schemas.and_then(|number| self.schemas.get(number as usize)) {
+            (0..self.records.len()).for_each(|record| self.records.stamp(record, *ids));
+        }
         if !self.told_begin && self.unit.format.tells() {
             self.tell(format::Unit::begun)?;
             self.told_begin = true;
         }
-        self.send(event, topic, version)
+        self.send(event, to)
     }
 
     /// Whether all of an event's records fit: one that does not is refused with all of them, and does not count.
@@ -244,15 +270,16 @@ impl Open {
         Ok(())
     }
 
-    /// Encodes an event into `records`. Its topic, and the number of its table's version; `None` if no topic takes it: who reads a
-    /// history ends right without the marks of a copy.
-    fn encode(&mut self, event: &Event) -> Result<Option<(u32, u32)>, KafkaError> {
+    /// Encodes an event into `records`, and says where those go; `None` if no topic takes it: who reads a history ends right without
+    /// the marks of a copy.
+    fn encode(&mut self, event: &Event) -> Result<Option<Destination>, KafkaError> {
         let strange = |detail: String| KafkaError::Misuse(format!("an event cannot be encoded: {detail}"));
         let (op, relation) = match &event.change {
             Change::CopyBegun { .. } | Change::CopyDone { .. } => return Ok(None),
             Change::Message { prefix, content } => {
                 self.format.message(&mut self.unit.format, event.ordinal, prefix, content, &mut self.records);
-                return Ok(Some((self.tables.messages(), 0)));
+                let (topic, schemas) = self.tables.messages();
+                return Ok(Some(Destination { topic, schemas, version: 0 }));
             }
             Change::Insert { relation, .. }
             | Change::Update { relation, .. }
@@ -262,13 +289,13 @@ impl Open {
         };
         put_body(&event.change, &mut self.body);
         let (version, _) = self.tables.version(relation)?;
-        let (topic, number) = (version.topic, version.fingerprint);
+        let to = Destination { topic: version.topic, schemas: version.schemas, version: version.fingerprint };
         let encoded = version.encoder.change(&mut self.unit.format, event.ordinal, op, &self.body, &mut self.records);
         encoded.map_err(|error| strange(error.to_string()))?;
-        Ok(Some((topic, number)))
+        Ok(Some(to))
     }
 
-    /// Makes or takes the topics that have come since.
+    /// Makes or takes the topics that have come since, and has their schemas numbered.
     fn ensure(&mut self) -> Result<(), KafkaError> {
         for topic in self.tables.topics_from(self.topics.len()).to_vec() {
             let wanted = topic.wanted(&self.settings.topics);
@@ -276,15 +303,21 @@ impl Open {
             self.producers.narrow(&self.settings, &self.own, found.batch_bytes_max())?;
             self.topics.push(Place::new(topic, &found)?);
         }
+        for TopicSchemas { topic, schemas } in self.tables.schemas_from(self.schemas.len()) {
+            let registry = self.registry.as_mut();
+            let registry =
+                registry.ok_or_else(|| KafkaError::Misuse("a format with schemas and no registry".to_owned()))?;
+            self.schemas.push(self.runtime.block_on(registry.ids(topic, schemas))?);
+        }
         Ok(())
     }
 
-    fn send(&mut self, event: &Event, topic: u32, version: u32) -> Result<(), KafkaError> {
-        let place = place(&self.topics, topic)?;
+    fn send(&mut self, event: &Event, to: Destination) -> Result<(), KafkaError> {
+        let place = place(&self.topics, to.topic)?;
         let rows = self.producers.rows()?;
         let (mut position, mut unit) = (Vec::new(), Vec::new());
         self.unit.put_position(event.ordinal, &mut position);
-        self.unit.put_unit(version, &mut unit);
+        self.unit.put_unit(to.version, &mut unit);
         for record in self.records.iter() {
             let first_partition = event.change.op() == Op::Truncate;
             let outgoing = place.outgoing(&record, &position, first_partition, self.unit.timestamp_ms)?;

@@ -1,19 +1,17 @@
 //! One column of a row: its name, its value, and what the value does not tell exactly.
 
+use super::super::envelope::{UNAVAILABLE, WriteColumn};
 use super::super::exact::{self, Side};
-use super::super::kind::Kind;
+use super::super::kind::{Kind, is_plain_text};
 use super::super::moment::{DAY, DAYS_TO_2000, Moment};
 use super::super::{Records, base64, number};
 use super::{member, value};
 use crate::decode::{DecodeError, Fault, binary, json};
 use crate::event::{self, Cell};
 
-/// What stands for a value that PostgreSQL did not send.
-const UNAVAILABLE: &str = "__debezium_unavailable_value";
-
 /// A column, prepared.
 #[derive(Debug)]
-pub(super) struct Column {
+pub(in crate::kafka::format) struct Column {
     column: event::Column,
     kind: Kind,
     form: Form,
@@ -38,30 +36,13 @@ enum Form {
     Other,
 }
 
-impl Column {
-    pub(super) fn new(column: &event::Column, index: usize, key_slot: Option<usize>) -> Self {
-        let kind = Kind::of(column);
-        let mut prefix = member(&column.name, index);
-        if index == 0 {
-            prefix.remove(0);
-        }
-        let placeholder = placeholder(&kind);
-        Column { form: form(column, &kind), column: column.clone(), kind, prefix, placeholder, key_slot }
-    }
-
-    /// The column's place in the key.
-    pub(super) const fn key_slot(&self) -> Option<usize> {
+impl WriteColumn for Column {
+    fn key_slot(&self) -> Option<usize> {
         self.key_slot
     }
 
-    /// Writes the member; returns where its value begins.
-    pub(super) fn write(
-        &self,
-        side: Side,
-        index: usize,
-        cell: Cell<'_>,
-        out: &mut Records,
-    ) -> Result<usize, DecodeError> {
+    #[inline]
+    fn write(&self, side: Side, index: usize, cell: Cell<'_>, out: &mut Records) -> Result<usize, DecodeError> {
         out.bytes.extend_from_slice(&self.prefix);
         let start = out.bytes.len();
         match cell {
@@ -95,6 +76,18 @@ impl Column {
             }
         }
         Ok(start)
+    }
+}
+
+impl Column {
+    pub(super) fn new(column: &event::Column, index: usize, key_slot: Option<usize>) -> Self {
+        let kind = Kind::of(column);
+        let mut prefix = member(&column.name, index);
+        if index == 0 {
+            prefix.remove(0);
+        }
+        let placeholder = placeholder(&kind);
+        Column { form: form(column, &kind), column: column.clone(), kind, prefix, placeholder, key_slot }
     }
 
     fn by_text(&self, side: Side, index: usize, bytes: &[u8], out: &mut Records) -> Option<()> {
@@ -158,9 +151,7 @@ fn form(column: &event::Column, kind: &Kind) -> Form {
         (Kind::Boolean, _) => Form::Boolean,
         (Kind::Integer, 26) => Form::Unsigned,
         (Kind::Integer, _) => Form::Integer,
-        // name, text, json, xml, bpchar, varchar, refcursor; enums, citext and domains over text.
-        (Kind::Text | Kind::Json, 19 | 25 | 114 | 142 | 1042 | 1043 | 1790) => Form::Text,
-        (Kind::Text, 12_000..) => Form::Text,
+        (kind, type_oid) if is_plain_text(kind, type_oid) => Form::Text,
         (Kind::Bytea, _) => Form::Bytea,
         (Kind::Date, _) => Form::Date,
         (Kind::TimeMillis | Kind::TimeMicros, _) => Form::Time,

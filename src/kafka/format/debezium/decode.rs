@@ -7,16 +7,16 @@ use bytes::Bytes;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::super::exact::{Exact, HEADER, Side};
+use super::super::envelope::{Parts, Reading};
+use super::super::exact::{Exact, Side};
 use super::super::kind::Kind;
-use super::super::{Decoded, FormatError, base64};
-use super::{NEW_KEY_HEADER, expected_kind, read};
-use crate::decode::tuple::{self, OldKind};
-use crate::event::{Cell, Change, OldRow, Relation, Row, RowBuilder};
+use super::super::{FormatError, base64};
+use super::read;
+use crate::event::{Cell, Change, Relation, Row, RowBuilder};
 
-/// Reads changes of one version of a table.
+/// Reads envelopes in JSON.
 #[derive(Debug)]
-pub struct Decoder {
+pub struct Reader {
     relation: Arc<Relation>,
     kinds: Vec<Kind>,
 }
@@ -50,75 +50,30 @@ pub fn message(value: &[u8]) -> Result<Change, FormatError> {
     Ok(Change::Message { prefix: message.prefix.into_owned(), content: Bytes::from(content) })
 }
 
-impl Decoder {
-    /// A decoder for this version of the table.
-    #[must_use]
-    pub fn new(relation: &Arc<Relation>) -> Self {
-        Decoder { relation: Arc::clone(relation), kinds: relation.columns.iter().map(Kind::of).collect() }
-    }
-
-    /// Reads a record. `header` looks one up by its name.
-    ///
-    /// # Errors
-    /// It is not a record that the encoder for this version of the table made.
-    pub fn decode<'h>(
-        &self,
-        value: Option<&[u8]>,
-        header: impl Fn(&str) -> Option<&'h [u8]>,
-    ) -> Result<Decoded, FormatError> {
-        let Some(value) = value.filter(|_| header(NEW_KEY_HEADER).is_none()) else { return Ok(Decoded::Companion) };
-        let envelope: Envelope<'_> = serde_json::from_slice(value)?;
-        let exact = header(HEADER).map_or_else(|| Some(Exact::default()), Exact::read);
-        let exact = exact.ok_or(FormatError::Record("its header walbridge.exact is damaged"))?;
-        let relation = Arc::clone(&self.relation);
-        let new = |side| {
-            let row = envelope.after.ok_or(FormatError::Record("it has no row"))?;
-            self.row(row, side, &exact)
-        };
-        Ok(Decoded::Change(match envelope.op {
-            "c" => match exact.old.filter(|(_, tuple)| !tuple.is_empty()) {
-                None => Change::Insert { relation, new: new(Side::New)? },
-                Some((kind, tuple)) => {
-                    tuple::check(tuple, self.relation.columns.len())?;
-                    let old = Row::from_tuple_data(Bytes::copy_from_slice(tuple));
-                    Change::Update { relation, old: Some(old_row(kind, old)), new: new(Side::New)? }
-                }
-            },
-            "r" => Change::Read { relation, row: new(Side::New)? },
-            "u" => {
-                let old = envelope.before.map(|row| self.old(row, Side::Old, &exact)).transpose()?;
-                Change::Update { relation, old, new: new(Side::New)? }
-            }
-            "d" => {
-                let row = envelope.before.ok_or(FormatError::Record("it has no old row"))?;
-                Change::Delete { relation, old: self.old(row, Side::New, &exact)? }
-            }
-            "t" => Change::Truncate { relation },
-            _ => return Err(FormatError::Record("its op is none of c, r, u, d and t")),
-        }))
-    }
-
-    fn old(&self, row: &RawValue, side: Side, exact: &Exact<'_>) -> Result<OldRow, FormatError> {
-        let kind = exact.old.map_or_else(|| expected_kind(&self.relation), |(kind, _)| kind);
-        Ok(old_row(kind, self.row(row, side, exact)?))
-    }
-
-    fn row(&self, row: &RawValue, side: Side, exact: &Exact<'_>) -> Result<Row, FormatError> {
-        let columns = Columns { decoder: self, side, exact };
-        serde_json::Deserializer::from_str(row.get()).deserialize_map(columns).map_err(FormatError::from)
+impl Reader {
+    pub(super) fn new(relation: &Arc<Relation>) -> Self {
+        Reader { relation: Arc::clone(relation), kinds: relation.columns.iter().map(Kind::of).collect() }
     }
 }
 
-const fn old_row(kind: OldKind, row: Row) -> OldRow {
-    match kind {
-        OldKind::Key => OldRow::Key(row),
-        OldKind::Full => OldRow::Full(row),
+impl Reading for Reader {
+    type Row<'a> = &'a RawValue;
+
+    fn parts<'a>(&self, value: &'a [u8]) -> Result<Parts<&'a RawValue>, FormatError> {
+        let Envelope { op, before, after, .. } = serde_json::from_slice(value)?;
+        let op = if let [op] = op.as_bytes() { *op } else { 0 };
+        Ok(Parts { op, before, after })
+    }
+
+    fn row(&self, row: &RawValue, side: Side, exact: &Exact<'_>) -> Result<Row, FormatError> {
+        let columns = Columns { reader: self, side, exact };
+        serde_json::Deserializer::from_str(row.get()).deserialize_map(columns).map_err(FormatError::from)
     }
 }
 
 /// Reads a row's members, which stand in the order of the columns.
 struct Columns<'d> {
-    decoder: &'d Decoder,
+    reader: &'d Reader,
     side: Side,
     exact: &'d Exact<'d>,
 }
@@ -127,14 +82,14 @@ impl<'de> Visitor<'de> for Columns<'_> {
     type Value = Row;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "a row of {} with its columns in their order", self.decoder.relation.name)
+        write!(f, "a row of {} with its columns in their order", self.reader.relation.name)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Row, A::Error> {
         use serde::de::Error as _;
         let mut builder = RowBuilder::default();
         let mut text = Vec::new();
-        let columns = self.decoder.relation.columns.iter().zip(&self.decoder.kinds);
+        let columns = self.reader.relation.columns.iter().zip(&self.reader.kinds);
         for (index, (column, kind)) in columns.enumerate() {
             let name: Option<Name<'_>> = members.next_key()?;
             if name.is_none_or(|name| name.0 != column.name) {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use super::super::kind::Kind;
-use super::super::moment::{DAY, DAYS_TO_2000};
+use super::super::moment::{DATE_FUTURE, DATE_PAST, DAY, DAYS_TO_2000};
 use super::super::quote::elements;
 use super::super::{base64, number};
 use super::{geometry, value};
@@ -75,7 +75,7 @@ pub(super) fn value(kind: &Kind, json: &str, out: &mut Vec<u8>) -> Option<()> {
             let Numeric { scale, value } = parsed(json)?;
             out.extend_from_slice(&number::decimal(&base64::decode(value.as_bytes())?, scale));
         }
-        Kind::Decimal(scale) => out.extend_from_slice(&number::decimal(&bytes(json)?, *scale)),
+        Kind::Decimal { scale, .. } => out.extend_from_slice(&number::decimal(&bytes(json)?, *scale)),
         Kind::Money => {
             let cents = number::integer(&number::decimal(&bytes(json)?, 0))?;
             render_builtin(790, &cents.to_be_bytes(), out)?;
@@ -83,8 +83,8 @@ pub(super) fn value(kind: &Kind, json: &str, out: &mut Vec<u8>) -> Option<()> {
         Kind::Bytea => render_builtin(17, &bytes(json)?, out)?,
         Kind::Date => {
             let days = match integer(json)? {
-                value::DATE_FUTURE => i32::MAX,
-                value::DATE_PAST => i32::MIN,
+                DATE_FUTURE => i32::MAX,
+                DATE_PAST => i32::MIN,
                 days => i32::try_from(days.checked_sub(DAYS_TO_2000)?).ok()?,
             };
             render_builtin(1082, &days.to_be_bytes(), out)?;

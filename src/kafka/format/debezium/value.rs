@@ -4,15 +4,12 @@
 //! goes into the record's header ([`super::super::exact`]). Text that is not what its type's should be is written as a string.
 
 use super::super::kind::Kind;
-use super::super::moment::{self, DAY, Moment, SECOND};
+use super::super::moment::{self, DATE_FUTURE, DATE_PAST, DAY, Moment, SECOND};
 use super::super::{base64, number};
 use super::{array, geometry};
 use crate::decode::json::write_string;
 
-/// What the PostgreSQL driver of Java makes of `infinity` as a date: beyond PostgreSQL's own last and first days.
-pub(super) const DATE_FUTURE: i64 = 2_146_033_979;
-pub(super) const DATE_PAST: i64 = -2_147_472_691;
-/// And as milliseconds: likewise.
+/// What the PostgreSQL driver of Java makes of `infinity` as milliseconds: beyond PostgreSQL's own last and first days.
 pub(super) const MILLIS_FUTURE: i64 = 9_223_372_036_825_200_000;
 pub(super) const MILLIS_PAST: i64 = -9_223_372_036_832_400_000;
 
@@ -31,7 +28,7 @@ pub(super) fn write(kind: &Kind, text: &[u8], out: &mut Vec<u8>) -> bool {
         }),
         Kind::Float => Some(float(text, out)),
         Kind::Numeric => return numeric(text, out),
-        Kind::Decimal(scale) => return decimal(text, *scale, out),
+        Kind::Decimal { scale, .. } => return decimal(text, *scale, out),
         Kind::Money => money(text, out),
         Kind::Bytea => bytea(text, out),
         Kind::Date => moment::date(text).map(|date| put_date(date, out)),

@@ -56,6 +56,7 @@ impl Open {
         let before = self.group.records.len();
         write(&self.unit.format, &mut self.group.records);
         let meta = Meta {
+            schemas: None,
             topic,
             first_partition: false,
             dropped: false,

@@ -243,7 +243,7 @@ fn lsn(text: &str) -> u64 {
 }
 
 /// Waits for the slot to be active; the walsender's process id.
-async fn active(client: &Client, slot: &str) -> u32 {
+pub(crate) async fn active(client: &Client, slot: &str) -> u32 {
     let started = Instant::now();
     loop {
         let query = "SELECT active_pid FROM pg_replication_slots WHERE slot_name = $1";

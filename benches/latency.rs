@@ -48,7 +48,7 @@ pub(crate) fn report(who: &str, mut millis: Vec<f64>) {
     }
 }
 
-fn through_pipe(postgres: &Postgres, seconds: u32) -> Vec<f64> {
+pub(crate) fn through_pipe(postgres: &Postgres, seconds: u32) -> Vec<f64> {
     postgres.psql("SELECT pg_create_logical_replication_slot('latency', 'pgoutput')");
     let mut command = Command::new(program("pg_recvlogical"));
     command.args(["-h", "127.0.0.1", "-p", &postgres.port.to_string(), "-U", "postgres", "-d", "postgres"]);

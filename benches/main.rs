@@ -17,6 +17,10 @@ mod values;
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    #[cfg(feature = "kafka")]
+    if let Some((kafka::producer::WORD, rest)) = wanted.split_first().map(|(word, rest)| (word.as_str(), rest)) {
+        return kafka::producer::child(rest);
+    }
     let chosen = |name: &str| wanted.is_empty() || wanted.iter().any(|wish| wish == name);
     let benches: &[(&str, fn())] = &[
         ("decode", decode::run),

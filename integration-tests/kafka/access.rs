@@ -21,15 +21,16 @@ async fn a_password_and_a_token_open_what_was_allowed_to_their_name() {
     };
     let password =
         |name: &str, word: &str| format!("mechanism = \"PLAIN\", username = \"{name}\", password = \"{word}\"");
-    for (name, word, state, code) in
-        [("walbridge", "wrong", "paused", "security.auth"), ("stranger", "right", "halted", "kafka.denied")]
-    {
-        stage.walbridge.configure(&config(&password(name, word)));
-        stage.walbridge.start_again();
-        let status = stage.await_code(state, code).await;
-        assert!(!status.to_string().contains("wrong"), "{status}");
-        stage.walbridge.sigkill();
-    }
+    stage.walbridge.configure(&config(&password("walbridge", "wrong")));
+    stage.walbridge.start_again();
+    let status = stage.await_code("paused", "security.auth").await;
+    assert!(!status.to_string().contains("wrong"), "{status}");
+    stage.walbridge.sigkill();
+    // What was never allowed is wrong set-up: the process ends and says so.
+    stage.walbridge.configure(&config(&password("stranger", "right")));
+    stage.walbridge.start_again();
+    assert_eq!(stage.walbridge.exit_code(PATIENCE), Some(2), "{}", stage.walbridge.log());
+    assert!(stage.walbridge.log().contains("kafka.denied"), "{}", stage.walbridge.log());
     stage.walbridge.configure(&config(&password("walbridge", "right")));
     stage.walbridge.start_again();
     stage.caught_up().await;

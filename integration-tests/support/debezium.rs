@@ -21,6 +21,16 @@ impl Debezium {
     /// Starts it on a database, with topics that begin with the name, which is its slot's and its publication's too. Does not
     /// wait. Settings beyond the defaults are the test's own.
     pub(crate) fn start(postgres: &Postgres, kafka: &Kafka, name: &str, settings: &[(&str, &str)]) -> Debezium {
+        let java = ["-XX:TieredStopAtLevel=1", "-Xshare:auto", "-XX:+UseSerialGC", "-Xmx384m"];
+        Debezium::start_in(&java, postgres, kafka, name, settings)
+    }
+
+    /// The same to be measured: in a Java as it is in service.
+    pub(crate) fn in_service(postgres: &Postgres, kafka: &Kafka, name: &str, settings: &[(&str, &str)]) -> Debezium {
+        Debezium::start_in(&["-XX:+UseG1GC", "-Xms512m", "-Xmx1g"], postgres, kafka, name, settings)
+    }
+
+    fn start_in(java: &[&str], postgres: &Postgres, kafka: &Kafka, name: &str, settings: &[(&str, &str)]) -> Debezium {
         let directory =
             tempfile::Builder::new().prefix("walbridge-debezium-").tempdir().expect("a temporary directory");
         let path = |file: &str| directory.path().join(file);
@@ -31,13 +41,18 @@ impl Debezium {
         fs::write(path("log4j2.properties"), LOGGING).expect("the log's settings");
         let log = File::create(path("connect.log")).expect("the log");
         let mut command = Command::new("java");
-        command.args(["-XX:TieredStopAtLevel=1", "-Xshare:auto", "-XX:+UseSerialGC", "-Xmx384m"]);
+        command.args(java);
         command.arg(format!("-Dlog4j2.configurationFile={}", path("log4j2.properties").display()));
         command.arg("-cp").arg(home().join("connect/*"));
         command.arg("org.apache.kafka.connect.cli.ConnectStandalone");
         command.arg(path("worker.properties")).arg(path("connector.properties"));
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("the log")).stderr(log);
         Debezium { child: Some(process::spawn(&mut command)), directory }
+    }
+
+    /// Its process, while it runs.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
     }
 
     /// What it has said.
@@ -59,7 +74,8 @@ fn worker(kafka: &Kafka, offsets: &std::path::Path) -> String {
     format!(
         "bootstrap.servers={}\nlisteners=HTTP://127.0.0.1:{}\nplugin.path={}\nplugin.discovery=only_scan\n\
          key.converter={json}\nvalue.converter={json}\nkey.converter.schemas.enable=false\nvalue.converter.schemas.enable=false\n\
-         topic.creation.enable=true\noffset.storage.file.filename={}\noffset.flush.interval.ms=5000\n",
+         topic.creation.enable=true\n\
+         connector.client.config.override.policy=All\noffset.storage.file.filename={}\noffset.flush.interval.ms=5000\n",
         kafka.brokers(),
         ports::free(),
         home().join("plugins").display(),

@@ -9,6 +9,8 @@ pub mod error;
 pub mod fetch;
 pub mod format;
 pub mod headers;
+#[cfg(feature = "kafka")]
+mod native;
 pub mod partition;
 #[cfg(feature = "kafka")]
 pub mod place;

@@ -4,6 +4,7 @@
 //! transaction is found out by the next one, whose `init` ends it.
 
 use std::error::Error;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,12 +16,12 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode as ErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{
-    BaseRecord, DeliveryResult, NoCustomPartitioner, Producer as _, ProducerContext, ThreadedProducer,
+    BaseProducer, BaseRecord, DeliveryResult, NoCustomPartitioner, Producer as _, ProducerContext, PurgeConfig,
 };
 
 use super::error::KafkaError;
 use super::settings::{Settings, TokenSource};
-use super::token;
+use super::{native, token};
 
 /// How long one answer of the cluster may take before it counts as unavailable.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -28,15 +29,35 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// one may be on its way still; were it sent again, and answered, the late one would end the transaction after that (Jepsen, "Bufstream 0.1.0").
 /// Whoever comes next begins with `init`, after which a late one counts for nothing.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(8);
+/// How long to wait before looking whether something has failed.
+const PAUSE: Duration = Duration::from_millis(100);
 /// How long no broker at all may be reachable while something waits for it.
 const ALONE_MAX: Duration = Duration::from_secs(5);
 
+/// What a record and each of its headers take in a batch beside their own bytes, at the most.
+const RECORD_BYTES: usize = 70;
+const HEADER_BYTES: usize = 10;
+
 /// A producer. Dropping it gives up what is not written.
+///
+/// It writes in strokes: no more is handed to the client than fits into one batch, and then that is written before more is. A client that
+/// keeps order has one batch of a partition under way at a time, and while others wait behind it, its thread asks without a pause whether it
+/// may send them: that took two thirds of all CPU time.
 pub struct Producer {
-    client: ThreadedProducer<Watch, NoCustomPartitioner>,
+    client: Arc<Client>,
+    /// Tells the thread that listens to the client to end.
+    dropped: Arc<AtomicBool>,
     brokers: String,
     transactional: bool,
+    /// What one batch takes, and what has been handed over since all was written.
+    stroke_bytes: usize,
+    stroke: AtomicUsize,
 }
+
+type Client = BaseProducer<Watch, NoCustomPartitioner>;
+
+/// How long the listening thread waits at once. The crate's last millisecond of waiting is none: it asks without a pause.
+const LISTEN: Duration = Duration::from_secs(1);
 
 /// A record on its way out.
 #[derive(Clone, Copy, Debug)]
@@ -156,9 +177,25 @@ impl Producer {
     pub fn new(settings: &Settings, transactional_id: Option<&str>, batch_bytes_max: u64) -> Result<Self, KafkaError> {
         let config = settings.producer(transactional_id, batch_bytes_max)?;
         let watch = Watch { token: token::source(settings), ..Watch::default() };
-        let client = ThreadedProducer::from_config_and_context(&config, watch)
+        let client = Client::from_config_and_context(&config, watch)
             .map_err(|error| KafkaError::Settings { detail: error.to_string() })?;
-        Ok(Producer { client, brokers: settings.brokers.clone(), transactional: transactional_id.is_some() })
+        let producer = Producer {
+            client: Arc::new(client),
+            dropped: Arc::default(),
+            brokers: settings.brokers.clone(),
+            transactional: transactional_id.is_some(),
+            stroke_bytes: usize::try_from(settings.batch_bytes.min(batch_bytes_max)).unwrap_or(usize::MAX),
+            stroke: AtomicUsize::new(0),
+        };
+        let (client, dropped) = (Arc::clone(&producer.client), Arc::clone(&producer.dropped));
+        let listen = move || {
+            while !dropped.load(Ordering::Relaxed) {
+                client.poll(LISTEN);
+            }
+        };
+        let thread = thread::Builder::new().name("kafka-listen".to_owned()).spawn(listen);
+        thread.map_err(|error| KafkaError::Misuse(format!("no thread to listen to the client: {error}")))?;
+        Ok(producer)
     }
 
     /// Fences whoever had the same transactional id, and ends what it had open.
@@ -211,7 +248,7 @@ impl Producer {
         self.client.begin_transaction().map_err(|error| self.explain(&error))
     }
 
-    /// Takes a record; waits only while too much of what was taken before is not written.
+    /// Takes a record. Where it fits into no batch with those before, waits until those are written.
     ///
     /// # Errors
     /// The client refuses it, or the cluster takes nothing for too long.
@@ -221,20 +258,30 @@ impl Producer {
         headers: impl IntoIterator<Item = (&'static str, &'h [u8])>,
     ) -> Result<(), KafkaError> {
         let headers = headers.into_iter();
+        let size = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
+        let mut bytes = RECORD_BYTES + size(outgoing.key) + size(outgoing.value);
         let start = OwnedHeaders::new_with_capacity(headers.size_hint().0);
-        let headers = headers.fold(start, |all, (key, value)| all.insert(Header { key, value: Some(value) }));
+        let headers = headers.fold(start, |all, (key, value)| {
+            bytes += HEADER_BYTES + key.len() + value.len();
+            all.insert(Header { key, value: Some(value) })
+        });
+        let before = self.stroke.load(Ordering::Relaxed);
+        if before > 0 && before.saturating_add(bytes) > self.stroke_bytes {
+            self.flush()?;
+        }
+        self.stroke.fetch_add(bytes, Ordering::Relaxed);
         let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(outgoing.topic).timestamp(outgoing.timestamp_ms);
         record.headers = Some(headers);
         record.partition = outgoing.partition;
         record.key = outgoing.key;
         record.payload = outgoing.value;
-        let started = Instant::now();
+        let mut full_since = None;
         loop {
             match self.client.send(record) {
                 Ok(()) => return Ok(()),
                 Err((error, back)) if error.rdkafka_error_code() == Some(ErrorCode::QueueFull) => {
                     record = back;
-                    self.check(started)?;
+                    self.check(*full_since.get_or_insert_with(Instant::now))?;
                     thread::sleep(Duration::from_millis(1));
                 }
                 Err((error, _)) => return Err(self.explain(&error)),
@@ -248,13 +295,10 @@ impl Producer {
     /// It is not.
     pub fn flush(&self) -> Result<(), KafkaError> {
         let started = Instant::now();
-        let mut pause = Duration::from_micros(40);
-        // The client's own waiting is in steps of 100 ms. Asked without waiting, it sends at once what still gathers in batches.
-        while self.client.flush(Duration::ZERO).is_err() {
+        while !native::flush(self.client.client(), PAUSE) {
             self.check(started)?;
-            thread::sleep(pause);
-            pause = (pause * 2).min(Duration::from_millis(1));
         }
+        self.stroke.store(0, Ordering::Relaxed);
         self.check(started)
     }
 
@@ -337,6 +381,13 @@ impl Producer {
 
     fn classify_of(&self, code: ErrorCode, detail: &str, topic: &str) -> KafkaError {
         classify(code, detail, topic, &self.brokers)
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        self.dropped.store(true, Ordering::Relaxed);
+        self.client.purge(PurgeConfig::default().queue().inflight());
     }
 }
 

@@ -243,12 +243,13 @@ mod client {
             let mut config = self.client()?;
             config.set("enable.idempotence", "true").set("acks", "all").set("partitioner", "murmur2_random");
             config.set("compression.type", self.compression);
-            config.set("linger.ms", self.linger.as_millis().to_string());
+            // Whoever sends says when a batch has waited long enough.
+            config.set("linger.ms", "1000").set("batch.num.messages", "1000000");
             config.set("batch.size", self.batch_bytes.min(batch_bytes_max).to_string());
             // What a topic takes is checked against the topic.
             config.set("message.max.bytes", RECORD_BYTES_MAX.to_string());
-            // What waits for brokers is bounded; beyond it the sender waits.
-            config.set("queue.buffering.max.messages", "1000000").set("queue.buffering.max.kbytes", "65536");
+            // What waits for brokers is bounded by a stroke of the producer's, or by one record that is larger.
+            config.set("queue.buffering.max.messages", "1000000").set("queue.buffering.max.kbytes", "131072");
             config.set("delivery.report.only.error", "true");
             // A topic that is gone is noticed within this.
             config.set("topic.metadata.propagation.max.ms", "5000");

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 #[allow(unused_imports, reason = "the tests, the demo and the benches each use a part")]
 pub(crate) use self::client::Record;
-use self::server::Server;
+use self::server::{Machine, Server};
 use super::process::{self, Signal};
 use super::proxy::Proxy;
 
@@ -38,7 +38,12 @@ impl Kafka {
 
     /// One broker with settings of the test's own.
     pub(crate) fn start_with(settings: &[(&str, &str)]) -> Kafka {
-        Kafka::cluster(1, settings)
+        Kafka::cluster(1, Machine::Quick, settings)
+    }
+
+    /// One broker to be measured: in a Java as it is in service.
+    pub(crate) fn in_service(settings: &[(&str, &str)]) -> Kafka {
+        Kafka::cluster(1, Machine::Usual, settings)
     }
 
     /// One broker that also listens on another port, with TLS under a certificate of the authority in `directory`, and asks for SCRAM
@@ -96,7 +101,7 @@ impl Kafka {
 
     /// Three brokers. Everything is on all three, and a write with `acks=all` needs two.
     pub(crate) fn three() -> Kafka {
-        Kafka::cluster(3, &[("min.insync.replicas", "2")])
+        Kafka::cluster(3, Machine::Quick, &[("min.insync.replicas", "2")])
     }
 
     /// A broker that other tests use too: for those that neither stop it nor mind other topics.
@@ -109,9 +114,9 @@ impl Kafka {
         })
     }
 
-    fn cluster(count: usize, settings: &[(&str, &str)]) -> Kafka {
+    fn cluster(count: usize, machine: Machine, settings: &[(&str, &str)]) -> Kafka {
         let directory = tempfile::Builder::new().prefix("walbridge-kafka-").tempdir().expect("a temporary directory");
-        let mut servers = Server::prepare(directory.path(), count, settings);
+        let mut servers = Server::prepare(directory.path(), count, machine, settings);
         servers.iter_mut().for_each(Server::start);
         servers.iter_mut().for_each(Server::await_port);
         let kafka = Kafka { servers, _directory: directory };
@@ -128,6 +133,11 @@ impl Kafka {
     /// Where a broker listens; brokers count from 0 here (Kafka calls that one 1).
     pub(crate) fn port(&self, broker: usize) -> u16 {
         self.server(broker).port
+    }
+
+    /// A broker's process, while it runs.
+    pub(crate) fn pid(&self, broker: usize) -> Option<u32> {
+        self.server(broker).pid()
     }
 
     /// Ends a broker with SIGKILL.

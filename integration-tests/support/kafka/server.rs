@@ -17,12 +17,22 @@ pub(super) struct Server {
     /// Its port on 127.0.0.1.
     pub(super) port: u16,
     directory: PathBuf,
+    machine: Machine,
     child: Option<Child>,
+}
+
+/// The Java a broker runs in.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Machine {
+    /// One that starts fast and takes little, for tests.
+    Quick,
+    /// One as it is in service, with a heap of a GiB: to be measured.
+    Usual,
 }
 
 impl Server {
     /// Directories and settings for so many brokers of one cluster.
-    pub(super) fn prepare(directory: &Path, count: usize, settings: &[(&str, &str)]) -> Vec<Server> {
+    pub(super) fn prepare(directory: &Path, count: usize, machine: Machine, settings: &[(&str, &str)]) -> Vec<Server> {
         let ports: Vec<(u16, u16)> = (0..count).map(|_| (ports::free(), ports::free())).collect();
         let voters: Vec<String> =
             (1..).zip(&ports).map(|(id, (_, controller))| format!("{id}@127.0.0.1:{controller}")).collect();
@@ -41,7 +51,7 @@ impl Server {
             text.extend(settings.iter().map(|(name, value)| format!("{name}={}\n", filled(value))));
             fs::write(directory.join("server.properties"), text).expect("server.properties");
             fs::write(directory.join("log4j2.properties"), LOGGING).expect("log4j2.properties");
-            Server { port, directory, child: None }
+            Server { port, directory, machine, child: None }
         };
         (1..).zip(&ports).map(make).collect()
     }
@@ -50,7 +60,10 @@ impl Server {
     pub(super) fn start(&mut self) {
         assert!(self.child.is_none(), "the broker is still running");
         let log = File::options().create(true).append(true).open(self.log_path()).expect("the broker's log file");
-        let mut command = java("192m");
+        let mut command = match self.machine {
+            Machine::Quick => java("192m"),
+            Machine::Usual => usual_java("1g"),
+        };
         command.arg(format!("-Dlog4j2.configurationFile={}", self.directory.join("log4j2.properties").display()));
         command.arg("kafka.Kafka").arg(self.directory.join("server.properties"));
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("the log file")).stderr(log);
@@ -112,6 +125,14 @@ fn java(heap: &str) -> Command {
     let mut command = Command::new("java");
     command.args(["-XX:TieredStopAtLevel=1", "-Xshare:auto", "-XX:+UseSerialGC"]);
     command.arg(format!("-Xmx{heap}")).arg("-cp").arg(jars().join("*"));
+    command
+}
+
+/// The Java of Kafka's own start script, but for the flags that are about logging.
+fn usual_java(heap: &str) -> Command {
+    let mut command = Command::new("java");
+    command.args(["-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35"]);
+    command.arg(format!("-Xmx{heap}")).arg(format!("-Xms{heap}")).arg("-cp").arg(jars().join("*"));
     command
 }
 

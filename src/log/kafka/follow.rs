@@ -3,13 +3,14 @@
 //! A record of the log's state makes true, at once, all control records before it; so versions of tables, copies and voids are
 //! known to readers by the time they may read the events behind them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
 use super::Options;
+use super::commit::PRODUCERS;
 use super::control::{Control, Noted};
 use crate::event::{Offset, Relation};
 use crate::kafka::fetch::{Fetched, Fetcher, Probe};
@@ -25,8 +26,8 @@ pub(super) struct Known {
     pub(super) id: Option<LogId>,
     /// What may be read.
     pub(super) durable: Durable,
-    /// Everything before this can be read in every partition: the cluster has begun another transaction since, which it does only
-    /// when all partitions have been told of the one before.
+    /// Everything before this can be read in every partition: the producer that brought it has brought another state since, and a producer's next
+    /// transaction begins only when all partitions have been told of the one before.
     pub(super) settled: Offset,
     /// By their numbers.
     pub(super) relations: BTreeMap<u32, Arc<Relation>>,
@@ -53,6 +54,16 @@ pub(super) struct Copied {
     pub(super) version: u32,
     /// Of an end, where it began.
     pub(super) since: Option<Offset>,
+}
+
+/// One reading of the control topic.
+#[derive(Default)]
+struct Reading {
+    control: Control,
+    /// What counts from the next state on.
+    waiting: Vec<Fetched>,
+    /// Where the log ended with the last states, the oldest in front: of those whose producers have brought none since.
+    states: VecDeque<Offset>,
 }
 
 /// How the following goes.
@@ -168,13 +179,12 @@ impl Follower {
         let (start, end) = probe.marks(&name, 0)?;
         let mut fetcher = Fetcher::new(&self.options.settings)?;
         let partition = fetcher.add(&name, 0, start)?;
-        let (mut waiting, asked) = (Vec::new(), Instant::now());
         // Reading begins anew from the topic's start; what is known meanwhile stays, for it was true.
-        let mut control = Control::default();
+        let (mut reading, asked) = (Reading::default(), Instant::now());
         while Arc::strong_count(self) > 1 {
             fetcher.poll(TURN)?;
             while let Some(record) = fetcher.take(partition) {
-                self.take(record, &mut waiting, &mut control)?;
+                self.take(record, &mut reading)?;
             }
             if *self.phase.borrow() == Phase::Reading {
                 let next = fetcher.next(partition).map_or(0, |(_, _, next)| next);
@@ -192,32 +202,37 @@ impl Follower {
     }
 
     /// Takes a record. It counts from the next state on.
-    fn take(&self, record: Fetched, waiting: &mut Vec<Fetched>, control: &mut Control) -> Result<(), KafkaError> {
+    fn take(&self, record: Fetched, reading: &mut Reading) -> Result<(), KafkaError> {
         let refuse = |detail: String| KafkaError::Control { topic: topic::control(&self.options.source), detail };
         let Some(value) = record.value() else { return Ok(()) };
         let key = record.key().unwrap_or_default();
-        control.take(key, value).map_err(refuse)?;
+        reading.control.take(key, value).map_err(refuse)?;
         if !Control::is_state(key) {
-            waiting.push(record);
+            reading.waiting.push(record);
             return Ok(());
         }
         let mut known = self.known();
-        for record in waiting.drain(..) {
+        for record in reading.waiting.drain(..) {
             let (key, value) = (record.key().unwrap_or_default(), record.value().unwrap_or_default());
             note(&mut known, &record, Noted::read(key, value).map_err(refuse)?).map_err(refuse)?;
         }
-        if known.id.is_some() && control.id != known.id {
+        if known.id.is_some() && reading.control.id != known.id {
             return Err(KafkaError::Lost {
                 topic: topic::control(&self.options.source),
                 control: topic::control(&self.options.source),
                 detail: "it is another log than a moment ago".to_owned(),
             });
         }
-        known.id = control.id;
-        let durable = control.state.history.closed;
+        known.id = reading.control.id;
+        let durable = reading.control.state.history.closed;
         if durable.offset >= known.durable.offset {
-            known.settled = known.durable.offset;
             known.durable = durable;
+        }
+        reading.states.push_back(durable.offset);
+        if reading.states.len() > PRODUCERS
+            && let Some(settled) = reading.states.pop_front()
+        {
+            known.settled = known.settled.max(settled);
         }
         known.states += 1;
         drop(known);

@@ -5,17 +5,19 @@
 //! the control topic, which is written in the same Kafka transaction as the records it speaks of (`control`): records and the place
 //! to go on from become true together.
 //!
-//! A Kafka transaction holds whole transactions of PostgreSQL, as many as there are while the one before is being committed. One that
-//! is too large is cut; the state then says how much of it is there, and what PostgreSQL sends again of it is passed over.
+//! A Kafka transaction holds whole transactions of PostgreSQL, as many as there are at once, or under load in a tenth of a second; it is
+//! committed while the next one is filled (`commit`). One that is too large is cut; the state then says how much of it is there, and what PostgreSQL sends again of it is passed over.
 //!
 //! Opening fences whoever wrote before, which also ends what that had open, and then reads the control topic to its end. Nothing
 //! else is trusted: after any error the log is opened again.
 
+mod commit;
 mod control;
 mod follow;
 mod gather;
 mod group;
 mod handle;
+mod judge;
 mod lane;
 mod lanes;
 mod load;

@@ -1,6 +1,6 @@
-//! The thread that writes: takes groups, sends their records, commits.
+//! The thread that sends: takes groups, sends their records, and hands whole transactions to the one that commits.
 //!
-//! One group at a time; the permit says that it is free for the next. While little comes a group is committed at once. While much comes
+//! One group at a time; the permit says that it is free for the next. While little comes a group is a transaction. While much comes
 //! (`load`) the transaction stays open for a while, because a commit costs the cluster more than a batch.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,21 +11,24 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, watch};
 
 use super::Options;
-use super::control::{Control, ControlRecord, topic_record};
+use super::commit::{Committer, Gone, Sent, send_control};
+use super::control::{ControlRecord, topic_record};
 use super::group::Group;
+use super::judge::Judge;
 use super::load::Load;
-use super::start::{Clients, check_topic, name_topic};
+use super::start::{Clients, check_topic};
 use crate::kafka::format::SchemaIds;
 use crate::kafka::headers::{OFFSET_HEADER, POSITION_HEADER, UNIT_HEADER};
 use crate::kafka::place::Place;
-use crate::kafka::producer::{Outgoing, Producer};
+use crate::kafka::producer::Producer;
 use crate::kafka::tables::{Topic, TopicSchemas};
-use crate::kafka::{KafkaError, consumer, topic};
+use crate::kafka::{KafkaError, topic};
 use crate::log::Durable;
 
-/// Under load a transaction is committed so long after it began: a commit costs a round of the cluster's own writes, during which the
-/// next transaction cannot begin.
+/// Under load a transaction is committed so long after it began.
 const BUSY_TIME: Duration = Duration::from_millis(100);
+/// Where the log's state follows the rows, it is so long behind at the most.
+const FOLLOW_TIME: Duration = Duration::from_millis(10);
 /// A transaction ends when it has so many bytes, or so long after it began, even inside a unit: well before the cluster ends it.
 const BYTES_MAX: usize = 64 << 20;
 const TIME_MAX: Duration = Duration::from_secs(10);
@@ -71,6 +74,8 @@ struct Known {
 
 /// What is sent and not committed.
 struct Uncommitted {
+    /// What it is sent on; `None`: rows are in no transaction.
+    producer: Option<Producer>,
     state: ControlRecord,
     durable: Durable,
     control: Vec<ControlRecord>,
@@ -81,18 +86,19 @@ struct Uncommitted {
 
 /// See the module.
 pub(super) struct Sender {
-    pub(super) options: Arc<Options>,
-    pub(super) clients: Clients,
-    pub(super) shared: Arc<Shared>,
-    pub(super) durable: watch::Sender<Durable>,
-    /// Its number.
-    pub(super) writer: u64,
+    options: Arc<Options>,
+    clients: Clients,
+    committer: Committer,
+    shared: Arc<Shared>,
+    judge: Arc<Judge>,
     control: String,
     topics: Vec<Known>,
     /// What the registry calls the schemas.
     schemas: Vec<SchemaIds>,
     open: Option<Uncommitted>,
     load: Load,
+    /// When a batch has waited long enough for more records.
+    lingers_until: Option<Instant>,
     /// Where topics ended when they were looked at; written with the next commit.
     noted: Vec<ControlRecord>,
     looked_at: Instant,
@@ -122,7 +128,7 @@ impl Shared {
         })
     }
 
-    fn fail(&self, error: KafkaError) {
+    pub(super) fn fail(&self, error: KafkaError) {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         self.failed.store(true, Ordering::Release);
         self.idle.close();
@@ -139,30 +145,54 @@ impl Shared {
     }
 }
 
+/// Why the thread ends.
+enum End {
+    Failed(KafkaError),
+    /// The committer has failed, and has said why.
+    Gone,
+}
+
+impl From<KafkaError> for End {
+    fn from(error: KafkaError) -> Self {
+        End::Failed(error)
+    }
+}
+
+impl From<Gone> for End {
+    fn from(Gone: Gone) -> Self {
+        End::Gone
+    }
+}
+
 impl Sender {
+    /// With its committer, which tells what is durable. `writer`: its number.
     pub(super) fn new(
         options: Arc<Options>,
-        clients: Clients,
+        mut clients: Clients,
         shared: Arc<Shared>,
         durable: watch::Sender<Durable>,
         writer: u64,
-    ) -> Self {
+    ) -> Result<Self, KafkaError> {
         let control = topic::control(&options.source);
-        Sender {
+        let judge = Arc::new(Judge::new(Arc::clone(&options), Arc::clone(&clients.admin), writer));
+        let producers = std::mem::take(&mut clients.producers);
+        let committer = Committer::start(producers, control.clone(), durable, Arc::clone(&shared), Arc::clone(&judge))?;
+        Ok(Sender {
             options,
             clients,
+            committer,
             shared,
-            durable,
-            writer,
+            judge,
             control,
             topics: Vec::new(),
             schemas: Vec::new(),
             open: None,
             load: Load::new(Instant::now()),
+            lingers_until: None,
             noted: Vec::new(),
             looked_at: Instant::now(),
             look_next: 0,
-        }
+        })
     }
 
     /// Until there are no more jobs, or one fails.
@@ -175,23 +205,40 @@ impl Sender {
             };
             let outcome = match job {
                 Ok(job) => self.take(job),
-                Err(RecvTimeoutError::Timeout) => self.commit(),
+                Err(RecvTimeoutError::Timeout) => self.wake(),
                 Err(RecvTimeoutError::Disconnected) => return,
             };
-            if let Err(error) = outcome {
-                let error = self.judge(error);
-                return self.shared.fail(error);
+            match outcome {
+                Ok(()) => {}
+                Err(End::Gone) => return,
+                Err(End::Failed(error)) => return self.shared.fail(self.judge.judge(error)),
             }
         }
     }
 
-    /// When what is open is committed if nothing more comes.
+    /// When something is to be done if nothing more comes.
     fn due(&self) -> Option<Instant> {
-        let open = self.open.as_ref()?;
-        Some(open.since + if open.inside { TIME_MAX } else { BUSY_TIME })
+        let ends_at = self.ends_at()?;
+        Some(self.lingers_until.map_or(ends_at, |until| until.min(ends_at)))
     }
 
-    fn take(&mut self, job: Job) -> Result<(), KafkaError> {
+    /// Does it.
+    fn wake(&mut self) -> Result<(), End> {
+        if self.ends_at().is_none_or(|at| at <= Instant::now()) { self.end() } else { Ok(self.write_rows()?) }
+    }
+
+    /// When what is open is ended if nothing more comes.
+    fn ends_at(&self) -> Option<Instant> {
+        let open = self.open.as_ref()?;
+        let after = match &open.producer {
+            _ if open.inside => TIME_MAX,
+            None if !self.load.is_high() => FOLLOW_TIME,
+            _ => BUSY_TIME,
+        };
+        Some(open.since + after)
+    }
+
+    fn take(&mut self, job: Job) -> Result<(), End> {
         let Job { mut group, topics, schemas, state, durable, inside, urgent } = job;
         for topic in topics {
             self.learn(topic)?;
@@ -207,27 +254,46 @@ impl Sender {
         let bytes = group.bytes();
         self.begin(&state)?;
         self.send(&group)?;
-        let Some(open) = &mut self.open else { return Err(KafkaError::Misuse("no transaction is open".to_owned())) };
+        let Some(open) = &mut self.open else { return Err(no_transaction().into()) };
         let Group { versions, control, .. } = &group;
         open.control.extend(versions.iter().chain(control).cloned());
         (open.state, open.durable, open.inside) = (state, durable, inside);
         open.bytes = open.bytes.saturating_add(bytes);
-        let (now, age) = (Instant::now(), open.since.elapsed());
+        let (now, age, follows) = (Instant::now(), open.since.elapsed(), open.producer.is_none());
         self.load.took(bytes, now);
-        let full = open.bytes >= BYTES_MAX || age >= TIME_MAX;
-        let whole = !inside && (!self.load.is_high() || age >= BUSY_TIME);
         self.shared.recycle(group);
-        if urgent || full || whole {
-            self.commit()?;
+        self.lingers_until = Some(now + self.options.settings.linger);
+        if urgent || open.bytes >= BYTES_MAX || age >= TIME_MAX {
+            self.end()?;
+        } else if !inside && (!self.load.is_high() || age >= BUSY_TIME) {
+            // Rows that are in no transaction wait for none; the state follows them.
+            if follows && (age < FOLLOW_TIME || !self.committer.is_free()) {
+                self.write_rows()?;
+            } else {
+                self.end()?;
+            }
+        } else if !self.load.is_high() {
+            self.write_rows()?;
+        }
+        if urgent {
+            self.committer.settle()?;
         }
         self.shared.idle.add_permits(1);
         Ok(())
     }
 
-    fn begin(&mut self, state: &ControlRecord) -> Result<(), KafkaError> {
+    fn begin(&mut self, state: &ControlRecord) -> Result<(), End> {
         if self.open.is_none() {
-            self.clients.rows.begin()?;
+            let producer = match &self.clients.rows {
+                Some(_) => None,
+                None => {
+                    let producer = self.committer.take()?;
+                    producer.begin()?;
+                    Some(producer)
+                }
+            };
             self.open = Some(Uncommitted {
+                producer,
                 state: state.clone(),
                 durable: Durable::default(),
                 control: Vec::new(),
@@ -239,7 +305,14 @@ impl Sender {
         Ok(())
     }
 
+    /// What rows are sent on.
+    fn rows(&self) -> Result<&Producer, KafkaError> {
+        let producer = self.open.as_ref().and_then(|open| open.producer.as_ref());
+        producer.or(self.clients.rows.as_ref()).ok_or_else(no_transaction)
+    }
+
     fn send(&self, group: &Group) -> Result<(), KafkaError> {
+        let rows = self.rows()?;
         for (record, meta) in group.records.iter().zip(&group.metas).filter(|(_, meta)| !meta.dropped) {
             let known = self.topics.get(meta.topic as usize);
             let known = known.ok_or_else(|| KafkaError::Misuse("a record of a topic nobody told of".to_owned()))?;
@@ -252,67 +325,58 @@ impl Sender {
             let outgoing = known.place.outgoing(&record, position, meta.first_partition, meta.timestamp_ms)?;
             // What is no event has none of them.
             let ours = if meta.offset.is_empty() { &[] } else { ours.as_slice() };
-            self.clients.rows.send(&outgoing, ours.iter().copied().chain(record.headers()))?;
+            rows.send(&outgoing, ours.iter().copied().chain(record.headers()))?;
         }
         Ok(())
     }
 
-    /// Ends the transaction: its rows are written, then what it means.
-    fn commit(&mut self) -> Result<(), KafkaError> {
-        let Some(Uncommitted { state, durable, mut control, .. }) = self.open.take() else { return Ok(()) };
+    fn write_rows(&mut self) -> Result<(), KafkaError> {
+        self.lingers_until = None;
+        self.rows()?.flush()
+    }
+
+    /// Ends the transaction: what it holds is written, with what it means. It is committed behind those before it.
+    fn end(&mut self) -> Result<(), End> {
+        if self.open.is_none() {
+            return Ok(());
+        }
         if self.looked_at.elapsed() >= LOOK_INTERVAL {
             self.looked_at = Instant::now();
             self.look()?;
         }
+        if self.clients.rows.is_some() {
+            self.write_rows()?;
+        }
+        self.lingers_until = None;
+        let Some(Uncommitted { producer, state, durable, mut control, .. }) = self.open.take() else { return Ok(()) };
         control.append(&mut self.noted);
         control.push(state);
-        let producer = match &self.clients.control {
-            None => &self.clients.rows,
+        let sent = match producer {
             Some(producer) => {
-                self.clients.rows.flush()?;
-                producer.begin()?;
-                producer
+                send_control(&producer, &self.control, &control)?;
+                producer.flush()?;
+                Sent { producer, control: Vec::new(), durable }
             }
+            None => Sent { producer: self.committer.take()?, control, durable },
         };
-        self.send_control(producer, &control)?;
-        producer.commit()?;
-        self.durable.send_replace(durable);
-        Ok(())
-    }
-
-    fn send_control(&self, producer: &Producer, records: &[ControlRecord]) -> Result<(), KafkaError> {
-        for ControlRecord { key, value, event } in records {
-            let outgoing = Outgoing {
-                topic: &self.control,
-                partition: Some(0),
-                key: Some(key),
-                value: Some(value),
-                timestamp_ms: crate::event::Timestamp::now().unix_micros().div_euclid(1000),
-            };
-            let headers = event.iter().flat_map(|event| {
-                [
-                    (OFFSET_HEADER, event.offset.as_slice()),
-                    (POSITION_HEADER, event.position.as_slice()),
-                    (UNIT_HEADER, event.unit.as_slice()),
-                ]
-            });
-            producer.send(&outgoing, headers)?;
-        }
-        Ok(())
+        Ok(self.committer.commit(sent)?)
     }
 
     /// Makes or takes a topic before its first record.
-    fn learn(&mut self, topic: Topic) -> Result<(), KafkaError> {
+    fn learn(&mut self, topic: Topic) -> Result<(), End> {
         let found = self.clients.ensure(&self.options, &topic)?;
         let has_events = topic.has_events();
         let place = Place::new(topic, &found)?;
         let limit = found.batch_bytes_max();
         if limit < self.clients.batch_bytes_max {
             // A batch that is larger than its topic takes is refused whole.
-            self.commit()?;
-            self.clients.narrow(&self.options, limit)?;
+            self.end()?;
+            self.committer.settle()?;
+            let producers = self.clients.narrow(&self.options, limit)?;
+            self.committer.replace(producers);
         }
         let ends = check_topic(&self.clients.admin, &place.name, &[], &self.control)?;
+        self.judge.learn(&place.name);
         if has_events {
             self.noted.push(topic_record(&place.name, &ends));
         }
@@ -345,40 +409,8 @@ impl Sender {
         }
         Ok(())
     }
+}
 
-    /// What an error is, on a second look.
-    fn judge(&self, error: KafkaError) -> KafkaError {
-        let unavailable = |detail| KafkaError::Unavailable { brokers: self.options.settings.brokers.clone(), detail };
-        match error {
-            // A broker that has just come up may not know a topic yet, and does not always say which. What `look` found lost is lost.
-            KafkaError::Lost { control, detail, .. } if control.is_empty() => {
-                match self.topics.iter().find(|known| !self.is_there(&known.place.name)) {
-                    Some(Known { place: Place { name, .. }, .. }) => {
-                        KafkaError::Lost { topic: name.clone(), control: self.control.clone(), detail }
-                    }
-                    None => unavailable(detail),
-                }
-            }
-            // The cluster also ends a transaction that takes too long, and then nobody else has begun to write.
-            KafkaError::Fenced { .. } if self.is_ours() => {
-                unavailable(format!("the cluster has given up a transaction of {}", self.control))
-            }
-            other => name_topic(other, &self.control),
-        }
-    }
-
-    fn is_there(&self, topic: &str) -> bool {
-        self.clients.admin.partitions(topic).is_ok_and(|found| found > 0)
-    }
-
-    /// Whether no other writer has opened the log.
-    fn is_ours(&self) -> bool {
-        let mut control = Control::default();
-        let read = consumer::read_all(&self.options.settings, &self.control, |key, value| {
-            // What cannot be read is no sign of another writer of this version.
-            drop(value.map(|value| control.take(key, value)));
-            Ok(())
-        });
-        read.is_ok() && control.state.writer == self.writer
-    }
+fn no_transaction() -> KafkaError {
+    KafkaError::Misuse("no transaction is open".to_owned())
 }

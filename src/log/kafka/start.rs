@@ -1,8 +1,12 @@
 //! Opening: fences the writer before, learns what it left, and says so.
 
+use std::sync::Arc;
+use std::thread;
+
 use tokio::runtime::Runtime;
 
 use super::Options;
+use super::commit::PRODUCERS;
 use super::control::{Control, ControlRecord, format_record, log_record};
 use crate::kafka::admin::{self, Admin};
 use crate::kafka::format::{SchemaIds, Schemas};
@@ -19,12 +23,11 @@ const BATCH_BYTES: u64 = 1_044_492;
 
 /// What an opened log is written with.
 pub(super) struct Clients {
-    pub(super) admin: Admin,
-    /// Of the rows.
-    pub(super) rows: Producer,
-    /// Of the control topic, where that is another: rows are delivered at least once, but the log's own state changes in
-    /// transactions all the same.
-    pub(super) control: Option<Producer>,
+    pub(super) admin: Arc<Admin>,
+    /// For transactions.
+    pub(super) producers: Vec<Producer>,
+    /// For rows, where those are delivered at least once; the log's own state changes in transactions all the same.
+    pub(super) rows: Option<Producer>,
     /// No topic takes less at once.
     pub(super) batch_bytes_max: u64,
     pub(super) runtime: Runtime,
@@ -43,7 +46,7 @@ pub(super) struct Start {
 pub(super) fn start(options: &Options) -> Result<(Clients, Start), KafkaError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| KafkaError::Misuse(format!("no runtime: {error}")))?;
-    let admin = Admin::new(&options.settings)?;
+    let admin = Arc::new(Admin::new(&options.settings)?);
     let name = topic::control(&options.source);
     // The producer first: if brokers refuse us, it is the one that hears why.
     let mut clients = connect(options, admin, BATCH_BYTES, runtime)?;
@@ -56,7 +59,7 @@ pub(super) fn start(options: &Options) -> Result<(Clients, Start), KafkaError> {
         return Err(KafkaError::Topic { topic: name, detail });
     }
     if found.batch_bytes_max() < clients.batch_bytes_max {
-        clients.narrow(options, found.batch_bytes_max())?;
+        clients.producers = clients.narrow(options, found.batch_bytes_max())?;
     }
     let mut control = Control::default();
     consumer::read_all(&options.settings, &name, |key, value| {
@@ -87,29 +90,43 @@ pub(super) fn start(options: &Options) -> Result<(Clients, Start), KafkaError> {
 }
 
 /// Producers that nobody else can have at the same time.
-fn connect(options: &Options, admin: Admin, batch_bytes_max: u64, runtime: Runtime) -> Result<Clients, KafkaError> {
-    let id = topic::control(&options.source);
-    let settings = &options.settings;
-    let transactional = Producer::new(settings, Some(&id), batch_bytes_max)?;
-    transactional.init().map_err(|error| name_topic(error, &id))?;
-    let (rows, control) = match settings.delivery {
-        Delivery::ExactlyOnce => (transactional, None),
-        Delivery::AtLeastOnce => (Producer::new(settings, None, batch_bytes_max)?, Some(transactional)),
+fn connect(
+    options: &Options,
+    admin: Arc<Admin>,
+    batch_bytes_max: u64,
+    runtime: Runtime,
+) -> Result<Clients, KafkaError> {
+    let registry = options.settings.registry.clone().map(Registry::new);
+    let mut clients = Clients { admin, producers: Vec::new(), rows: None, batch_bytes_max, runtime, registry };
+    clients.producers = clients.narrow(options, batch_bytes_max)?;
+    Ok(clients)
+}
+
+/// All producers, once nobody else has any of them: each is fenced for itself, and only then is the log's state read.
+fn producers(options: &Options, batch_bytes_max: u64) -> Result<Vec<Producer>, KafkaError> {
+    let control = topic::control(&options.source);
+    let open = &|number: usize| {
+        let id = if number == 0 { control.clone() } else { format!("{control}.{number}") };
+        let producer = Producer::new(&options.settings, Some(&id), batch_bytes_max)?;
+        producer.init()?;
+        Ok(producer)
     };
-    let registry = settings.registry.clone().map(Registry::new);
-    Ok(Clients { admin, rows, control, batch_bytes_max, runtime, registry })
+    let opened: Result<Vec<Producer>, KafkaError> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..PRODUCERS).map(|number| scope.spawn(move || open(number))).collect();
+        let failed = |_| Err(KafkaError::Misuse("the thread that opened a producer ended".to_owned()));
+        threads.into_iter().map(|thread| thread.join().unwrap_or_else(failed)).collect()
+    });
+    opened.map_err(|error| name_topic(error, &control))
 }
 
 impl Clients {
-    /// Producers again, whose batches are smaller. Between two transactions.
-    pub(super) fn narrow(&mut self, options: &Options, batch_bytes_max: u64) -> Result<(), KafkaError> {
-        let id = topic::control(&options.source);
+    /// Producers again, whose batches are smaller, and so are those of the rows' own. Between two transactions.
+    pub(super) fn narrow(&mut self, options: &Options, batch_bytes_max: u64) -> Result<Vec<Producer>, KafkaError> {
         self.batch_bytes_max = batch_bytes_max;
-        self.rows = match &self.control {
-            Some(_) => Producer::new(&options.settings, None, batch_bytes_max)?,
-            None => Producer::new(&options.settings, Some(&id), batch_bytes_max)?,
-        };
-        self.rows.init().map_err(|error| name_topic(error, &id))
+        if options.settings.delivery == Delivery::AtLeastOnce {
+            self.rows = Some(Producer::new(&options.settings, None, batch_bytes_max)?);
+        }
+        producers(options, batch_bytes_max)
     }
 
     /// What the registry calls a topic's schemas.

@@ -112,8 +112,9 @@ async fn begin(options: Arc<Options>) -> Result<Open, LogError> {
             let writer = start.control.state.writer;
             let durable = watch::Sender::new(start.control.state.history.closed);
             let receiver = durable.subscribe();
-            if tell.send(Ok((start, receiver))).is_ok() {
-                Sender::new(settings, clients, theirs, durable, writer).run(&jobs);
+            match Sender::new(settings, clients, theirs, durable, writer) {
+                Err(error) => drop(tell.send(Err(error))),
+                Ok(sender) => drop(tell.send(Ok((start, receiver))).map(|()| sender.run(&jobs))),
             }
         }
         // Whoever waited may have gone.

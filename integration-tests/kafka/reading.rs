@@ -140,3 +140,68 @@ async fn one_process_captures_and_another_delivers() {
     assert_eq!(deliver.exit_code(PATIENCE), Some(2), "{}", deliver.log());
     assert!(deliver.log().contains("run it without --only"), "{}", deliver.log());
 }
+
+/// Partitions are added under a running writer and a running sink. The reader took events in partitions that it had not heard of for lost, and in a
+/// compacted topic it would have passed over them. It was to be said that there are more, and the sink to end with the table, although rows of a key lie
+/// in two partitions from then on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn partitions_that_are_added_are_named_and_read() {
+    let (kafka, redis) = (Kafka::shared(), Redis::start(&[]));
+    let log = "properties = { \"topic.metadata.refresh.interval.ms\" = 500 }";
+    let mut stage = Stage::prepare(&kafka, log);
+    let text = configure(&mut stage, &kafka, &redis, log);
+    stage.walbridge.configure(&text);
+    stage.walbridge.start_again();
+    stage.caught_up().await;
+    let topic = stage.topic("t");
+    kafka.add_partitions(&topic, 5).await;
+    let named = "partitions were added: a key's records may lie in another partition";
+    eventually(PATIENCE, || async {
+        stage.postgres.psql("UPDATE t SET n = n + 1; UPDATE t SET id = id + 100 WHERE id < 5; UPDATE t SET id = id - 100 WHERE id > 100");
+        let used = kafka.read_settled(&topic).iter().any(|record| record.partition > 0);
+        if used && stage.walbridge.log().contains(named) { Ok(()) } else { Err(format!("used: {used}")) }
+    })
+    .await;
+    stage.postgres.psql("UPDATE t SET n = n + 1; DELETE FROM t WHERE id = 7");
+    stage.caught_up().await;
+    json_equals(&stage.postgres, &redis, "SELECT * FROM t", "t:{id}").await;
+}
+
+/// Scenario 108. Rows are deleted while a sink is away for longer than the compacted topic keeps their tombstones: nothing tells it of them any
+/// more. It was to notice, and to halt instead of keeping documents of rows that are gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sink_that_was_away_for_longer_than_tombstones_are_kept_halts() {
+    let (kafka, redis) = (Kafka::start_with(&[("log.cleaner.backoff.ms", "100")]), Redis::start(&[]));
+    let log = "topics = { partitions = 1, cleanup_policy = \"compact\", config = { \"segment.ms\" = \"100\", \
+               \"min.cleanable.dirty.ratio\" = \"0.01\", \"delete.retention.ms\" = \"100\" } }";
+    let mut stage = Stage::prepare(&kafka, log);
+    let text = configure(&mut stage, &kafka, &redis, log);
+    stage.walbridge.configure(&text);
+    stage.walbridge.start_again();
+    stage.caught_up().await;
+    assert_eq!(stage.walbridge.sigterm(), Some(0));
+    stage.configure(&kafka, log);
+    stage.walbridge.start_again();
+    stage.postgres.psql("DELETE FROM t WHERE id IN (3, 4)");
+    let topic = stage.topic("t");
+    eventually(PATIENCE, || async {
+        stage.postgres.psql("UPDATE t SET n = n + 1 WHERE id IN (1, 2)");
+        let told = kafka
+            .read_settled(&topic)
+            .iter()
+            .filter(|record| record.value.is_none() || record.json()["op"] == "d")
+            .count();
+        if told == 0 { Ok(()) } else { Err(format!("{told} records tell of deletes")) }
+    })
+    .await;
+    stage.caught_up().await;
+    assert_eq!(stage.walbridge.sigterm(), Some(0));
+    // A sink that is shared from here on takes over the same place, and so the same gap.
+    for text in [text.clone(), format!("{text}share = \"partitions\"\n")] {
+        stage.walbridge.configure(&text);
+        stage.walbridge.start_again();
+        let sink = await_sink(&mut stage, "halted", "log.expired").await;
+        assert!(sink["message"].as_str().is_some_and(|message| message.contains("no longer in the log")), "{sink}");
+        stage.walbridge.sigkill();
+    }
+}

@@ -66,7 +66,7 @@ async fn a_topic_deleted_while_running_halts_the_source() {
 #[tokio::test(flavor = "multi_thread")]
 async fn tls_and_scram_are_used_and_what_is_wrong_with_them_is_said() {
     let directory = tempfile::tempdir().expect("a directory");
-    let (kafka, port) = Kafka::secured(directory.path(), "right");
+    let (mut kafka, port) = Kafka::secured(directory.path(), "right");
     let mut stage = Stage::prepare(&kafka, "");
     let plain = std::fs::read_to_string(stage.walbridge.config_path()).expect("the configuration");
     let secure = |password: &str, ca: &str| {
@@ -86,6 +86,24 @@ async fn tls_and_scram_are_used_and_what_is_wrong_with_them_is_said() {
     }
     stage.walbridge.configure(&secure("right", "ca.pem"));
     stage.walbridge.start_again();
+    stage.caught_up().await;
+    stage.proven(&kafka);
+    stage.walbridge.sigkill();
+    // Scenario 116. The password is exchanged while walbridge runs, at the brokers first.
+    let file = directory.path().join("password");
+    std::fs::write(&file, "right\n").expect("a file");
+    let by_file =
+        secure("right", "ca.pem").replace("password = \"right\"", &format!("password_file = \"{}\"", file.display()));
+    stage.walbridge.configure(&by_file);
+    stage.walbridge.start_again();
+    stage.caught_up().await;
+    kafka.let_in("another");
+    kafka.stop(0);
+    kafka.start_again(0);
+    stage.postgres.psql("UPDATE t SET n = n + 1");
+    let status = stage.await_code("paused", "security.auth").await;
+    assert!(!status.to_string().contains("right"), "{status}");
+    std::fs::write(&file, "another\n").expect("a file");
     stage.caught_up().await;
     stage.proven(&kafka);
 }

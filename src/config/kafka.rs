@@ -13,7 +13,7 @@ use super::registry::{self, RawRegistry};
 use super::value::{Bytes, Choice, Count, Names};
 use crate::kafka::Settings;
 use crate::kafka::format::Format;
-use crate::kafka::settings::{Delivery, Sasl, Tls, TokenSource, refusal};
+use crate::kafka::settings::{Delivery, Password, Sasl, Tls, TokenSource, refusal};
 use crate::kafka::topic::{Template, Wanted};
 
 impl Choice for Format {
@@ -115,6 +115,12 @@ static BATCH_SIZE: Key<Bytes> = Key::default(
     "\"256KiB\"",
     "How large a batch may be. Never larger than the smallest topic takes (`max.message.bytes`).",
 );
+static READ_BUFFER: Key<Bytes> = Key::default(
+    "read_buffer",
+    "\"32MiB\"",
+    "\"8MiB\"",
+    "What each sink that is fed from the topics holds at most of what it has read and not applied yet.",
+);
 static TOMBSTONES: Key<bool> = Key::default(
     "tombstones",
     "true",
@@ -188,8 +194,18 @@ static MECHANISM: Key<Mechanism> = Key::default(
     "`PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512` or `OAUTHBEARER`.",
 );
 static USERNAME: Key<String> = Key::optional("username", "needed, but with OAUTHBEARER", "\"walbridge\"", "The name.");
-static PASSWORD: Key<SecretString> =
-    Key::optional("password", "needed, but with OAUTHBEARER", "\"${KAFKA_PASSWORD}\"", "The password.");
+static PASSWORD: Key<SecretString> = Key::optional(
+    "password",
+    "needed, but with OAUTHBEARER or password_file",
+    "\"${KAFKA_PASSWORD}\"",
+    "The password.",
+);
+static PASSWORD_FILE: Key<PathBuf> = Key::optional(
+    "password_file",
+    "none",
+    "\"/run/secrets/kafka\"",
+    "A file that holds the password, read at each new connection of walbridge's to the cluster: it may be exchanged while walbridge runs.",
+);
 static TOKEN_FILE: Key<PathBuf> = Key::optional(
     "token_file",
     "none",
@@ -212,6 +228,7 @@ pub(super) static KEYS: &[&dyn Describe] = &[
     &COMPRESSION,
     &LINGER,
     &BATCH_SIZE,
+    &READ_BUFFER,
     &TOMBSTONES,
     &TRANSACTION_METADATA,
     &CLOUDEVENTS,
@@ -222,7 +239,8 @@ pub(super) static KEYS: &[&dyn Describe] = &[
 ];
 pub(super) static TOPICS_KEYS: &[&dyn Describe] = &[&PARTITIONS, &REPLICATION, &CLEANUP_POLICY, &TOPIC_CONFIG];
 pub(super) static TLS_KEYS: &[&dyn Describe] = &[&CA, &CERTIFICATE, &KEY, &KEY_PASSWORD];
-pub(super) static SASL_KEYS: &[&dyn Describe] = &[&MECHANISM, &USERNAME, &PASSWORD, &TOKEN_FILE, &TOKEN_COMMAND];
+pub(super) static SASL_KEYS: &[&dyn Describe] =
+    &[&MECHANISM, &USERNAME, &PASSWORD, &PASSWORD_FILE, &TOKEN_FILE, &TOKEN_COMMAND];
 
 /// Reads them.
 pub(super) fn read(section: &Section<'_>) -> Option<Settings> {
@@ -234,6 +252,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<Settings> {
     let compression = section.get(&COMPRESSION);
     let linger = section.get(&LINGER);
     let batch_size = section.get(&BATCH_SIZE);
+    let read_buffer = section.get(&READ_BUFFER);
     let tombstones = section.get(&TOMBSTONES);
     let transaction_metadata = section.get(&TRANSACTION_METADATA);
     let cloudevents = section.get(&CLOUDEVENTS);
@@ -263,6 +282,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<Settings> {
         compression: compression?.0,
         linger: linger?,
         batch_bytes: batch_size?.0,
+        read_bytes: read_buffer?.0,
         topics: topics?.0,
         tls: tls.map(|tls| tls.0),
         sasl: sasl.map(|sasl| sasl.0),
@@ -403,14 +423,18 @@ impl Value for RawSasl {
         let section = Section::of(item, item.value.span())?;
         section.refuse_others(SASL_KEYS, |_| None);
         let mechanism = section.get(&MECHANISM);
-        let (username, password) = (section.get(&USERNAME), section.get(&PASSWORD));
+        let (username, text) = (section.get(&USERNAME), section.get(&PASSWORD));
+        let password_file = section.get(&PASSWORD_FILE);
         let (file, command) = (section.get(&TOKEN_FILE), section.get(&TOKEN_COMMAND));
         let mechanism = mechanism?.0;
-        let read = [username.is_some(), password.is_some(), file.is_some(), command.is_some()];
-        let names = [USERNAME.name(), PASSWORD.name(), TOKEN_FILE.name(), TOKEN_COMMAND.name()];
+        let read = [username.is_some(), text.is_some(), password_file.is_some(), file.is_some(), command.is_some()];
+        let names = [USERNAME.name(), PASSWORD.name(), PASSWORD_FILE.name(), TOKEN_FILE.name(), TOKEN_COMMAND.name()];
         if names.iter().zip(read).any(|(name, read)| section.item(name).is_some() && !read) {
             return None;
         }
+        let mut passwords: Vec<Password> =
+            text.map(Password::Text).into_iter().chain(password_file.map(Password::File)).collect();
+        let password = if passwords.len() < 2 { passwords.pop() } else { None };
         let complain = |what: &str| {
             section.complain(
                 format!("`{}` with {mechanism} needs {what}", item.path),
@@ -421,14 +445,14 @@ impl Value for RawSasl {
         let source = file.map(TokenSource::File).into_iter().chain(command.map(|words| TokenSource::Command(words.0)));
         let mut sources: Vec<TokenSource> = source.collect();
         match (mechanism, username, password) {
-            ("OAUTHBEARER", None, None) if sources.len() == 1 => {
+            ("OAUTHBEARER", None, None) if passwords.is_empty() && sources.len() == 1 => {
                 sources.pop().map(|source| RawSasl(Sasl::Token(source)))
             }
             ("OAUTHBEARER", ..) => complain("either token_file or token_command, and no username or password"),
             (mechanism, Some(username), Some(password)) if sources.is_empty() => {
                 Some(RawSasl(Sasl::Password { mechanism, username, password }))
             }
-            _ => complain("username and password, and no token"),
+            _ => complain("username and one of password and password_file, and no token"),
         }
     }
 

@@ -275,7 +275,7 @@ impl<L: SharedLog, S: SharedSink> Deliver<L, S> {
 
     fn place_of(&self, parts: &Parts) -> Result<Place, DeliverError> {
         let offset = parts.first();
-        let checkpoint = Checkpoint { log: self.log.id(), offset, position: None };
+        let checkpoint = Checkpoint { log: self.log.id(), offset, position: None, time: None };
         Ok(Place { checkpoint, bytes: self.log.bytes_at(offset)?, commit_time: None })
     }
 

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::batch::Batch;
 use super::{Deliver, DeliverError, Ended, PROBE_INTERVAL, Place, Session, sweep};
-use crate::event::Offset;
+use crate::event::{Offset, Timestamp};
 use crate::log::{self, Limit, Log, LogError, LogReader};
 use crate::retry::Backoff;
 use crate::sink::{Checkpoint, Sink};
@@ -40,19 +40,23 @@ impl<L: Log, S: Sink> Deliver<L, S> {
         let bytes = self.log.bytes_at(from)?;
         let mut place = Place { checkpoint: self.checkpoint(from, checkpoint), bytes, commit_time: None };
         self.show_progress(&place, None);
-        let mut reader = self.log.reader(from)?;
+        let mut reader = match checkpoint {
+            // Nothing is there that could have been deleted.
+            None => self.log.reader(from)?,
+            Some(checkpoint) => self.log.reader_since(from, checkpoint.time)?,
+        };
         let mut batch = Batch::new(self.limits);
         let limit = Limit { events: self.limits.rows, bytes: self.limits.bytes };
         loop {
             if batch.is_due(Instant::now()) {
-                self.commit(&place, &mut batch, backoff).await?;
+                self.commit(&mut place, &mut batch, backoff).await?;
             }
             let wake_at = batch.commit_at().unwrap_or_else(|| Instant::now() + PROBE_INTERVAL);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {
                     if batch.at_boundary() && !batch.is_empty() {
-                        self.commit(&place, &mut batch, backoff).await?;
+                        self.commit(&mut place, &mut batch, backoff).await?;
                     }
                     return Ok(Ended::Stopped);
                 }
@@ -94,7 +98,8 @@ impl<L: Log, S: Sink> Deliver<L, S> {
     }
 
     fn checkpoint(&self, offset: Offset, known: Option<Checkpoint>) -> Checkpoint {
-        known.unwrap_or(Checkpoint { log: self.log.id(), offset, position: None })
+        let time = Some(Timestamp::now());
+        known.unwrap_or(Checkpoint { log: self.log.id(), offset, position: None, time })
     }
 
     /// Takes what was read. A unit in which a table's copy ends begins after a commit; so does one that comes in parts, whose
@@ -118,7 +123,15 @@ impl<L: Log, S: Sink> Deliver<L, S> {
         Ok(())
     }
 
-    async fn commit(&mut self, place: &Place, batch: &mut Batch, backoff: &mut Backoff) -> Result<(), DeliverError> {
+    async fn commit(
+        &mut self,
+        place: &mut Place,
+        batch: &mut Batch,
+        backoff: &mut Backoff,
+    ) -> Result<(), DeliverError> {
+        let is_at_end = place.checkpoint.offset >= self.log.durable().borrow().offset;
+        let seen = if is_at_end { Some(Timestamp::now()) } else { place.commit_time };
+        place.checkpoint.time = place.checkpoint.time.max(seen);
         self.sink.commit(place.checkpoint).await?;
         backoff.reset();
         self.show_progress(place, Some(batch.mutations()));

@@ -80,7 +80,7 @@ impl Admin {
     /// # Errors
     /// The client refuses its settings.
     pub fn new(settings: &Settings) -> Result<Self, KafkaError> {
-        let client = settings.client().create_with_context(Quiet::new(settings));
+        let client = settings.client()?.create_with_context(Quiet::new(settings));
         let client = client.map_err(|error| KafkaError::Settings { detail: error.to_string() })?;
         Ok(Admin { client, pass: Pass::new(settings), brokers: settings.brokers.clone() })
     }

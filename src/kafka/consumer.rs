@@ -21,7 +21,7 @@ pub fn read_all(
 ) -> Result<(), KafkaError> {
     let explain = |error: &ClientError| explain(error, topic, &settings.brokers);
     let consumer: BaseConsumer<Quiet> = settings
-        .consumer()
+        .consumer()?
         .create_with_context(Quiet::new(settings))
         .map_err(|error| KafkaError::Settings { detail: error.to_string() })?;
     let mut assigned = TopicPartitionList::new();

@@ -1,7 +1,7 @@
 //! Reading partitions from chosen places, with memory bounded over all of them.
 //!
 //! Records come in their partition's order; which partition is next is up to whoever asks. What a partition has ready and nobody
-//! takes is bounded: beyond `READY_BYTES_MAX` partitions that have something ready are paused.
+//! takes is bounded (`read_buffer`): half of it is the client's, and beyond the other half partitions that have something ready are paused.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -17,8 +17,6 @@ use super::producer::{PATIENCE, Quiet, explain};
 use super::settings::Settings;
 use super::token::Pass;
 
-/// What waits to be taken, over all partitions. The client holds as much again.
-const READY_BYTES_MAX: usize = 16 << 20;
 /// What a record costs besides its bytes.
 const OVERHEAD_BYTES: usize = 200;
 
@@ -65,6 +63,7 @@ pub struct Fetcher {
     /// The numbers of a topic's partitions.
     numbers: HashMap<String, BTreeMap<i32, usize>>,
     ready_bytes: usize,
+    ready_bytes_max: usize,
     heard: Instant,
 }
 
@@ -83,16 +82,17 @@ impl Fetcher {
     /// # Errors
     /// The client refuses its settings.
     pub fn new(settings: &Settings) -> Result<Self, KafkaError> {
-        let mut config = settings.consumer();
+        let mut config = settings.consumer()?;
         config
             .set("enable.partition.eof", "false")
-            .set("queued.max.messages.kbytes", "16384")
+            .set("queued.max.messages.kbytes", (settings.read_bytes / 2048).clamp(64, 2_097_151).to_string())
             .set("fetch.message.max.bytes", "1048576");
         let client = config.create_with_context(Quiet::new(settings));
         let client = client.map_err(|error| KafkaError::Settings { detail: error.to_string() })?;
         let brokers = settings.brokers.clone();
         let (sides, numbers) = (Vec::new(), HashMap::new());
-        Ok(Fetcher { client, brokers, sides, numbers, ready_bytes: 0, heard: Instant::now() })
+        let ready_bytes_max = usize::try_from(settings.read_bytes / 2).unwrap_or(usize::MAX);
+        Ok(Fetcher { client, brokers, sides, numbers, ready_bytes: 0, ready_bytes_max, heard: Instant::now() })
     }
 
     /// Reads this partition too, from this place on. Its number.
@@ -151,7 +151,7 @@ impl Fetcher {
                 }
                 Err(error) => self.fail_if_lasting(&error)?,
             }
-            if self.ready_bytes > READY_BYTES_MAX {
+            if self.ready_bytes > self.ready_bytes_max {
                 return self.pause_the_full();
             }
         }
@@ -214,7 +214,7 @@ impl Probe {
     /// # Errors
     /// The client refuses its settings.
     pub fn new(settings: &Settings) -> Result<Self, KafkaError> {
-        let mut config = settings.consumer();
+        let mut config = settings.consumer()?;
         config.set("queued.min.messages", "1").set("fetch.message.max.bytes", "65536").set("fetch.wait.max.ms", "20");
         let refused = |error: ClientError| KafkaError::Settings { detail: error.to_string() };
         let client = config.create_with_context(Quiet::new(settings)).map_err(refused)?;

@@ -25,6 +25,10 @@ use super::{native, token};
 
 /// How long one answer of the cluster may take before it counts as unavailable.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+/// How long the end of a transaction may go without an answer: less than the client waits (`socket.timeout.ms`) until it sends it again. The first
+/// one may be on its way still; were it sent again, and answered, the late one would end the transaction after that (Jepsen, "Bufstream 0.1.0").
+/// Whoever comes next begins with `init`, after which a late one counts for nothing.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(8);
 /// How long to wait before looking whether something has failed.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long no broker at all may be reachable while something waits for it.
@@ -171,7 +175,7 @@ impl Producer {
     /// # Errors
     /// The client refuses its settings.
     pub fn new(settings: &Settings, transactional_id: Option<&str>, batch_bytes_max: u64) -> Result<Self, KafkaError> {
-        let config = settings.producer(transactional_id, batch_bytes_max);
+        let config = settings.producer(transactional_id, batch_bytes_max)?;
         let watch = Watch { token: token::source(settings), ..Watch::default() };
         let client = Client::from_config_and_context(&config, watch)
             .map_err(|error| KafkaError::Settings { detail: error.to_string() })?;
@@ -312,7 +316,7 @@ impl Producer {
         loop {
             match self.client.commit_transaction(Duration::from_secs(1)) {
                 Ok(()) => break,
-                Err(ClientError::Transaction(error)) if error.is_retriable() && started.elapsed() < PATIENCE => {
+                Err(ClientError::Transaction(error)) if error.is_retriable() && started.elapsed() < COMMIT_PATIENCE => {
                     self.check(started)?;
                 }
                 Err(error) => return Err(self.explain(&error)),

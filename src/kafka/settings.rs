@@ -27,6 +27,8 @@ pub struct Settings {
     pub linger: Duration,
     /// How many bytes a batch may have.
     pub batch_bytes: u64,
+    /// What a reader holds at most of what was read and not taken.
+    pub read_bytes: u64,
     /// What topics are made with.
     pub topics: super::topic::Wanted,
     /// Encryption; `None`: plain connections.
@@ -75,10 +77,19 @@ pub enum Sasl {
         /// The name.
         username: String,
         /// The password.
-        password: SecretString,
+        password: Password,
     },
     /// By a token (`OAUTHBEARER`), which tells the name.
     Token(TokenSource),
+}
+
+/// Where a password is.
+#[derive(Clone, Debug)]
+pub enum Password {
+    /// It is this.
+    Text(SecretString),
+    /// In this file, which is read for each new client: it may be exchanged while walbridge runs.
+    File(PathBuf),
 }
 
 /// Where a token is had from, again and again: each is good for a while only.
@@ -133,6 +144,10 @@ pub fn refusal(property: &str) -> Option<&'static str> {
             "where to go on from is kept with the data, not by the group"
         }
         "allow.auto.create.topics" => "a topic that is gone must be noticed, not made again",
+        "socket.timeout.ms" => {
+            "the end of a transaction that is not answered must not be sent again when another has begun"
+        }
+        "queued.max.messages.kbytes" => "write it as `read_buffer`",
         "delivery.report.only.error" | "enable.partition.eof" | "message.max.bytes" => "walbridge decides it",
         _ => return None,
     })
@@ -156,9 +171,10 @@ impl Settings {
 #[cfg(feature = "kafka")]
 mod client {
     use rdkafka::ClientConfig;
-    use secrecy::ExposeSecret as _;
+    use secrecy::{ExposeSecret as _, SecretString};
 
-    use super::{Sasl, Settings};
+    use super::{Password, Sasl, Settings};
+    use crate::kafka::KafkaError;
 
     /// A producer's transaction ends within this, or the cluster ends it.
     const TRANSACTION_TIMEOUT_MS: &str = "60000";
@@ -167,8 +183,10 @@ mod client {
 
     impl Settings {
         /// What every client has.
-        #[must_use]
-        pub fn client(&self) -> ClientConfig {
+        ///
+        /// # Errors
+        /// The password's file cannot be read.
+        pub fn client(&self) -> Result<ClientConfig, KafkaError> {
             let mut config = ClientConfig::new();
             config.set("bootstrap.servers", &self.brokers).set("client.id", "walbridge");
             config.set("allow.auto.create.topics", "false");
@@ -185,7 +203,7 @@ mod client {
             match &self.sasl {
                 Some(Sasl::Password { mechanism, username, password }) => {
                     config.set("sasl.mechanism", *mechanism).set("sasl.username", username);
-                    config.set("sasl.password", password.expose_secret());
+                    config.set("sasl.password", password.read()?.expose_secret());
                 }
                 Some(Sasl::Token(_)) => drop(config.set("sasl.mechanism", "OAUTHBEARER")),
                 None => {}
@@ -193,7 +211,7 @@ mod client {
             for (name, value) in &self.properties {
                 config.set(name, value);
             }
-            config
+            Ok(config)
         }
 
         fn set_tls(&self, config: &mut ClientConfig) {
@@ -214,9 +232,15 @@ mod client {
         }
 
         /// A producer's: transactional under this id, or only idempotent. No batch has more bytes than the smallest topic takes.
-        #[must_use]
-        pub fn producer(&self, transactional_id: Option<&str>, batch_bytes_max: u64) -> ClientConfig {
-            let mut config = self.client();
+        ///
+        /// # Errors
+        /// As [`Settings::client`].
+        pub fn producer(
+            &self,
+            transactional_id: Option<&str>,
+            batch_bytes_max: u64,
+        ) -> Result<ClientConfig, KafkaError> {
+            let mut config = self.client()?;
             config.set("enable.idempotence", "true").set("acks", "all").set("partitioner", "murmur2_random");
             config.set("compression.type", self.compression);
             // Whoever sends says when a batch has waited long enough.
@@ -232,17 +256,33 @@ mod client {
             if let Some(id) = transactional_id {
                 config.set("transactional.id", id).set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS);
             }
-            config
+            Ok(config)
         }
 
         /// A consumer's that keeps its own place.
-        #[must_use]
-        pub fn consumer(&self) -> ClientConfig {
-            let mut config = self.client();
+        ///
+        /// # Errors
+        /// As [`Settings::client`].
+        pub fn consumer(&self) -> Result<ClientConfig, KafkaError> {
+            let mut config = self.client()?;
             config.set("isolation.level", "read_committed").set("enable.auto.commit", "false");
             config.set("enable.partition.eof", "true").set("auto.offset.reset", "error");
             config.set("group.id", "walbridge");
-            config
+            Ok(config)
+        }
+    }
+
+    impl Password {
+        fn read(&self) -> Result<SecretString, KafkaError> {
+            match self {
+                Password::Text(text) => Ok(text.clone()),
+                Password::File(path) => match std::fs::read_to_string(path) {
+                    Ok(text) => Ok(SecretString::from(text.trim_end_matches(['\r', '\n']).to_owned())),
+                    Err(error) => Err(KafkaError::Credentials {
+                        detail: format!("the password's file {} cannot be read: {error}", path.display()),
+                    }),
+                },
+            }
         }
     }
 }

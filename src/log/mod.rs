@@ -298,11 +298,21 @@ pub trait Log: Clone + Send + Sync + 'static {
     /// What is durable, as it changes.
     fn durable(&self) -> watch::Receiver<Durable>;
 
-    /// A reader that begins with the event at this offset.
+    /// A reader that begins with the event at this offset. Where compaction has removed events it passes over them: the newest of each row
+    /// comes, but for deletes so old that nothing tells of them any more.
     ///
     /// # Errors
     /// The offset is no longer, or not yet, in the log.
     fn reader(&self, from: Offset) -> Result<Self::Reader, LogError>;
+
+    /// The same for whoever must hear of every delete since this time; `None`: of every one.
+    ///
+    /// # Errors
+    /// As [`Log::reader`].
+    fn reader_since(&self, from: Offset, time: Option<Timestamp>) -> Result<Self::Reader, LogError> {
+        let _only_compaction_makes_a_difference = time;
+        self.reader(from)
+    }
 
     /// [`Durable::bytes`] as it was at this offset, so that a lag can be told in bytes.
     ///

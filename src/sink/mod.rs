@@ -19,7 +19,7 @@ pub use error::SinkError;
 
 pub use crate::project::mutation::Rejection;
 
-use crate::event::{Offset, Position, TableName};
+use crate::event::{Offset, Position, TableName, Timestamp};
 use crate::log::LogId;
 use crate::log::share::{Part, Reached};
 use crate::project::mutation::{Key, Mutation};
@@ -33,6 +33,8 @@ pub struct Checkpoint {
     pub offset: Offset,
     /// The Position of the last event before it; `None` if there is none.
     pub position: Option<Position>,
+    /// What was deleted before this time has been applied, also where a compacted log tells of it no more; `None`: not known.
+    pub time: Option<Timestamp>,
 }
 
 /// A target. The loop stages mutations in order and commits them; on any error it calls [`Sink::resume`] and goes on from

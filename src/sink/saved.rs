@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Checkpoint;
-use crate::event::{Lsn, Offset, Position};
+use crate::event::{Lsn, Offset, Position, Timestamp};
 use crate::log::LogId;
 
 /// `{"log":"…32 hex digits…","offset":7,"epoch":1,"commit_lsn":"0/16B3748","ordinal":0}`. The last three are missing
@@ -12,6 +12,9 @@ use crate::log::LogId;
 pub(super) struct Saved {
     log: String,
     offset: Offset,
+    /// Microseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    time: Option<i64>,
     #[serde(flatten)]
     position: Option<SavedPosition>,
 }
@@ -30,7 +33,8 @@ impl From<Checkpoint> for Saved {
             commit_lsn,
             ordinal,
         });
-        Saved { log: checkpoint.log.to_string(), offset: checkpoint.offset, position }
+        let time = checkpoint.time.map(Timestamp::unix_micros);
+        Saved { log: checkpoint.log.to_string(), offset: checkpoint.offset, time, position }
     }
 }
 
@@ -40,7 +44,7 @@ impl Saved {
         let log = LogId(u128::from_str_radix(&self.log, 16).ok()?);
         let position =
             self.position.map(|SavedPosition { epoch, commit_lsn, ordinal }| Position { epoch, commit_lsn, ordinal });
-        Some(Checkpoint { log, offset: self.offset, position })
+        Some(Checkpoint { log, offset: self.offset, position, time: self.time.map(Timestamp::from_unix_micros) })
     }
 }
 
@@ -51,8 +55,8 @@ mod tests {
     #[test]
     fn a_checkpoint_comes_back_as_it_was_saved() {
         let position = Some(Position { epoch: 3, commit_lsn: Lsn::new(0x1_0000_0001), ordinal: u64::MAX });
-        for position in [None, position] {
-            let checkpoint = Checkpoint { log: LogId(1 << 127), offset: Offset(u64::MAX), position };
+        for (position, time) in [(None, None), (position, Some(Timestamp::from_unix_micros(7)))] {
+            let checkpoint = Checkpoint { log: LogId(1 << 127), offset: Offset(u64::MAX), position, time };
             let json = serde_json::to_string(&Saved::from(checkpoint)).unwrap();
             let saved: Saved = serde_json::from_str(&json).unwrap();
             assert_eq!(saved.checkpoint(), Some(checkpoint), "{json}");

@@ -17,6 +17,7 @@ use tempfile::TempDir;
 pub(crate) use self::client::Record;
 use self::server::{Machine, Server};
 use super::process::{self, Signal};
+use super::proxy::Proxy;
 
 /// A cluster. Dropping it ends its brokers and removes their directories.
 pub(crate) struct Kafka {
@@ -70,11 +71,32 @@ impl Kafka {
             ("ssl.keystore.certificate.chain", &certificate),
             ("ssl.keystore.key", &key),
         ]);
+        kafka.let_in(password);
+        (kafka, port)
+    }
+
+    /// From now on `walbridge` has this password.
+    pub(crate) fn let_in(&self, password: &str) {
         let credentials = format!("SCRAM-SHA-512=[password={password}]");
         let arguments =
             ["--alter", "--entity-type", "users", "--entity-name", "walbridge", "--add-config", &credentials];
-        kafka.tool("kafka.admin.ConfigCommand", &arguments, "");
-        (kafka, port)
+        self.tool("kafka.admin.ConfigCommand", &arguments, "");
+    }
+
+    /// One broker, and a proxy before it for those who know the cluster by the proxy's port.
+    pub(crate) fn proxied() -> (Kafka, Proxy) {
+        let port = super::ports::free();
+        let proxy = Proxy::start(port);
+        let listeners =
+            format!("PLAINTEXT://127.0.0.1:{{port}},CONTROLLER://127.0.0.1:{{controller}},PROXIED://127.0.0.1:{port}");
+        let advertised = format!("PLAINTEXT://127.0.0.1:{{port}},PROXIED://127.0.0.1:{}", proxy.port);
+        let kafka = Kafka::start_with(&[
+            ("listeners", &listeners),
+            ("advertised.listeners", &advertised),
+            ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT"),
+            ("inter.broker.listener.name", "PLAINTEXT"),
+        ]);
+        (kafka, proxy)
     }
 
     /// Three brokers. Everything is on all three, and a write with `acks=all` needs two.

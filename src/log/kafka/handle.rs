@@ -8,7 +8,7 @@ use super::Options;
 use super::follow::Follower;
 use super::reader::Reader;
 use super::{lanes, member};
-use crate::event::{Offset, TableFilter};
+use crate::event::{Offset, TableFilter, Timestamp};
 use crate::log::share::{Lanes, Part, Reached, Share, SharedLog};
 use crate::log::{self, Durable, LogError, LogId};
 
@@ -60,11 +60,15 @@ impl log::Log for Log {
     }
 
     fn reader(&self, from: Offset) -> Result<Reader, LogError> {
+        self.reader_since(from, Some(Timestamp::from_unix_micros(i64::MAX)))
+    }
+
+    fn reader_since(&self, from: Offset, time: Option<Timestamp>) -> Result<Reader, LogError> {
         let end = self.0.known().durable.offset;
         if from > end {
             return Err(LogError::Ahead { wanted: from, end });
         }
-        Reader::start(Arc::clone(&self.0), from)
+        Reader::start(Arc::clone(&self.0), from, time)
     }
 
     fn bytes_at(&self, offset: Offset) -> Result<u64, LogError> {

@@ -126,6 +126,11 @@ impl Worker {
             let start = Offset(first.unwrap_or_else(|| self.follower.known().durable.offset.0));
             return Err(LogError::Expired { wanted: reached.offset, start });
         }
+        if reached.place.is_none() && reached.offset > Offset(0) && is_over(topic.compacted, reached.time) {
+            // What was in front of that place, and is gone, cannot be told.
+            let start = self.follower.known().durable.offset;
+            return Err(LogError::Expired { wanted: reached.offset, start });
+        }
         let place = place.max(start);
         self.fetcher.add(&part.topic, part.number, place)?;
         reached.place = Some(place);
@@ -413,7 +418,7 @@ impl Worker {
     fn check_age(&self, at: usize, missing: i64) -> Result<(), LogError> {
         let Some(lane) = self.lanes.get(at).filter(|_| missing > 1) else { return Ok(()) };
         let kept = self.topics.get(&lane.part.topic).and_then(|topic| topic.compacted);
-        if kept.is_some_and(|kept| age(lane.reached.time, Timestamp::now()) >= kept) {
+        if is_over(kept, lane.reached.time) {
             let start = self.follower.known().durable.offset;
             return Err(LogError::Expired { wanted: lane.reached.offset, start });
         }
@@ -423,6 +428,11 @@ impl Worker {
     fn strange(&self, detail: String) -> LogError {
         KafkaError::Control { topic: self.follower.options.source.clone(), detail }.into()
     }
+}
+
+/// Whether tombstones of that time may be gone.
+fn is_over(kept: Option<Duration>, time: Timestamp) -> bool {
+    kept.is_some_and(|kept| age(time, Timestamp::now()) >= kept)
 }
 
 fn age(time: Timestamp, now: Timestamp) -> Duration {

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rdkafka::client::OAuthToken;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaError as ClientError;
 use rdkafka::types::RDKafkaRespErr;
@@ -15,6 +16,7 @@ use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use super::follow::Follower;
 use crate::event::TableFilter;
 use crate::kafka::KafkaError;
+use crate::kafka::producer::Quiet;
 use crate::log::share::{Part, Share};
 
 /// How long a part that is taken away in good order may be finished with. Less than any session's time.
@@ -61,7 +63,7 @@ impl Member<'_> {
     /// From joining until leaving.
     fn run(&self) -> Result<(), KafkaError> {
         let settings = &self.follower.options.settings;
-        let mut config = settings.consumer();
+        let mut config = settings.consumer()?;
         config.set("group.id", self.group).set("partition.assignment.strategy", "cooperative-sticky");
         for (name, value) in DEFAULTS {
             if !settings.properties.iter().any(|(given, _)| given == name) {
@@ -69,7 +71,8 @@ impl Member<'_> {
             }
         }
         let refused = |error: ClientError| KafkaError::Settings { detail: error.to_string() };
-        let client: BaseConsumer<Hand> = config.create_with_context(Hand(Arc::clone(self.share))).map_err(refused)?;
+        let hand = Hand { share: Arc::clone(self.share), quiet: Quiet::new(settings) };
+        let client: BaseConsumer<Hand> = config.create_with_context(hand).map_err(refused)?;
         let mut subscribed = BTreeSet::new();
         while !self.share.is_over() && !self.share.take_rejoin() {
             let topics = self.topics();
@@ -114,15 +117,24 @@ impl Member<'_> {
 }
 
 /// Hands parts on as the group gives and takes them. Called from within `poll`.
-struct Hand(Arc<Share>);
+struct Hand {
+    share: Arc<Share>,
+    quiet: Quiet,
+}
 
 impl ClientContext for Hand {
-    fn log(&self, _level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
-        tracing::debug!(facility, message, "librdkafka");
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = Quiet::ENABLE_REFRESH_OAUTH_TOKEN;
+
+    fn generate_oauth_token(&self, config: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        self.quiet.generate_oauth_token(config)
+    }
+
+    fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
+        self.quiet.log(level, facility, message);
     }
 
     fn error(&self, error: ClientError, reason: &str) {
-        tracing::debug!(%error, reason, "librdkafka");
+        self.quiet.error(error, reason);
     }
 }
 
@@ -139,12 +151,12 @@ impl ConsumerContext for Hand {
             // Never fetched from: they are paused at once.
             let placed = list.set_all_offsets(Offset::End);
             let done = placed.and_then(|()| client.incremental_assign(list)).and_then(|()| client.pause(list));
-            self.0.give(parts.into_iter());
+            self.share.give(parts.into_iter());
             done
         } else {
             let lost = client.assignment_lost();
             tracing::info!(parts = names, lost, "partitions taken away");
-            self.0.take_away(&parts, if lost { Duration::ZERO } else { HAND_OVER });
+            self.share.take_away(&parts, if lost { Duration::ZERO } else { HAND_OVER });
             client.incremental_unassign(list)
         };
         if let Err(error) = done {

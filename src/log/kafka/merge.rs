@@ -25,8 +25,8 @@ struct Side {
 /// What comes next.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step<T> {
-    /// A record with the next number.
-    Record(T),
+    /// A record with the next number, and whose it was.
+    Record(usize, T),
     /// The numbers from the next one on up to this one, which is not one of them, are in no partition.
     Hole(u64),
     /// Some partition that shows nothing may have it.
@@ -85,7 +85,7 @@ impl<T> Merge<T> {
                 if let Some(side) = self.sides.get_mut(number) {
                     side.shown = false;
                 }
-                return Step::Record(first.remove());
+                return Step::Record(number, first.remove());
             }
         }
         let shown = self.heads.first_key_value().map_or(bound, |((offset, _), _)| *offset);
@@ -123,9 +123,9 @@ mod tests {
         assert!(merge.show(0, 6, "six"));
         assert_eq!(merge.step(9), Step::Missing, "five may be in the other");
         assert!(merge.show(1, 5, "five"));
-        assert_eq!(merge.step(9), Step::Record("five"));
+        assert_eq!(merge.step(9), Step::Record(1, "five"));
         merge.pass(6);
-        assert_eq!(merge.step(9), Step::Record("six"));
+        assert_eq!(merge.step(9), Step::Record(0, "six"));
         merge.pass(7);
         assert_eq!(merge.unshown().collect::<Vec<_>>(), [0, 1]);
     }
@@ -137,10 +137,10 @@ mod tests {
         merge.add(0);
         merge.add(0);
         assert!(merge.show(1, 5, "delete"));
-        assert_eq!(merge.step(9), Step::Record("delete"));
+        assert_eq!(merge.step(9), Step::Record(1, "delete"));
         assert_eq!(merge.step(9), Step::Missing, "the event has not been passed");
         assert!(merge.show(0, 5, "create") && merge.show(1, 5, "tombstone"));
-        assert_eq!(merge.step(9), Step::Record("create"));
+        assert_eq!(merge.step(9), Step::Record(0, "create"));
         merge.pass(6);
         assert_eq!(merge.unshown().collect::<Vec<_>>(), [0, 1], "the tombstone is gone");
     }
@@ -159,6 +159,6 @@ mod tests {
         assert_eq!(merge.step(20), Step::Hole(8));
         assert_eq!(merge.step(6), Step::Hole(6), "no further than was asked for");
         merge.pass(8);
-        assert_eq!(merge.step(20), Step::Record("eight"));
+        assert_eq!(merge.step(20), Step::Record(0, "eight"));
     }
 }

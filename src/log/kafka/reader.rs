@@ -41,12 +41,12 @@ pub struct Reader {
 }
 
 impl Reader {
-    pub(super) fn start(follower: Arc<Follower>, from: Offset) -> Result<Self, LogError> {
+    pub(super) fn start(follower: Arc<Follower>, from: Offset, time: Option<Timestamp>) -> Result<Self, LogError> {
         let (limits, wanted) = sync_channel(1);
         let (give, batches) = mpsc::channel(1);
         let name = format!("read-{}", follower.options.source);
         let body = move || {
-            let ended = Worker::new(follower, from).and_then(|mut worker| worker.run(&wanted, &give));
+            let ended = Worker::new(follower, from, time).and_then(|mut worker| worker.run(&wanted, &give));
             if let Err(error) = ended {
                 // Whoever asked may have gone.
                 drop(give.blocking_send(Err(error)));
@@ -78,17 +78,19 @@ struct Worker {
     topics: BTreeMap<String, Read>,
     admin: Admin,
     runtime: Runtime,
-    /// The reader has everything from the log's beginning.
-    from_start: bool,
+    /// Deletes before this time need not be told of; `None`: every one.
+    time: Option<Timestamp>,
     decoders: HashMap<u32, Decoder>,
     unit: Option<Arc<Transaction>>,
     gather: Gather,
     /// The next event has been missing since.
     missing_since: Option<Instant>,
+    /// Events before this one are in no partition that is not known.
+    looked: u64,
 }
 
 impl Worker {
-    fn new(follower: Arc<Follower>, from: Offset) -> Result<Self, LogError> {
+    fn new(follower: Arc<Follower>, from: Offset, time: Option<Timestamp>) -> Result<Self, LogError> {
         let settings = &follower.options.settings;
         let (fetcher, probe, admin) = (Fetcher::new(settings)?, Probe::new(settings)?, Admin::new(settings)?);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -101,11 +103,12 @@ impl Worker {
             topics: BTreeMap::new(),
             admin,
             runtime,
-            from_start: from == Offset(0),
+            time,
             decoders: HashMap::new(),
             unit: None,
             gather: Gather::default(),
             missing_since: None,
+            looked: 0,
         })
     }
 
@@ -187,18 +190,19 @@ impl Worker {
             bound(&known, next).min(durable.0)
         };
         match self.merge.step(bound) {
-            Step::Record(record) => {
+            Step::Record(number, record) => {
                 let heads = EventHeads::read(|name| record.header(name)).map_err(|detail| self.strange(detail))?;
                 if let Some(change) = self.decode(&record, &heads)? {
                     self.accept(heads, change);
                 }
                 self.missing_since = None;
                 // Its partition shows its next record.
-                self.show()?;
+                self.show_of(number)?;
                 Ok(true)
             }
             Step::Hole(end) => self.pass_hole(next, end),
-            Step::Missing => self.doubt(next),
+            // A record that went with another one hid what is behind it.
+            Step::Missing => Ok(self.show()? || self.doubt(next)?),
         }
     }
 
@@ -234,19 +238,22 @@ impl Worker {
         }
     }
 
-    /// Lets each partition show its next record.
-    fn show(&mut self) -> Result<(), LogError> {
+    /// Lets each partition show its next record. Whether any did.
+    fn show(&mut self) -> Result<bool, LogError> {
         let unshown: Vec<usize> = self.merge.unshown().collect();
-        for number in unshown {
-            while let Some(record) = self.fetcher.take(number) {
-                let topic = self.fetcher.next(number).map_or("", |(topic, ..)| topic);
-                let offset = seek::number(&record, topic)?;
-                if self.merge.show(number, offset, record) {
-                    break;
-                }
+        unshown.into_iter().try_fold(false, |any, number| Ok(self.show_of(number)? || any))
+    }
+
+    /// Lets a partition show its next record, if it is here.
+    fn show_of(&mut self, number: usize) -> Result<bool, LogError> {
+        while let Some(record) = self.fetcher.take(number) {
+            let topic = self.fetcher.next(number).map_or("", |(topic, ..)| topic);
+            let offset = seek::number(&record, topic)?;
+            if self.merge.show(number, offset, record) {
+                return Ok(true);
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Reads the topics that have come since, and the partitions that they have got.
@@ -304,20 +311,26 @@ impl Worker {
                 self.merge.empty(number, below);
             }
         }
-        Ok(matches!(self.merge.step(next.saturating_add(1)), Step::Record(_) | Step::Hole(_)))
+        Ok(matches!(self.merge.step(next.saturating_add(1)), Step::Record(..) | Step::Hole(_)))
     }
 
     /// Events that are in no partition. Where compaction removed them, the newest of each key is still to come, so the end is the
     /// same; but for keys that were deleted so long ago that not even that is told any more. Retention leaves a gap.
     fn pass_hole(&mut self, next: u64, end: u64) -> Result<bool, LogError> {
-        let seen = self.unit.as_ref().map(|unit| unit.commit_time);
+        if end > self.looked {
+            // They may be in partitions that were added since.
+            self.looked = self.follower.known().durable.offset.0;
+            for topic in self.topics.keys().cloned().collect::<Vec<_>>() {
+                self.take_partitions(&topic)?;
+            }
+            return Ok(true);
+        }
+        let seen = self.time.max(self.unit.as_ref().map(|unit| unit.commit_time));
         let age = seen.map(|seen| Timestamp::now().unix_micros().saturating_sub(seen.unix_micros()));
         let mut told_all = self.topics.values().any(|read| read.compacted.is_some());
         for (topic, read) in &self.topics {
             told_all &= match read.compacted {
-                Some(kept) => {
-                    self.from_start || age.is_some_and(|age| i128::from(age) < kept.as_micros().cast_signed())
-                }
+                Some(kept) => age.is_some_and(|age| i128::from(age) < kept.as_micros().cast_signed()),
                 None => !self.has_lost_some(topic, read.partitions)?,
             };
         }

@@ -391,6 +391,15 @@ impl Sender {
             self.look_next = (self.look_next + 1) % count;
             let Some(known) = self.topics.get_mut(self.look_next) else { continue };
             let ends = check_topic(&self.clients.admin, &known.place.name, &known.ends, &self.control)?;
+            if ends.len() > known.ends.len() {
+                tracing::warn!(
+                    topic = known.place.name,
+                    before = known.ends.len(),
+                    now = ends.len(),
+                    "partitions were added: a key's \
+                    records may lie in another partition from here on. Sinks of walbridge's keep each key's order; other consumers must mind"
+                );
+            }
             if ends != known.ends {
                 if known.has_events {
                     self.noted.push(topic_record(&known.place.name, &ends));

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Target;
-use crate::event::{Lsn, Offset, Position};
+use crate::event::{Lsn, Offset, Position, Timestamp};
 use crate::log::LogId;
 use crate::log::share::Part;
 use crate::sink::{Checkpoint, SinkError};
@@ -47,6 +47,9 @@ struct Stored {
     commit_lsn: Option<Lsn>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ordinal: Option<u64>,
+    /// Microseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    time: Option<i64>,
     /// Parts have checkpoints of their own, and this one says only from where on those do that have none.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     shared: bool,
@@ -67,6 +70,7 @@ pub(super) fn encode(checkpoint: &Checkpoint, shared: bool) -> Vec<u8> {
         epoch: position.map(|position| position.epoch),
         commit_lsn: position.map(|position| position.commit_lsn),
         ordinal: position.map(|position| position.ordinal),
+        time: checkpoint.time.map(Timestamp::unix_micros),
         shared,
     };
     // Strings and numbers always have a JSON form.
@@ -112,7 +116,8 @@ fn decode(text: &[u8]) -> Option<Found> {
         (None, None, None) => None,
         _ => return None,
     };
-    Some(Found { checkpoint: Checkpoint { log, offset: stored.offset, position }, shared: stored.shared })
+    let time = stored.time.map(Timestamp::from_unix_micros);
+    Some(Found { checkpoint: Checkpoint { log, offset: stored.offset, position, time }, shared: stored.shared })
 }
 
 /// Compares what the target says with what we last wrote or read there.
@@ -143,7 +148,7 @@ mod tests {
 
     fn at(offset: u64) -> Checkpoint {
         let position = Position { epoch: 2, commit_lsn: Lsn::new(0x16_B374_D848), ordinal: 7 };
-        Checkpoint { log: LogId(0xAB), offset: Offset(offset), position: Some(position) }
+        Checkpoint { log: LogId(0xAB), offset: Offset(offset), position: Some(position), time: None }
     }
 
     #[test]
@@ -154,7 +159,7 @@ mod tests {
             r#"{"log":"000000000000000000000000000000ab","offset":5,"epoch":2,"commit_lsn":"16/B374D848","ordinal":7}"#;
         assert_eq!(String::from_utf8_lossy(&text), expected);
         assert_eq!(decode(&text), found(at(5)));
-        let first = Checkpoint { position: None, ..at(0) };
+        let first = Checkpoint { position: None, time: Some(Timestamp::from_unix_micros(7)), ..at(0) };
         assert_eq!(decode(&encode(&first, false)), found(first));
         assert_eq!(decode(&encode(&at(u64::MAX), false)), found(at(u64::MAX)));
         assert_eq!(decode(&encode(&at(5), true)), Some(Found { checkpoint: at(5), shared: true }));

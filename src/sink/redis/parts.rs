@@ -106,10 +106,12 @@ async fn try_claim(
     let base = found.last().cloned().flatten();
     let base = base.map(|text| checkpoint::read(target, &text)).transpose()?;
     let is_shared = base.as_ref().is_some_and(|base| base.shared);
-    let base = base.map_or(Checkpoint { log, offset: Offset(0), position: None }, |base| base.checkpoint);
+    let new = Checkpoint { log, offset: Offset(0), position: None, time: Some(Timestamp::now()) };
+    let base = base.map_or(new, |base| base.checkpoint);
     let mut claims = Vec::with_capacity(parts.len());
     for (part, text) in parts.iter().zip(&found) {
-        let fresh = || Reached { offset: base.offset, place: None, time: Timestamp::now(), spread: 0 };
+        let time = base.time.unwrap_or(Timestamp::from_unix_micros(0));
+        let fresh = || Reached { offset: base.offset, place: None, time, spread: 0 };
         let found = parse(target, part, text)?;
         claims.push(found.map_or_else(
             || Claim { log: base.log, reached: fresh(), is_new: true },

@@ -20,6 +20,7 @@ mod doctor;
 mod history;
 #[cfg(feature = "kafka")]
 mod kafka;
+#[cfg(feature = "kafka")]
 mod kafka_formats;
 mod log_recovery;
 mod log_retention;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaError as ClientError;
+use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode as ErrorCode};
 use rdkafka::message::{Headers as _, OwnedMessage};
 use rdkafka::{Message as _, Offset, TopicPartitionList};
 
@@ -271,7 +271,18 @@ impl Probe {
     /// No answer, or no such partition.
     pub fn marks(&self, topic: &str, partition: i32) -> Result<(i64, i64), KafkaError> {
         let client = self.client()?;
-        client.fetch_watermarks(topic, partition, PATIENCE).map_err(|error| explain(&error, topic, &self.brokers))
+        client.fetch_watermarks(topic, partition, PATIENCE).map_err(|error| self.explain(&error, topic))
+    }
+
+    /// A partition that was added a moment ago may be one that this client has not heard of, while another has: it is asked again, which
+    /// begins with how many there are.
+    fn explain(&self, error: &ClientError, topic: &str) -> KafkaError {
+        match error.rdkafka_error_code() {
+            Some(ErrorCode::UnknownPartition) => {
+                KafkaError::Unavailable { brokers: self.brokers.clone(), detail: format!("topic {topic}: {error}") }
+            }
+            _ => explain(error, topic, &self.brokers),
+        }
     }
 
     /// Whether all that is written there is decided: no transaction is under way, and none waits to be marked as ended.
@@ -279,8 +290,8 @@ impl Probe {
     /// # Errors
     /// No answer, or no such partition.
     pub fn is_settled(&self, topic: &str, partition: i32) -> Result<bool, KafkaError> {
-        let explain = |error: ClientError| explain(&error, topic, &self.brokers);
-        let all = self.uncommitted()?.fetch_watermarks(topic, partition, PATIENCE).map_err(explain)?;
+        let all = self.uncommitted()?.fetch_watermarks(topic, partition, PATIENCE);
+        let all = all.map_err(|error| self.explain(&error, topic))?;
         Ok(self.marks(topic, partition)?.1 >= all.1)
     }
 

@@ -295,6 +295,19 @@ impl Probe {
         Ok(self.marks(topic, partition)?.1 >= all.1)
     }
 
+    /// Makes sure that a topic still has so many partitions.
+    ///
+    /// # Errors
+    /// It has got more, so that whoever reads it must begin again; or no answer.
+    pub fn still_has(&self, topic: &str, partitions: i32) -> Result<(), KafkaError> {
+        let now = self.partitions(topic)?;
+        if now == partitions {
+            return Ok(());
+        }
+        let detail = format!("topic {topic} has {now} partitions, no longer {partitions}");
+        Err(KafkaError::Unavailable { brokers: self.brokers.clone(), detail })
+    }
+
     /// How many partitions a topic has; 0 if there is no such topic.
     ///
     /// # Errors

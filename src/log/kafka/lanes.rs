@@ -222,6 +222,8 @@ impl Worker {
                     return Err(self.unusable(at, detail));
                 }
                 Next::Misplaced => {
+                    // Of partitions that were added the writer may have heard before us.
+                    self.probe.still_has(&lane.part.topic, lane.partitions)?;
                     let detail =
                         "a row lies in another partition than its key has: something else than walbridge writes there";
                     return Err(self.unusable(at, detail));

@@ -47,6 +47,7 @@ pub struct Producer {
     client: Arc<Client>,
     /// Tells the thread that listens to the client to end.
     dropped: Arc<AtomicBool>,
+    listener: Option<thread::JoinHandle<()>>,
     brokers: String,
     transactional: bool,
     /// What one batch takes, and what has been handed over since all was written.
@@ -57,7 +58,7 @@ pub struct Producer {
 type Client = BaseProducer<Watch, NoCustomPartitioner>;
 
 /// How long the listening thread waits at once. The crate's last millisecond of waiting is none: it asks without a pause.
-const LISTEN: Duration = Duration::from_secs(1);
+const LISTEN: Duration = Duration::from_millis(200);
 
 /// A record on its way out.
 #[derive(Clone, Copy, Debug)]
@@ -179,9 +180,10 @@ impl Producer {
         let watch = Watch { token: token::source(settings), ..Watch::default() };
         let client = Client::from_config_and_context(&config, watch)
             .map_err(|error| KafkaError::Settings { detail: error.to_string() })?;
-        let producer = Producer {
+        let mut producer = Producer {
             client: Arc::new(client),
             dropped: Arc::default(),
+            listener: None,
             brokers: settings.brokers.clone(),
             transactional: transactional_id.is_some(),
             stroke_bytes: usize::try_from(settings.batch_bytes.min(batch_bytes_max)).unwrap_or(usize::MAX),
@@ -194,7 +196,9 @@ impl Producer {
             }
         };
         let thread = thread::Builder::new().name("kafka-listen".to_owned()).spawn(listen);
-        thread.map_err(|error| KafkaError::Misuse(format!("no thread to listen to the client: {error}")))?;
+        let thread =
+            thread.map_err(|error| KafkaError::Misuse(format!("no thread to listen to the client: {error}")))?;
+        producer.listener = Some(thread);
         Ok(producer)
     }
 
@@ -384,10 +388,16 @@ impl Producer {
     }
 }
 
+/// Waits until the client has ended. One that lived on, and was still asking for its transactional id, fenced the producer that was made
+/// after it: a source halted because of itself.
 impl Drop for Producer {
     fn drop(&mut self) {
         self.dropped.store(true, Ordering::Relaxed);
         self.client.purge(PurgeConfig::default().queue().inflight());
+        if let Some(listener) = self.listener.take() {
+            // A panic there has been reported by the thread itself.
+            let _ = listener.join();
+        }
     }
 }
 

@@ -20,6 +20,17 @@ pub enum OldKind {
     Full,
 }
 
+impl OldKind {
+    /// The old row that such a tuple is.
+    #[must_use]
+    pub const fn old_row(self, row: Row) -> OldRow {
+        match self {
+            OldKind::Key => OldRow::Key(row),
+            OldKind::Full => OldRow::Full(row),
+        }
+    }
+}
+
 /// An old row's tuple and what it holds.
 pub type Old<'a> = (OldKind, &'a [u8]);
 
@@ -159,13 +170,7 @@ pub fn change(op: Op, relation: &Arc<Relation>, body: &Bytes) -> Result<Change, 
         let rendered = binary::to_text(relation, tuple).map_err(|error| error.inside(message, 0))?;
         Ok(rendered.unwrap_or_else(|| Row::from_tuple_data(body.slice_ref(tuple))))
     };
-    let old_row = |message, (kind, tuple): Old<'_>| {
-        let row = row(message, tuple)?;
-        Ok(match kind {
-            OldKind::Key => OldRow::Key(row),
-            OldKind::Full => OldRow::Full(row),
-        })
-    };
+    let old_row = |message, (kind, tuple): Old<'_>| Ok(kind.old_row(row(message, tuple)?));
     let shared = Arc::clone(relation);
     Ok(match op {
         Op::Insert => Change::Insert { relation: shared, new: row("Insert", insert_body(body)?)? },

@@ -10,8 +10,9 @@
 
 use std::collections::HashMap;
 
-use super::number;
+use super::{FormatError, number};
 use crate::decode::tuple::OldKind;
+use crate::event::{Relation, ReplicaIdentity};
 
 /// The header's name.
 pub const HEADER: &str = "walbridge.exact";
@@ -37,6 +38,11 @@ pub(super) fn put_unchanged(side: Side, column: usize, out: &mut Vec<u8>) {
     put_length(column, out);
 }
 
+/// What an old row of this table is, where no header tells.
+pub(super) fn expected_kind(relation: &Relation) -> OldKind {
+    if relation.identity == ReplicaIdentity::Full { OldKind::Full } else { OldKind::Key }
+}
+
 /// Adds an old row, or only what it is.
 pub(super) fn put_old(kind: OldKind, tuple: &[u8], out: &mut Vec<u8>) {
     out.push(if kind == OldKind::Key { b'K' } else { b'F' });
@@ -58,6 +64,12 @@ pub(super) struct Exact<'a> {
 }
 
 impl<'a> Exact<'a> {
+    /// What a record's header says, which most records do not have.
+    pub(super) fn of(header: Option<&'a [u8]>) -> Result<Self, FormatError> {
+        let exact = header.map_or_else(|| Some(Exact::default()), Exact::read);
+        exact.ok_or(FormatError::Record("its header walbridge.exact is damaged"))
+    }
+
     /// Reads a header's value; `None` if it is not one of ours.
     pub(super) fn read(mut rest: &'a [u8]) -> Option<Self> {
         let mut exact = Exact::default();

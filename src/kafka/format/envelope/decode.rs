@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{NEW_KEY_HEADER, expected_kind};
-use crate::decode::tuple::{self, OldKind};
-use crate::event::{Change, OldRow, Relation, Row};
-use crate::kafka::format::exact::{Exact, HEADER, Side};
+use super::NEW_KEY_HEADER;
+use crate::decode::tuple;
+use crate::event::{Change, Relation, Row};
+use crate::kafka::format::exact::{Exact, HEADER, Side, expected_kind};
 use crate::kafka::format::{Decoded, FormatError};
 
 /// What an envelope says.
@@ -52,15 +52,14 @@ impl<R: Reading> Decoder<R> {
     ) -> Result<Decoded, FormatError> {
         let Some(value) = value.filter(|_| header(NEW_KEY_HEADER).is_none()) else { return Ok(Decoded::Companion) };
         let Parts { op, before, after } = self.reading.parts(value)?;
-        let exact = header(HEADER).map_or_else(|| Some(Exact::default()), Exact::read);
-        let exact = exact.ok_or(FormatError::Record("its header walbridge.exact is damaged"))?;
+        let exact = Exact::of(header(HEADER))?;
         let relation = Arc::clone(&self.relation);
         let new = |after: Option<R::Row<'_>>| {
             self.reading.row(after.ok_or(FormatError::Record("it has no row"))?, Side::New, &exact)
         };
         let old = |row, side| {
             let kind = exact.old.map_or_else(|| expected_kind(&self.relation), |(kind, _)| kind);
-            Ok::<_, FormatError>(old_row(kind, self.reading.row(row, side, &exact)?))
+            Ok::<_, FormatError>(kind.old_row(self.reading.row(row, side, &exact)?))
         };
         Ok(Decoded::Change(match op {
             b'c' => match exact.old.filter(|(_, tuple)| !tuple.is_empty()) {
@@ -68,7 +67,7 @@ impl<R: Reading> Decoder<R> {
                 Some((kind, tuple)) => {
                     tuple::check(tuple, self.relation.columns.len())?;
                     let old = Row::from_tuple_data(Bytes::copy_from_slice(tuple));
-                    Change::Update { relation, old: Some(old_row(kind, old)), new: new(after)? }
+                    Change::Update { relation, old: Some(kind.old_row(old)), new: new(after)? }
                 }
             },
             b'r' => Change::Read { relation, row: new(after)? },
@@ -83,12 +82,5 @@ impl<R: Reading> Decoder<R> {
             b't' => Change::Truncate { relation },
             _ => return Err(FormatError::Record("its op is none of c, r, u, d and t")),
         }))
-    }
-}
-
-const fn old_row(kind: OldKind, row: Row) -> OldRow {
-    match kind {
-        OldKind::Key => OldRow::Key(row),
-        OldKind::Full => OldRow::Full(row),
     }
 }

@@ -259,7 +259,7 @@ impl<W: Wire> Encoder<W> {
 
     /// The table's replica identity tells what an old row is; where it does not, a header does.
     fn tell_kind(&self, kind: OldKind, out: &mut Records) {
-        if kind != expected_kind(&self.relation) {
+        if kind != exact::expected_kind(&self.relation) {
             exact::put_old(kind, b"", &mut out.exact);
         }
     }
@@ -271,11 +271,6 @@ impl<W: Wire> Encoder<W> {
             .into_iter()
             .any(|(column, (old, new))| column.key_slot().is_some() && new != Cell::Unchanged && old != new)
     }
-}
-
-/// What an old row of this table is.
-pub(super) fn expected_kind(relation: &Relation) -> OldKind {
-    if relation.identity == ReplicaIdentity::Full { OldKind::Full } else { OldKind::Key }
 }
 
 /// The columns that name a row. A whole row is no name: two may be the same.

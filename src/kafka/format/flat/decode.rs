@@ -7,10 +7,10 @@ use bytes::Bytes;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{NEW_KEY_HEADER, expected_kind};
+use super::NEW_KEY_HEADER;
 use crate::decode::tuple::{self, OldKind};
 use crate::event::{Cell, Change, OldRow, Relation, Row, RowBuilder, Scalar, Shape};
-use crate::kafka::format::exact::{Exact, HEADER, Side};
+use crate::kafka::format::exact::{Exact, HEADER, Side, expected_kind};
 use crate::kafka::format::quote::elements;
 use crate::kafka::format::{Decoded, FormatError, number};
 
@@ -40,8 +40,7 @@ impl Decoder {
     ) -> Result<Decoded, FormatError> {
         let Some(value) = value.filter(|_| header(NEW_KEY_HEADER).is_none()) else { return Ok(Decoded::Companion) };
         let members = serde_json::Deserializer::from_slice(value).deserialize_map(All)?;
-        let exact = header(HEADER).map_or_else(|| Some(Exact::default()), Exact::read);
-        let exact = exact.ok_or(FormatError::Record("its header walbridge.exact is damaged"))?;
+        let exact = Exact::of(header(HEADER))?;
         let relation = Arc::clone(&self.relation);
         let op = members.first().filter(|(name, _)| name == "__op").map(|(_, op)| op.get());
         Ok(Decoded::Change(match op {
@@ -53,7 +52,7 @@ impl Decoder {
             }
             Some("\"delete\"") => {
                 let kind = exact.old.map_or_else(|| expected_kind(&self.relation), |(kind, _)| kind);
-                Change::Delete { relation, old: old_row(kind, self.row(&members, &exact)?) }
+                Change::Delete { relation, old: kind.old_row(self.row(&members, &exact)?) }
             }
             Some("\"truncate\"") => Change::Truncate { relation },
             _ => return Err(FormatError::Record("its __op is none of insert, update, delete, read and truncate")),
@@ -62,7 +61,7 @@ impl Decoder {
 
     fn old(&self, kind: OldKind, tuple: &[u8]) -> Result<OldRow, FormatError> {
         tuple::check(tuple, self.relation.columns.len())?;
-        Ok(old_row(kind, Row::from_tuple_data(Bytes::copy_from_slice(tuple))))
+        Ok(kind.old_row(Row::from_tuple_data(Bytes::copy_from_slice(tuple))))
     }
 
     /// The row, whose columns stand in their order behind what tells of the event.
@@ -115,13 +114,6 @@ pub fn message(value: &[u8]) -> Result<Change, FormatError> {
 
 /// How many members tell of the event.
 const ABOUT: usize = 5;
-
-const fn old_row(kind: OldKind, row: Row) -> OldRow {
-    match kind {
-        OldKind::Key => OldRow::Key(row),
-        OldKind::Full => OldRow::Full(row),
-    }
-}
 
 /// All members, as they stand.
 struct All;

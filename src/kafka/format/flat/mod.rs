@@ -231,7 +231,7 @@ impl Encoder {
     }
 
     fn tell_kind(&self, kind: OldKind, out: &mut Records) {
-        if kind != expected_kind(&self.relation) {
+        if kind != exact::expected_kind(&self.relation) {
             exact::put_old(kind, b"", &mut out.exact);
         }
     }
@@ -240,9 +240,4 @@ impl Encoder {
 /// Adds the record of a logical message in JSON: its prefix is the key.
 pub fn message_json(unit: &Unit, ordinal: u64, prefix: &str, content: &[u8], out: &mut Records) {
     json::message(unit, ordinal, prefix, content, out);
-}
-
-/// What an old row of this table is.
-fn expected_kind(relation: &Relation) -> OldKind {
-    if relation.identity == ReplicaIdentity::Full { OldKind::Full } else { OldKind::Key }
 }

@@ -5,8 +5,8 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::batch::Batch;
-use super::{Deliver, DeliverError, Ended, PROBE_INTERVAL, Place, Session, sweep};
-use crate::event::{Offset, Timestamp};
+use super::{Deliver, DeliverError, Ended, PROBE_INTERVAL, Place, Session};
+use crate::event::{Event, Offset, Timestamp};
 use crate::log::{self, Limit, Log, LogError, LogReader};
 use crate::retry::Backoff;
 use crate::sink::{Checkpoint, Sink};
@@ -111,15 +111,13 @@ impl<L: Log, S: Sink> Deliver<L, S> {
         batch: &mut Batch,
         backoff: &mut Backoff,
     ) -> Result<(), DeliverError> {
-        for piece in sweep::pieces(read, |offset| self.log.bytes_at(offset))? {
-            let begins_anew = !piece.ends_transaction || piece.events.iter().any(sweep::ends_copy);
-            if begins_anew && batch.at_boundary() && !batch.is_empty() {
-                self.commit(place, batch, backoff).await?;
-            }
-            self.apply(&piece.events, piece.ends_transaction, batch).await?;
-            place.read(&piece.events);
-            (place.checkpoint.offset, place.bytes) = (piece.next, piece.bytes);
+        let begins_anew = !read.ends_transaction || ends_copy(&read.events)?;
+        if begins_anew && batch.at_boundary() && !batch.is_empty() {
+            self.commit(place, batch, backoff).await?;
         }
+        self.apply(&read.events, read.ends_transaction, batch).await?;
+        place.read(&read.events);
+        (place.checkpoint.offset, place.bytes) = (read.next, read.bytes);
         Ok(())
     }
 
@@ -138,4 +136,16 @@ impl<L: Log, S: Sink> Deliver<L, S> {
         batch.committed();
         Ok(())
     }
+}
+
+/// Whether a table's copy ends in this run: in its first unit, as a reader must see to, or what stands before it could not be committed
+/// first.
+fn ends_copy(events: &[Event]) -> Result<bool, LogError> {
+    let mut ends = events.iter().filter(|event| event.ends_copy()).peekable();
+    let first = events.first().map(|first| &first.transaction);
+    let found = ends.peek().is_some();
+    if ends.all(|end| first.is_some_and(|first| first.is_same_unit(&end.transaction))) {
+        return Ok(found);
+    }
+    Err(LogError::Misuse("the end of a copy was read behind other units".to_owned()))
 }

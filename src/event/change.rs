@@ -205,6 +205,12 @@ pub struct Event {
 }
 
 impl Event {
+    /// Whether a table's copy ends with it.
+    #[must_use]
+    pub fn ends_copy(&self) -> bool {
+        matches!(self.change, Change::CopyDone { .. })
+    }
+
     /// Its place in the source's history.
     #[must_use]
     pub fn position(&self) -> Position {

@@ -203,7 +203,8 @@ pub struct Limit {
     pub bytes: usize,
 }
 
-/// A run of events, in order. Holds whole transactions unless the last one is larger than the limit.
+/// A run of events, in order. Holds whole transactions unless the last one is larger than the limit. A unit in which a table's copy ends
+/// stands at the front: what comes before it is a batch of its own, for only the reader knows the offset at which that ends.
 #[derive(Clone, Debug)]
 pub struct Batch {
     /// The events.

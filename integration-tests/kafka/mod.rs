@@ -5,6 +5,7 @@ mod faults;
 mod kills;
 mod reading;
 mod records;
+mod replay;
 mod same_state;
 pub(crate) mod schemas;
 mod sharing;

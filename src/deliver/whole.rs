@@ -2,17 +2,27 @@
 
 use std::time::Instant;
 
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::batch::Batch;
-use super::{Deliver, DeliverError, Ended, PROBE_INTERVAL, Place, Session};
+use super::{Deliver, DeliverError, Ended, PROBE_INTERVAL, Place, Replay, Session};
 use crate::event::{Event, Offset, Timestamp};
 use crate::log::{self, Limit, Log, LogError, LogReader};
 use crate::retry::Backoff;
 use crate::sink::{Checkpoint, Sink};
 
 /// See the module.
-pub(super) struct Whole;
+pub(super) struct Whole {
+    orders: mpsc::Receiver<Replay>,
+}
+
+impl Whole {
+    /// Carries out these orders.
+    pub(super) fn new(orders: mpsc::Receiver<Replay>) -> Self {
+        Whole { orders }
+    }
+}
 
 impl<L: Log, S: Sink> Session<L, S> for Whole {
     async fn session(
@@ -21,13 +31,18 @@ impl<L: Log, S: Sink> Session<L, S> for Whole {
         backoff: &mut Backoff,
         stop: &CancellationToken,
     ) -> Result<Ended, DeliverError> {
-        deliver.session(backoff, stop).await
+        deliver.session(&mut self.orders, backoff, stop).await
     }
 }
 
 impl<L: Log, S: Sink> Deliver<L, S> {
     /// From asking the target where it is until something goes wrong.
-    async fn session(&mut self, backoff: &mut Backoff, stop: &CancellationToken) -> Result<Ended, DeliverError> {
+    async fn session(
+        &mut self,
+        orders: &mut mpsc::Receiver<Replay>,
+        backoff: &mut Backoff,
+        stop: &CancellationToken,
+    ) -> Result<Ended, DeliverError> {
         let checkpoint = tokio::select! {
             () = stop.cancelled() => return Ok(Ended::Stopped),
             checkpoint = self.sink.resume() => checkpoint?,
@@ -59,6 +74,14 @@ impl<L: Log, S: Sink> Deliver<L, S> {
                         self.commit(&mut place, &mut batch, backoff).await?;
                     }
                     return Ok(Ended::Stopped);
+                }
+                Some(order) = orders.recv() => {
+                    tokio::select! {
+                        biased;
+                        done = self.rewind(order) => done?,
+                        () = stop.cancelled() => return Ok(Ended::Stopped),
+                    }
+                    return Ok(Ended::Over);
                 }
                 read = reader.next(limit) => {
                     let read = read?;
@@ -99,7 +122,7 @@ impl<L: Log, S: Sink> Deliver<L, S> {
 
     fn checkpoint(&self, offset: Offset, known: Option<Checkpoint>) -> Checkpoint {
         let time = Some(Timestamp::now());
-        known.unwrap_or(Checkpoint { log: self.log.id(), offset, position: None, time })
+        known.unwrap_or(Checkpoint { log: self.log.id(), offset, position: None, time, replay: None })
     }
 
     /// Takes what was read. A unit in which a table's copy ends begins after a commit; so does one that comes in parts, whose
@@ -115,7 +138,7 @@ impl<L: Log, S: Sink> Deliver<L, S> {
         if begins_anew && batch.at_boundary() && !batch.is_empty() {
             self.commit(place, batch, backoff).await?;
         }
-        self.apply(&read.events, read.ends_transaction, batch).await?;
+        self.apply(&read.events, read.ends_transaction, place.checkpoint.replay, batch).await?;
         place.read(&read.events);
         (place.checkpoint.offset, place.bytes) = (read.next, read.bytes);
         Ok(())
@@ -130,6 +153,9 @@ impl<L: Log, S: Sink> Deliver<L, S> {
         let is_at_end = place.checkpoint.offset >= self.log.durable().borrow().offset;
         let seen = if is_at_end { Some(Timestamp::now()) } else { place.commit_time };
         place.checkpoint.time = place.checkpoint.time.max(seen);
+        if place.checkpoint.replay.take_if(|events| events.until <= place.checkpoint.offset).is_some() {
+            tracing::info!(sink = %self.name, "replayed");
+        }
         self.sink.commit(place.checkpoint).await?;
         backoff.reset();
         self.show_progress(place, Some(batch.mutations()));

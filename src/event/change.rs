@@ -57,6 +57,12 @@ pub struct Transaction {
 }
 
 impl Transaction {
+    /// The offset of its first event; the one with this ordinal has this offset.
+    #[must_use]
+    pub fn begins(&self, ordinal: u64, offset: Offset) -> Offset {
+        Offset(offset.0.saturating_sub(ordinal.saturating_sub(self.first_ordinal)))
+    }
+
     /// Whether both are the same unit, whatever is known of its origin.
     #[must_use]
     pub fn is_same_unit(&self, other: &Transaction) -> bool {

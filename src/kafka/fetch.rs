@@ -265,6 +265,28 @@ impl Probe {
         }
     }
 
+    /// Of each of a topic's partitions the place of the first record of this time (milliseconds since 1970) or a later one; partitions
+    /// that have none are not among them.
+    ///
+    /// # Errors
+    /// No answer.
+    pub fn at_time(&self, topic: &str, partitions: i32, time_ms: i64) -> Result<Vec<(i32, i64)>, KafkaError> {
+        let explain = |error: &ClientError| self.explain(error, topic);
+        let mut list = TopicPartitionList::new();
+        for partition in 0..partitions {
+            list.add_partition_offset(topic, partition, Offset::Offset(time_ms)).map_err(|error| explain(&error))?;
+        }
+        let found = self.client()?.offsets_for_times(list, PATIENCE).map_err(|error| explain(&error))?;
+        let mut places = Vec::new();
+        for element in found.elements() {
+            element.error().map_err(|error| explain(&error))?;
+            if let Offset::Offset(place) = element.offset() {
+                places.push((element.partition(), place));
+            }
+        }
+        Ok(places)
+    }
+
     /// Where a partition begins and ends.
     ///
     /// # Errors

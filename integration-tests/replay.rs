@@ -8,7 +8,7 @@ use crate::pipeline::caught_up;
 use crate::support::equal::json_equals;
 #[cfg(feature = "search")]
 use crate::support::equal::search_equals;
-use crate::support::{PgOptions, Postgres, Redis, Walbridge};
+use crate::support::{PgOptions, Postgres, Redis, Walbridge, eventually};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const ALL: &str = "SELECT * FROM t";
@@ -104,11 +104,15 @@ async fn a_replay_mends_a_damaged_target_and_survives_a_sigkill() {
     loop {
         let output = walbridge.run(&["replay", "cache", "--from", "start", "--json"]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let begun = eventually(PATIENCE, || async {
+            let checkpoint = checkpoint(&redis).await;
+            if checkpoint["offset"].as_u64() > Some(0) { Ok(checkpoint) } else { Err(checkpoint) }
+        });
+        begun.await;
         walbridge.sigkill();
         let checkpoint = checkpoint(&redis).await;
         // It may have been through by then.
-        if checkpoint["replay"]["until"].as_u64() >= since["until"].as_u64() && checkpoint["offset"].as_u64() > Some(0)
-        {
+        if checkpoint["replay"]["until"].as_u64() >= since["until"].as_u64() {
             break;
         }
         tries += 1;

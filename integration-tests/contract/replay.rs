@@ -22,7 +22,8 @@ use super::world::{Statement, World, rename, values};
 /// Many segments, so that retention can cut where a test wants it.
 const SMALL: Options = Options { segment_bytes: 4096, frame_bytes: 512, group_bytes: 2048 };
 
-/// A world with all that a replay goes through once more, and where the copy in its middle begins and ends.
+/// A world with all that a replay goes through once more, and where the copy in its middle begins and ends. It has no row that lacks its large value and is gone in
+/// the end, for there is no server here to ask for it.
 struct Past {
     world: World,
     since: Offset,
@@ -34,7 +35,7 @@ fn past() -> Past {
     let insert = |table, id: i64| Statement::Insert(table, id, values(&format!("n{id}"), "1", &"big".repeat(50)));
     world.commit(&(0..60).map(|id| insert(Items, id)).collect::<Vec<_>>());
     world.commit(&(0..10).map(|id| insert(Others, id)).collect::<Vec<_>>());
-    world.commit(&[rename(Items, 1, "one"), rename(Items, 2, "two"), Statement::Delete(Items, 3), insert(Items, 60)]);
+    world.commit(&[rename(Items, 1, "one"), Statement::Delete(Items, 3), insert(Items, 60)]);
     // While nobody watches.
     for id in (0..60).step_by(7) {
         world.rows.remove(&(Items, id));

@@ -216,6 +216,9 @@ impl Probe {
     pub fn new(settings: &Settings) -> Result<Self, KafkaError> {
         let mut config = settings.consumer()?;
         config.set("queued.min.messages", "1").set("fetch.message.max.bytes", "65536").set("fetch.wait.max.ms", "20");
+        // A partition of which something waits here is not asked again for so long, also if it is to be read from elsewhere: a second, by
+        // the client's default.
+        config.set("fetch.queue.backoff.ms", "5");
         let refused = |error: ClientError| KafkaError::Settings { detail: error.to_string() };
         let client = config.create_with_context(Quiet::new(settings)).map_err(refused)?;
         config.set("isolation.level", "read_uncommitted");
@@ -241,6 +244,13 @@ impl Probe {
     /// # Errors
     /// No answer, or no such partition.
     pub fn first_at(&self, topic: &str, partition: i32, from: i64) -> Result<Option<Fetched>, KafkaError> {
+        let found = self.look(topic, partition, from);
+        // Or it would go on asking whether there is room for more.
+        self.client.unassign().map_err(|error| self.explain(&error, topic))?;
+        found
+    }
+
+    fn look(&self, topic: &str, partition: i32, from: i64) -> Result<Option<Fetched>, KafkaError> {
         let explain = |error: &ClientError| explain(error, topic, &self.brokers);
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(topic, partition, Offset::Offset(from)).map_err(|error| explain(&error))?;

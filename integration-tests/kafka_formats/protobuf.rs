@@ -35,8 +35,8 @@ async fn another_implementation_reads_what_select_reads() {
 /// SQL for what a value is to be, by the column's type.
 fn question(kind: &str, value: Option<&Value>, column: &str) -> String {
     match value {
-        None => return select::unless_null(column, &format!("format('%s', {column})")),
-        Some(Value::Message(_)) => return select::of_each(column, &of_one(kind.trim_end_matches("[]"), "e")),
+        None => select::unless_null(column, &format!("format('%s', {column})")),
+        Some(Value::Message(_)) => select::of_each(column, &of_one(kind.trim_end_matches("[]"), "e")),
         Some(_) => of_one(kind, column),
     }
 }

@@ -1,7 +1,7 @@
 //! Debezium's envelope in Protobuf (its documentation, "Encoding"), in Confluent's wire format.
 //!
 //! In front of each field stands its number, in front of each message, text and array its length. What is null is not there. The
-//! numbers of the envelope are fixed, those of columns follow from the columns themselves ([`field`]).
+//! numbers of the envelope are fixed, those of columns follow from the columns themselves (`field`).
 
 mod field;
 mod history;

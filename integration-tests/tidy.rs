@@ -357,6 +357,7 @@ fn every_state_and_every_code_is_explained_to_operators() {
         State::Snapshotting,
         State::Streaming,
         State::CatchingUp,
+        State::Replaying,
         State::Paused,
         State::Degraded,
         State::Halted,

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::reading::configure;
 use super::{PATIENCE, Stage};
 use crate::support::equal::json_equals;
-use crate::support::{Kafka, Redis, Walbridge, eventually};
+use crate::support::{Kafka, Redis, Walbridge};
 
 /// Gives an order that is to be carried out to its end; the number of the first event.
 fn replayed(walbridge: &Walbridge, from: &str) -> u64 {

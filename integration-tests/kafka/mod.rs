@@ -3,6 +3,7 @@
 mod access;
 mod faults;
 mod kills;
+pub(crate) mod protobuf;
 mod reading;
 mod records;
 mod same_state;

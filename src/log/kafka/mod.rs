@@ -24,6 +24,7 @@ mod lanes;
 mod load;
 mod member;
 mod merge;
+mod pause;
 mod reader;
 mod seek;
 mod sender;

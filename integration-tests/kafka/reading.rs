@@ -126,6 +126,8 @@ async fn one_process_captures_and_another_delivers() {
     stage.postgres.psql("UPDATE t SET n = n + 1");
     stage.walbridge.start_again();
     json_equals(&stage.postgres, &redis, "SELECT * FROM t", "t:{id}").await;
+    let refused = replay::refused(&stage.walbridge, "start");
+    assert!(refused.contains("this process has no sinks"), "{refused}");
     let status = deliver.status().await;
     assert!(status["sources"].as_object().is_some_and(|sources| sources.is_empty()), "{status}");
     assert_eq!(

@@ -113,7 +113,11 @@ pub(super) async fn replay(State(shared): State<Pages>, Path(sink): Path<String>
 
 fn unknown<'n>(what: &str, known: impl Iterator<Item = &'n String>) -> Response {
     let known = known.map(String::as_str).collect::<Vec<_>>().join(", ");
-    error(StatusCode::NOT_FOUND, &format!("no {what} of that name; there is: {known}"))
+    let why = match known.as_str() {
+        "" => format!("this process has no {what}s: ask the one that has, at its own [admin] listen"),
+        known => format!("no {what} of that name; there is: {known}"),
+    };
+    error(StatusCode::NOT_FOUND, &why)
 }
 
 fn answer(outcome: Result<serde_json::Value, ControlError>) -> Response {

@@ -25,6 +25,18 @@ pub enum State {
 }
 
 impl State {
+    /// All of them.
+    pub const ALL: [State; 8] = [
+        State::Starting,
+        State::Snapshotting,
+        State::Streaming,
+        State::CatchingUp,
+        State::Replaying,
+        State::Paused,
+        State::Degraded,
+        State::Halted,
+    ];
+
     /// The public word.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

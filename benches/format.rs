@@ -26,7 +26,7 @@ pub(crate) fn run() {
     let relation = relation();
     let settings =
         Settings { name: "shop".to_owned(), database: "shop".to_owned(), tombstones: true, ..Settings::default() };
-    for format in [Format::Debezium, Format::Json, Format::Avro] {
+    for format in [Format::Debezium, Format::Json, Format::Avro, Format::Protobuf] {
         one(format, &relation, &settings);
     }
 }

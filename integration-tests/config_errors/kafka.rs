@@ -78,11 +78,11 @@ fn a_schema_registry_is_there_exactly_where_schemas_are() {
         ))
     };
     check(
-        &log("format = 'avro'"),
+        &log("format = 'protobuf'"),
         &expect![[r#"
-        walbridge.toml:8:10: error: the format "avro" has its schemas in a registry, and none is named
-         8 | format = 'avro'
-           |          ^^^^^^
+        walbridge.toml:8:10: error: the format "protobuf" has its schemas in a registry, and none is named
+         8 | format = 'protobuf'
+           |          ^^^^^^^^^^
            = add schema_registry = { url = "http://registry:8081" }
 
         1 mistake in walbridge.toml
@@ -94,7 +94,7 @@ fn a_schema_registry_is_there_exactly_where_schemas_are() {
         walbridge.toml:8:19: error: the format "debezium" has no schemas, so `log.schema_registry` is for nothing
          8 | schema_registry = { url = 'http://registry:8081' }
            |                   ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-           = leave it out, or choose format = "avro"
+           = leave it out, or choose format = "avro" or "protobuf"
 
         1 mistake in walbridge.toml
     "#]],

@@ -124,6 +124,13 @@ async fn and_through_avro_with_a_schema_registry() {
     the_same("same-avro", &log).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn and_through_protobuf_with_a_schema_registry() {
+    let registry = Registry::shared().await;
+    let log = format!("format = \"protobuf\"\nschema_registry = {{ url = \"{}\" }}", registry.url());
+    the_same("same-protobuf", &log).await;
+}
+
 /// Two walbridges capture the same history by slots of their own, one into the embedded log, one into topics of three partitions;
 /// that one is stopped in the middle and goes on. What came out was to be the same to the byte: lines with Positions, JSON documents,
 /// hashes, search hits.

@@ -23,7 +23,7 @@ fn avro(registry: &str) -> String {
 }
 
 /// The number of the schema in front of what is in a record.
-fn id(bytes: &[u8]) -> u32 {
+pub(super) fn id(bytes: &[u8]) -> u32 {
     let [0, id @ ..] = bytes.first_chunk::<5>().expect("the wire format") else { panic!("no magic byte: {bytes:?}") };
     u32::from_be_bytes(*id)
 }

@@ -5,44 +5,24 @@ use std::collections::BTreeMap;
 use apache_avro::types::Value;
 use serde_json::Value as Json;
 
-use super::types::{COLUMNS, SETUP, rows, table_of_types};
+use super::select::{self, Told};
+use super::types::COLUMNS;
 use crate::kafka::schemas::{Consumer, fields};
-use crate::pipeline::caught_up;
-use crate::support::{Kafka, PgOptions, Postgres, Registry, Walbridge};
 
 /// Every type's values, copied and streamed, in each of PostgreSQL's wire forms, read by the registry's schema and by another
 /// implementation of Avro: each is what the server says it is, by arithmetic of the server's own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_implementation_reads_what_select_reads() {
-    let (kafka, registry, postgres) =
-        (Kafka::shared(), Registry::shared().await, Postgres::start(PgOptions::default()));
-    postgres.psql(&format!("{SETUP}{}{}", table_of_types(), rows(0)));
-    let mut walbridge = Walbridge::start(&format!(
-        "[sources.typed]\nurl = \"{}\"\ntables = [\"public.*\"]\n[log]\nkind = \"kafka\"\npath = \"log\"\nbrokers = \"{}\"\n\
-         format = \"avro\"\nschema_registry = {{ url = \"{}\" }}\n",
-        postgres.superuser_url(),
-        kafka.brokers(),
-        registry.url()
-    ));
-    caught_up(&mut walbridge, &postgres).await;
-    postgres.psql(&rows(1000));
-    caught_up(&mut walbridge, &postgres).await;
-    let mut consumer = Consumer::new(&registry);
+    let told = Told::of_all_types("avro").await;
+    let mut consumer = Consumer::new(&told.registry);
     let (mut complaints, mut compared) = (Vec::new(), 0);
-    for record in kafka.read_settled("typed.public.types") {
+    for record in &told.records {
         let row = fields(consumer.read(record.value.as_deref().expect("a value")).await).remove("after");
         let row = fields(row.expect("a row"));
         let Value::Int(id) = row["id"] else { panic!("{row:?}") };
         let questions: Vec<String> =
             (0..COLUMNS.len()).map(|n| format!("c{n}")).map(|name| question(&row[&name], &name)).collect();
-        // No function takes more than a hundred.
-        let questions: Vec<String> =
-            questions.chunks(50).map(|some| format!("jsonb_build_array({})", some.join(", "))).collect();
-        let said = postgres.psql(&format!(
-            "SET timezone = 'UTC'; SET lc_monetary = 'C'; SELECT {} FROM types WHERE id = {id}",
-            questions.join(" || ")
-        ));
-        let said: Vec<Json> = serde_json::from_str(said.lines().last().expect("a row")).expect("an array");
+        let said = told.ask(id, &questions);
         for (n, ((kind, ..), said)) in COLUMNS.iter().zip(said).enumerate() {
             compared += 1;
             let found = &row[&format!("c{n}")];
@@ -57,27 +37,20 @@ async fn another_implementation_reads_what_select_reads() {
 
 /// SQL for what a value is to be, by the type that it has in Avro.
 fn question(value: &Value, column: &str) -> String {
-    let finite =
-        |expression: String| format!("CASE WHEN isfinite({column}) THEN {expression} ELSE format('%s', {column}) END");
     let question = match value {
-        Value::Boolean(_) => format!("CASE WHEN format('%s', {column}) IN ('t', '1') THEN 'true' ELSE 'false' END"),
+        Value::Boolean(_) => select::truth(column),
         Value::Decimal(_) => format!("replace(format('%s', {column}::numeric), '.', '')"),
         Value::Bytes(_) => format!("encode({column}, 'hex')"),
-        Value::Date(_) => finite(format!("({column} - date '1970-01-01')::text")),
-        Value::TimeMicros(_) => format!("(extract(epoch FROM {column}) * 1000000)::bigint::text"),
-        Value::LocalTimestampMicros(_) | Value::TimestampMicros(_) => {
-            finite(format!("(extract(epoch FROM {column}) * 1000000)::numeric(30, 0)::text"))
-        }
+        Value::Date(_) => select::days(column),
+        Value::TimeMicros(_) => select::micros_of_day(column),
+        Value::LocalTimestampMicros(_) | Value::TimestampMicros(_) => select::micros(column),
         Value::Array(values) => {
             let one = values.iter().map(plain).find(|value| *value != Value::Null).unwrap_or(Value::Null);
-            let question = question(&one, "e");
-            return format!(
-                "(SELECT jsonb_agg({question} ORDER BY i) FROM (SELECT i, {column}[i] AS e FROM generate_subscripts({column}, 1) i) each)"
-            );
+            return select::of_each(column, &question(&one, "e"));
         }
         _ => format!("format('%s', {column})"),
     };
-    format!("CASE WHEN {column} IS NULL THEN NULL ELSE {question} END")
+    select::unless_null(column, &question)
 }
 
 fn plain(value: &Value) -> Value {

@@ -2,4 +2,6 @@
 
 mod avro;
 mod debezium;
+mod protobuf;
+mod select;
 mod types;

@@ -17,8 +17,12 @@ use crate::kafka::settings::{Delivery, Password, Sasl, Tls, TokenSource, refusal
 use crate::kafka::topic::{Template, Wanted};
 
 impl Choice for Format {
-    const WORDS: &'static [(&'static str, Self)] =
-        &[("debezium", Format::Debezium), ("json", Format::Json), ("avro", Format::Avro)];
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("debezium", Format::Debezium),
+        ("json", Format::Json),
+        ("avro", Format::Avro),
+        ("protobuf", Format::Protobuf),
+    ];
 }
 
 impl Choice for Delivery {
@@ -87,11 +91,11 @@ static FORMAT: Key<Format> = Key::default(
     "format",
     "\"debezium\"",
     "\"json\"",
-    "What a record looks like. `debezium`: the envelope of Debezium's connector for PostgreSQL, in JSON without schemas. `json`: the row, and beside its columns what happened. `avro`: Debezium's envelope in Avro, its schemas in `schema_registry`.",
+    "What a record looks like. `debezium`: the envelope of Debezium's connector for PostgreSQL, in JSON without schemas. `json`: the row, and beside its columns what happened. `avro`, `protobuf`: Debezium's envelope in Avro or in Protobuf, its schemas in `schema_registry`.",
 );
 static SCHEMA_REGISTRY: Key<RawRegistry> = Key::optional(
     "schema_registry",
-    "none; `avro` needs one",
+    "none; `avro` and `protobuf` need one",
     "{ url = \"https://registry.internal:8081\" }",
     "Where the schemas of a format that has such are: Confluent's registry, or another that speaks its API.",
 );

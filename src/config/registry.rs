@@ -38,7 +38,7 @@ pub(super) fn fits(section: &Section<'_>, format: Format) -> bool {
     let name = format.name();
     match (section.item("schema_registry"), format.has_schemas()) {
         (Some(item), false) => {
-            let help = "leave it out, or choose format = \"avro\"".to_owned();
+            let help = "leave it out, or choose format = \"avro\" or \"protobuf\"".to_owned();
             item.complain(
                 format!("the format \"{name}\" has no schemas, so `{}` is for nothing", item.path),
                 Some(help),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::envelope::NEW_KEY_HEADER;
 use super::schemas::Schemas;
 use super::unit::MESSAGES;
-use super::{Decoded, FormatError, Records, Settings, Unit, avro, debezium, flat};
+use super::{Decoded, FormatError, Records, Settings, Unit, avro, debezium, flat, protobuf};
 use crate::decode::DecodeError;
 use crate::event::{Change, Op, Relation};
 
@@ -19,6 +19,8 @@ pub enum Format {
     Json,
     /// Debezium's envelope in Avro, its schemas in a registry.
     Avro,
+    /// Debezium's envelope in Protobuf, its schemas in a registry.
+    Protobuf,
 }
 
 /// Writes changes of one version of a table.
@@ -28,6 +30,7 @@ pub enum Encoder {
     Debezium(debezium::Encoder),
     Flat(flat::Encoder),
     Avro(avro::Encoder),
+    Protobuf(protobuf::Encoder),
 }
 
 /// Reads changes of one version of a table.
@@ -37,6 +40,7 @@ pub enum Decoder {
     Debezium(debezium::Decoder),
     Flat(flat::Decoder),
     Avro(avro::Decoder),
+    Protobuf(protobuf::Decoder),
 }
 
 impl Format {
@@ -47,6 +51,7 @@ impl Format {
             Format::Debezium => "debezium",
             Format::Json => "json",
             Format::Avro => "avro",
+            Format::Protobuf => "protobuf",
         }
     }
 
@@ -55,13 +60,14 @@ impl Format {
         match self {
             Format::Debezium | Format::Json => "application/json",
             Format::Avro => "application/avro",
+            Format::Protobuf => "application/protobuf",
         }
     }
 
     /// Whether records are of schemas that a registry has.
     #[must_use]
     pub const fn has_schemas(self) -> bool {
-        matches!(self, Format::Avro)
+        matches!(self, Format::Avro | Format::Protobuf)
     }
 
     /// The schemas of this version of a table, whose records are in this topic.
@@ -70,6 +76,7 @@ impl Format {
         match self {
             Format::Debezium | Format::Json => None,
             Format::Avro => Some(avro::of_table(relation, topic)),
+            Format::Protobuf => Some(protobuf::of_table(relation, topic)),
         }
     }
 
@@ -79,6 +86,7 @@ impl Format {
         match self {
             Format::Debezium | Format::Json => None,
             Format::Avro => Some(avro::of_messages()),
+            Format::Protobuf => Some(protobuf::of_messages()),
         }
     }
 
@@ -89,6 +97,7 @@ impl Format {
             Format::Debezium => Encoder::Debezium(debezium::encoder(relation, settings)),
             Format::Json => Encoder::Flat(flat::Encoder::json(relation, settings)),
             Format::Avro => Encoder::Avro(avro::encoder(relation, settings)),
+            Format::Protobuf => Encoder::Protobuf(protobuf::encoder(relation, settings)),
         }
     }
 
@@ -99,6 +108,7 @@ impl Format {
             Format::Debezium => Decoder::Debezium(debezium::decoder(relation)),
             Format::Json => Decoder::Flat(flat::Decoder::json(relation)),
             Format::Avro => Decoder::Avro(avro::decoder(relation)),
+            Format::Protobuf => Decoder::Protobuf(protobuf::decoder(relation)),
         }
     }
 
@@ -112,6 +122,7 @@ impl Format {
                 flat::message_json(unit, ordinal, prefix, content, out);
             }
             Format::Avro => avro::message(unit, ordinal, prefix, content, out),
+            Format::Protobuf => protobuf::message(unit, ordinal, prefix, content, out),
         }
     }
 
@@ -124,6 +135,7 @@ impl Format {
             Format::Debezium => debezium::decode_message(value),
             Format::Json => flat::decode_message_json(value),
             Format::Avro => avro::decode_message(value),
+            Format::Protobuf => protobuf::decode_message(value),
         }
     }
 }
@@ -146,6 +158,7 @@ impl Encoder {
             Encoder::Debezium(encoder) => encoder.change(unit, ordinal, op, body, out),
             Encoder::Flat(encoder) => encoder.change(unit, ordinal, op, body, out),
             Encoder::Avro(encoder) => encoder.change(unit, ordinal, op, body, out),
+            Encoder::Protobuf(encoder) => encoder.change(unit, ordinal, op, body, out),
         }
     }
 }
@@ -164,6 +177,7 @@ impl Decoder {
             Decoder::Debezium(decoder) => decoder.decode(value, header),
             Decoder::Flat(decoder) => decoder.decode(value, header),
             Decoder::Avro(decoder) => decoder.decode(value, header),
+            Decoder::Protobuf(decoder) => decoder.decode(value, header),
         }
     }
 

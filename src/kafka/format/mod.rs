@@ -17,6 +17,7 @@ mod kind;
 mod moment;
 mod name;
 mod number;
+pub mod protobuf;
 mod quote;
 mod records;
 mod schemas;
@@ -29,7 +30,7 @@ pub(crate) use base64::{decode as from_base64, encode as put_base64};
 pub use exact::HEADER as EXACT_HEADER;
 pub(crate) use number::push_unsigned;
 pub use records::{Header, Record, Records};
-pub use schemas::{Language, SchemaIds, Schemas};
+pub use schemas::{Language, Schema, SchemaIds, Schemas};
 pub use unit::Unit;
 
 use crate::decode::DecodeError;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Format, Record, Settings, Unit};
+use super::{Decoded, Format, Record, Records, Schema, Settings, Unit};
 use crate::decode::shape;
 use crate::event::{
-    Cell, Column, Lsn, Relation, ReplicaIdentity, Row, RowBuilder, Shape, TableName, Timestamp, Transaction,
+    Cell, Change, Column, Lsn, Op, Relation, ReplicaIdentity, Row, RowBuilder, Shape, TableName, Timestamp, Transaction,
 };
 
 pub(super) fn settings(format: Format) -> Settings {
@@ -51,4 +51,43 @@ pub(super) fn body(parts: &[(u8, &Row)]) -> Bytes {
 
 pub(super) fn header_of<'a>(record: &Record<'a>, name: &str) -> Option<&'a [u8]> {
     record.headers().find(|(known, _)| *known == name).map(|(_, value)| value)
+}
+
+/// The records of a change in a format.
+pub(super) fn encoded(format: Format, relation: &Arc<Relation>, op: Op, body: &[u8]) -> Records {
+    let (settings, mut records) = (settings(format), Records::default());
+    let encoder = format.encoder(relation, &settings);
+    encoder.change(&mut unit(&settings), 3, op, body, &mut records).expect("a change");
+    records
+}
+
+/// The texts of a table's schemas: its keys', and its values'.
+pub(super) fn schemas(format: Format, relation: &Relation) -> (Option<String>, String) {
+    let schemas = format.schemas(relation, "shop.public.t").expect("a format with schemas");
+    let text = |schema: &Schema| schema.text(None);
+    (schemas.key.as_ref().map(text), text(&schemas.value))
+}
+
+/// Another implementation reads every key and value by its schema (`read`), and we get the change back.
+pub(super) fn round_trip(
+    format: Format,
+    relation: &Arc<Relation>,
+    op: Op,
+    body: &[u8],
+    read: impl Fn(&str, &[u8]),
+) -> Change {
+    let (key, value) = schemas(format, relation);
+    let (records, decoder) = (encoded(format, relation, op, body), format.decoder(relation));
+    let mut changes = records.iter().filter_map(|record| {
+        assert_eq!(record.key.is_some(), key.is_some() && op != Op::Truncate);
+        record.key.zip(key.as_deref()).into_iter().for_each(|(bytes, schema)| read(schema, bytes));
+        record.value.into_iter().for_each(|bytes| read(&value, bytes));
+        match decoder.decode(record.value, |name| header_of(&record, name)).expect("our own record") {
+            Decoded::Change(change) => Some(change),
+            Decoded::Companion => None,
+        }
+    });
+    let change = changes.next().expect("a change");
+    assert_eq!(changes.next(), None, "one change, not more");
+    change
 }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::debezium::{decode_message, decoder, encoder};
 use super::testing::{body, header_of, relation, row, unit};
-use super::{Decoded, Format, Record, Records, Settings, avro, testing};
+use super::{Decoded, Format, Record, Records, Settings, avro, protobuf, testing};
 use crate::decode::tuple;
 use crate::event::{Cell, Change, Op, Relation, ReplicaIdentity};
 
@@ -470,6 +470,7 @@ proptest! {
         let expected = tuple::change(op, &relation, &body).expect("a change");
         prop_assert_eq!(&round_trip(&relation, op, &body), &expected);
         prop_assert_eq!(&flat_round_trip(&relation, op, &body), &expected);
-        prop_assert_eq!(avro::tests::round_trip(&relation, op, &body), expected);
+        prop_assert_eq!(&avro::tests::round_trip(&relation, op, &body), &expected);
+        prop_assert_eq!(protobuf::tests::round_trip(&relation, op, &body), expected);
     }
 }

@@ -30,8 +30,8 @@ const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 /// What was answered: the status, and the body.
 pub(super) type Answer = (u16, Bytes);
 
-/// Posts a JSON document. `Err`: what kept it from being answered.
-pub(super) async fn post(settings: &Settings, path: &str, body: Vec<u8>) -> Result<Answer, String> {
+/// Posts a JSON document, or gets what is there if there is none. `Err`: what kept it from being answered.
+pub(super) async fn ask(settings: &Settings, path: &str, body: Option<Vec<u8>>) -> Result<Answer, String> {
     let exchange = async {
         let address = &settings.address;
         let stream =
@@ -53,7 +53,7 @@ pub(super) async fn post(settings: &Settings, path: &str, body: Vec<u8>) -> Resu
     tokio::time::timeout(TIME_MAX, exchange).await.map_err(|_| format!("no answer within {TIME_MAX:?}"))?
 }
 
-async fn exchange<S>(stream: S, settings: &Settings, path: &str, body: Vec<u8>) -> Result<Answer, String>
+async fn exchange<S>(stream: S, settings: &Settings, path: &str, body: Option<Vec<u8>>) -> Result<Answer, String>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -70,10 +70,10 @@ where
     answer
 }
 
-fn request(settings: &Settings, path: &str, body: Vec<u8>) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
+fn request(settings: &Settings, path: &str, body: Option<Vec<u8>>) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
     let address = &settings.address;
     let mut request = Request::builder()
-        .method(Method::POST)
+        .method(if body.is_some() { Method::POST } else { Method::GET })
         .uri(format!("{}{path}", address.path))
         .header(HOST, address.authority())
         .header(CONTENT_TYPE, MEDIA_TYPE)
@@ -83,7 +83,7 @@ fn request(settings: &Settings, path: &str, body: Vec<u8>) -> Result<Request<Ful
         put_base64(format!("{username}:{}", password.expose_secret()).as_bytes(), &mut basic);
         request = request.header(AUTHORIZATION, basic);
     }
-    request.body(Full::new(Bytes::from(body)))
+    request.body(Full::new(Bytes::from(body.unwrap_or_default())))
 }
 
 fn tls(ca: Option<&Path>) -> Result<Arc<ClientConfig>, String> {

@@ -1,16 +1,19 @@
 //! The thread that commits what the sender has sent, in that order, while the sender fills the next transaction.
 //!
-//! Producers take turns, so nothing is sent with one before all that was sent with the one before is written, and nothing is committed before
-//! what was sent before it is: a producer that is taken over in the middle leaves whole transactions, up to some place, and nothing behind it.
+//! There is one producer, and so one transaction after the other: one that is taken over in the middle leaves whole transactions, up to some
+//! place, and nothing behind it. Several in turn would hide some of a commit's time, and each would have its own sight of a topic's
+//! partitions: while some are added, a key would go back and forth between two places.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::thread;
+use std::time::Instant;
 
 use tokio::sync::watch;
 
 use super::control::ControlRecord;
 use super::judge::Judge;
+use super::pause::Pause;
 use super::sender::Shared;
 use crate::event::Timestamp;
 use crate::kafka::KafkaError;
@@ -18,16 +21,14 @@ use crate::kafka::headers::{OFFSET_HEADER, POSITION_HEADER, UNIT_HEADER};
 use crate::kafka::producer::{Outgoing, Producer};
 use crate::log::Durable;
 
-/// How many producers take turns. Readers count on it: when a state can be read, the producer that brought it has been free before, so
-/// everything up to the state that many before can be read in every partition. One, because each has its own sight of a topic's
-/// partitions: while some are added, a key would go back and forth between two places.
-pub(super) const PRODUCERS: usize = 1;
-
 /// A transaction that wants nothing but to be committed.
 pub(super) struct Sent {
     pub(super) producer: Producer,
-    /// What is still to be sent in it; if anything, it has not been begun.
+    /// What is still to be sent in it.
     pub(super) control: Vec<ControlRecord>,
+    pub(super) has_begun: bool,
+    /// Little is being written: how long it takes tells of the cluster.
+    pub(super) is_small: bool,
     /// What holds once it is committed.
     pub(super) durable: Durable,
 }
@@ -36,8 +37,8 @@ pub(super) struct Sent {
 pub(super) struct Committer {
     sent: Sender<Sent>,
     free: Receiver<Producer>,
-    /// Those that came back, the one that was free first in front.
-    producers: VecDeque<Producer>,
+    /// It has come back.
+    producer: Option<Producer>,
 }
 
 /// The thread has failed and has said why.
@@ -47,7 +48,7 @@ pub(super) struct Gone;
 impl Committer {
     /// Starts the thread.
     pub(super) fn start(
-        producers: Vec<Producer>,
+        producer: Producer,
         topic: String,
         durable: watch::Sender<Durable>,
         shared: Arc<Shared>,
@@ -56,25 +57,25 @@ impl Committer {
         let (sent, waiting) = channel::<Sent>();
         let (give_back, free) = channel();
         let body = move || {
-            for transaction in waiting {
-                let Sent { producer, control, durable: reached } = transaction;
-                if let Err(error) = finish(&producer, &topic, &control) {
+            let mut pause = Pause::default();
+            for sent in waiting {
+                if let Err(error) = finish(&sent, &topic, &mut pause) {
                     return shared.fail(judge.judge(error));
                 }
-                durable.send_replace(reached);
+                durable.send_replace(sent.durable);
+                thread::sleep(pause.wait());
                 // The sender may have ended.
-                drop(give_back.send(producer));
+                drop(give_back.send(sent.producer));
             }
         };
-        let thread = std::thread::Builder::new().name("kafka-commit".to_owned()).spawn(body);
+        let thread = thread::Builder::new().name("kafka-commit".to_owned()).spawn(body);
         thread.map_err(|error| KafkaError::Misuse(format!("no thread to commit: {error}")))?;
-        Ok(Committer { sent, free, producers: producers.into() })
+        Ok(Committer { sent, free, producer: Some(producer) })
     }
 
-    /// The producer that has been free for longest. Waits for one.
+    /// The producer, once what it had is committed.
     pub(super) fn take(&mut self) -> Result<Producer, Gone> {
-        self.collect()?;
-        match self.producers.pop_front() {
+        match self.producer.take() {
             Some(producer) => Ok(producer),
             None => self.free.recv().map_err(|_| Gone),
         }
@@ -82,48 +83,46 @@ impl Committer {
 
     /// Whether [`Committer::take`] would not wait.
     pub(super) fn is_free(&mut self) -> bool {
-        self.collect().is_err() || !self.producers.is_empty()
+        match self.free.try_recv() {
+            Ok(producer) => self.producer = Some(producer),
+            Err(TryRecvError::Empty) => {}
+            Err(TryRecvError::Disconnected) => return true,
+        }
+        self.producer.is_some()
     }
 
-    /// Commits, after all that was handed over before.
+    /// Commits.
     pub(super) fn commit(&self, sent: Sent) -> Result<(), Gone> {
         self.sent.send(sent).map_err(|_| Gone)
     }
 
     /// Waits until all that was handed over is committed.
     pub(super) fn settle(&mut self) -> Result<(), Gone> {
-        while self.producers.len() < PRODUCERS {
-            self.producers.push_back(self.free.recv().map_err(|_| Gone)?);
-        }
+        self.producer = Some(self.take()?);
         Ok(())
     }
 
-    /// Puts others in their places; all must be free.
-    pub(super) fn replace(&mut self, producers: Vec<Producer>) {
-        self.producers = producers.into();
-    }
-
-    fn collect(&mut self) -> Result<(), Gone> {
-        loop {
-            match self.free.try_recv() {
-                Ok(producer) => self.producers.push_back(producer),
-                Err(TryRecvError::Empty) => return Ok(()),
-                Err(TryRecvError::Disconnected) => return Err(Gone),
-            }
-        }
+    /// Puts another in its place; it must be free.
+    pub(super) fn replace(&mut self, producer: Producer) {
+        self.producer = Some(producer);
     }
 }
 
-fn finish(producer: &Producer, topic: &str, control: &[ControlRecord]) -> Result<(), KafkaError> {
-    if !control.is_empty() {
-        producer.begin()?;
-        send_control(producer, topic, control)?;
+fn finish(sent: &Sent, topic: &str, pause: &mut Pause) -> Result<(), KafkaError> {
+    let since = Instant::now();
+    if !sent.has_begun {
+        sent.producer.begin()?;
     }
-    producer.commit()
+    send_control(&sent.producer, topic, &sent.control)?;
+    sent.producer.flush()?;
+    if sent.is_small {
+        pause.wrote_in(since.elapsed());
+    }
+    sent.producer.commit()
 }
 
 /// Sends records for the control topic, in the transaction that is open.
-pub(super) fn send_control(producer: &Producer, topic: &str, records: &[ControlRecord]) -> Result<(), KafkaError> {
+fn send_control(producer: &Producer, topic: &str, records: &[ControlRecord]) -> Result<(), KafkaError> {
     for ControlRecord { key, value, event } in records {
         let outgoing = Outgoing {
             topic,

@@ -3,14 +3,13 @@
 //! A record of the log's state makes true, at once, all control records before it; so versions of tables, copies and voids are
 //! known to readers by the time they may read the events behind them.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
 use super::Options;
-use super::commit::PRODUCERS;
 use super::control::{Control, Noted};
 use crate::event::{Offset, Relation};
 use crate::kafka::fetch::{Fetched, Fetcher, Probe};
@@ -26,8 +25,8 @@ pub(super) struct Known {
     pub(super) id: Option<LogId>,
     /// What may be read.
     pub(super) durable: Durable,
-    /// Everything before this can be read in every partition: the producer that brought it has brought another state since, and a producer's next
-    /// transaction begins only when all partitions have been told of the one before.
+    /// Everything before this can be read in every partition: another state has come since, and a producer's next transaction begins only when
+    /// all partitions have been told of the one before.
     pub(super) settled: Offset,
     /// By their numbers.
     pub(super) relations: BTreeMap<u32, Arc<Relation>>,
@@ -62,8 +61,8 @@ struct Reading {
     control: Control,
     /// What counts from the next state on.
     waiting: Vec<Fetched>,
-    /// Where the log ended with the last states, the oldest in front: of those whose producers have brought none since.
-    states: VecDeque<Offset>,
+    /// Where the log ended with the last state.
+    last: Option<Offset>,
 }
 
 /// How the following goes.
@@ -228,10 +227,7 @@ impl Follower {
         if durable.offset >= known.durable.offset {
             known.durable = durable;
         }
-        reading.states.push_back(durable.offset);
-        if reading.states.len() > PRODUCERS
-            && let Some(settled) = reading.states.pop_front()
-        {
+        if let Some(settled) = reading.last.replace(durable.offset) {
             known.settled = known.settled.max(settled);
         }
         known.states += 1;

@@ -13,6 +13,7 @@
 
 mod commit;
 mod control;
+mod find;
 mod follow;
 mod gather;
 mod group;
@@ -23,6 +24,7 @@ mod lanes;
 mod load;
 mod member;
 mod merge;
+mod pause;
 mod reader;
 mod seek;
 mod sender;

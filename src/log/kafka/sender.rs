@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, watch};
 
 use super::Options;
-use super::commit::{Committer, Gone, Sent, send_control};
+use super::commit::{Committer, Gone, Sent};
 use super::control::{ControlRecord, topic_record};
 use super::group::Group;
 use super::judge::Judge;
@@ -168,15 +168,15 @@ impl Sender {
     /// With its committer, which tells what is durable. `writer`: its number.
     pub(super) fn new(
         options: Arc<Options>,
-        mut clients: Clients,
+        clients: Clients,
+        producer: Producer,
         shared: Arc<Shared>,
         durable: watch::Sender<Durable>,
         writer: u64,
     ) -> Result<Self, KafkaError> {
         let control = topic::control(&options.source);
         let judge = Arc::new(Judge::new(Arc::clone(&options), Arc::clone(&clients.admin), writer));
-        let producers = std::mem::take(&mut clients.producers);
-        let committer = Committer::start(producers, control.clone(), durable, Arc::clone(&shared), Arc::clone(&judge))?;
+        let committer = Committer::start(producer, control.clone(), durable, Arc::clone(&shared), Arc::clone(&judge))?;
         Ok(Sender {
             options,
             clients,
@@ -351,15 +351,9 @@ impl Sender {
         let Some(Uncommitted { producer, state, durable, mut control, .. }) = self.open.take() else { return Ok(()) };
         control.append(&mut self.noted);
         control.push(state);
-        let sent = match producer {
-            Some(producer) => {
-                send_control(&producer, &self.control, &control)?;
-                producer.flush()?;
-                Sent { producer, control: Vec::new(), durable }
-            }
-            None => Sent { producer: self.committer.take()?, control, durable },
-        };
-        Ok(self.committer.commit(sent)?)
+        let (has_begun, is_small) = (producer.is_some(), !self.load.is_high());
+        let producer = producer.map_or_else(|| self.committer.take(), Ok)?;
+        Ok(self.committer.commit(Sent { producer, control, has_begun, is_small, durable })?)
     }
 
     /// Makes or takes a topic before its first record.
@@ -372,8 +366,8 @@ impl Sender {
             // A batch that is larger than its topic takes is refused whole.
             self.end()?;
             self.committer.settle()?;
-            let producers = self.clients.narrow(&self.options, limit)?;
-            self.committer.replace(producers);
+            let producer = self.clients.narrow(&self.options, limit)?;
+            self.committer.replace(producer);
         }
         let ends = check_topic(&self.clients.admin, &place.name, &[], &self.control)?;
         self.judge.learn(&place.name);

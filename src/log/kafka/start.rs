@@ -1,12 +1,10 @@
 //! Opening: fences the writer before, learns what it left, and says so.
 
 use std::sync::Arc;
-use std::thread;
 
 use tokio::runtime::Runtime;
 
 use super::Options;
-use super::commit::PRODUCERS;
 use super::control::{Control, ControlRecord, format_record, log_record};
 use crate::kafka::admin::{self, Admin};
 use crate::kafka::format::{SchemaIds, Schemas};
@@ -24,8 +22,6 @@ const BATCH_BYTES: u64 = 1_044_492;
 /// What an opened log is written with.
 pub(super) struct Clients {
     pub(super) admin: Arc<Admin>,
-    /// For transactions.
-    pub(super) producers: Vec<Producer>,
     /// For rows, where those are delivered at least once; the log's own state changes in transactions all the same.
     pub(super) rows: Option<Producer>,
     /// No topic takes less at once.
@@ -42,14 +38,16 @@ pub(super) struct Start {
     pub(super) records: Vec<ControlRecord>,
 }
 
-/// Does it. Blocks.
-pub(super) fn start(options: &Options) -> Result<(Clients, Start), KafkaError> {
+/// Does it; with the producer for transactions. Blocks.
+pub(super) fn start(options: &Options) -> Result<(Clients, Producer, Start), KafkaError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| KafkaError::Misuse(format!("no runtime: {error}")))?;
     let admin = Arc::new(Admin::new(&options.settings)?);
     let name = topic::control(&options.source);
     // The producer first: if brokers refuse us, it is the one that hears why.
-    let mut clients = connect(options, admin, BATCH_BYTES, runtime)?;
+    let registry = options.settings.registry.clone().map(Registry::new);
+    let mut clients = Clients { admin, rows: None, batch_bytes_max: BATCH_BYTES, runtime, registry };
+    let mut producer = clients.narrow(options, BATCH_BYTES)?;
     let found = clients.runtime.block_on(clients.admin.ensure(&name, &options.settings.topics.of_state()))?;
     if !found.is_compacted() {
         let detail = format!(
@@ -59,7 +57,7 @@ pub(super) fn start(options: &Options) -> Result<(Clients, Start), KafkaError> {
         return Err(KafkaError::Topic { topic: name, detail });
     }
     if found.batch_bytes_max() < clients.batch_bytes_max {
-        clients.producers = clients.narrow(options, found.batch_bytes_max())?;
+        producer = clients.narrow(options, found.batch_bytes_max())?;
     }
     let mut control = Control::default();
     consumer::read_all(&options.settings, &name, |key, value| {
@@ -86,47 +84,21 @@ pub(super) fn start(options: &Options) -> Result<(Clients, Start), KafkaError> {
         None => records.push(format_record(format)),
     }
     control.state.writer = control.state.writer.saturating_add(1);
-    Ok((clients, Start { control, records }))
-}
-
-/// Producers that nobody else can have at the same time.
-fn connect(
-    options: &Options,
-    admin: Arc<Admin>,
-    batch_bytes_max: u64,
-    runtime: Runtime,
-) -> Result<Clients, KafkaError> {
-    let registry = options.settings.registry.clone().map(Registry::new);
-    let mut clients = Clients { admin, producers: Vec::new(), rows: None, batch_bytes_max, runtime, registry };
-    clients.producers = clients.narrow(options, batch_bytes_max)?;
-    Ok(clients)
-}
-
-/// All producers, once nobody else has any of them: each is fenced for itself, and only then is the log's state read.
-fn producers(options: &Options, batch_bytes_max: u64) -> Result<Vec<Producer>, KafkaError> {
-    let control = topic::control(&options.source);
-    let open = &|number: usize| {
-        let id = if number == 0 { control.clone() } else { format!("{control}.{number}") };
-        let producer = Producer::new(&options.settings, Some(&id), batch_bytes_max)?;
-        producer.init()?;
-        Ok(producer)
-    };
-    let opened: Result<Vec<Producer>, KafkaError> = thread::scope(|scope| {
-        let threads: Vec<_> = (0..PRODUCERS).map(|number| scope.spawn(move || open(number))).collect();
-        let failed = |_| Err(KafkaError::Misuse("the thread that opened a producer ended".to_owned()));
-        threads.into_iter().map(|thread| thread.join().unwrap_or_else(failed)).collect()
-    });
-    opened.map_err(|error| name_topic(error, &control))
+    Ok((clients, producer, Start { control, records }))
 }
 
 impl Clients {
-    /// Producers again, whose batches are smaller, and so are those of the rows' own. Between two transactions.
-    pub(super) fn narrow(&mut self, options: &Options, batch_bytes_max: u64) -> Result<Vec<Producer>, KafkaError> {
+    /// A producer that nobody else can have at the same time, whose batches are no larger, and neither are those of the rows' own. Between two
+    /// transactions.
+    pub(super) fn narrow(&mut self, options: &Options, batch_bytes_max: u64) -> Result<Producer, KafkaError> {
         self.batch_bytes_max = batch_bytes_max;
         if options.settings.delivery == Delivery::AtLeastOnce {
             self.rows = Some(Producer::new(&options.settings, None, batch_bytes_max)?);
         }
-        producers(options, batch_bytes_max)
+        let control = topic::control(&options.source);
+        let producer = Producer::new(&options.settings, Some(&control), batch_bytes_max)?;
+        producer.init().map_err(|error| name_topic(error, &control))?;
+        Ok(producer)
     }
 
     /// What the registry calls a topic's schemas.

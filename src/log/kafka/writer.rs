@@ -108,11 +108,11 @@ async fn begin(options: Arc<Options>) -> Result<Open, LogError> {
     let shared = Arc::new(Shared::new());
     let (theirs, settings) = (Arc::clone(&shared), Arc::clone(&options));
     let body = move || match start(&settings) {
-        Ok((clients, start)) => {
+        Ok((clients, producer, start)) => {
             let writer = start.control.state.writer;
             let durable = watch::Sender::new(start.control.state.history.closed);
             let receiver = durable.subscribe();
-            match Sender::new(settings, clients, theirs, durable, writer) {
+            match Sender::new(settings, clients, producer, theirs, durable, writer) {
                 Err(error) => drop(tell.send(Err(error))),
                 Ok(sender) => drop(tell.send(Ok((start, receiver))).map(|()| sender.run(&jobs))),
             }

@@ -6,9 +6,9 @@ use bytes::Bytes;
 
 use super::super::envelope::{Parts, Reading};
 use super::super::exact::{Exact, Side};
-use super::super::typed::{Type, Value, text};
+use super::super::typed::{self, Type, Value};
 use super::super::{FormatError, schemas};
-use crate::event::{Cell, Change, Relation, Row, RowBuilder};
+use crate::event::{Change, Relation, Row};
 
 /// Reads envelopes in Avro.
 #[derive(Debug)]
@@ -46,21 +46,7 @@ impl Reading for Reader {
     }
 
     fn row(&self, row: Self::Row<'_>, side: Side, exact: &Exact<'_>) -> Result<Row, FormatError> {
-        let (mut builder, mut buffer) = (RowBuilder::default(), Vec::new());
-        for (index, (value, of)) in row.iter().zip(&self.types).enumerate() {
-            builder.push(match (exact.cells.get(&(side, index)), value) {
-                (Some(Some(text)), _) => Cell::Text(text),
-                (Some(None), _) => Cell::Unchanged,
-                (None, None) => Cell::Null,
-                (None, Some(value)) => {
-                    buffer.clear();
-                    text(of, value, &mut buffer)
-                        .ok_or(FormatError::Record("the value of a column is not one of its type"))?;
-                    Cell::Text(&buffer)
-                }
-            });
-        }
-        Ok(builder.finish())
+        typed::row(&self.types, &row, side, exact)
     }
 }
 

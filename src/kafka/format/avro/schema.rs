@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 
 use super::super::envelope::key_columns;
 use super::super::name::{dotted, legal};
-use super::super::schemas::{Language, Schemas};
+use super::super::schemas::{Language, Schema, Schemas};
 use super::super::typed::{MONEY, Meaning, Type};
 use crate::event::{Column, Relation};
 
@@ -22,7 +22,7 @@ pub(in crate::kafka::format) fn of_table(relation: &Relation, topic: &str) -> Sc
     let row = named("Value", columns.into(), "A row. What was not logged of it is null.");
     let keys = key_columns(relation);
     let key = keys.iter().filter_map(|&index| relation.columns.get(index)).map(key_field).collect::<Vec<Json>>();
-    let key = (!keys.is_empty()).then(|| named("Key", key.into(), "What names a row.").to_string());
+    let key = (!keys.is_empty()).then(|| named("Key", key.into(), "What names a row."));
     let mut fields = vec![
         json!({ "name": "before", "type": ["null", row], "default": null }),
         json!({ "name": "after", "type": ["null", format!("{namespace}.Value")], "default": null }),
@@ -31,8 +31,8 @@ pub(in crate::kafka::format) fn of_table(relation: &Relation, topic: &str) -> Sc
         json!({ "name": "op", "type": "string" }),
     ];
     fields.extend(["ts_ms", "ts_us", "ts_ns"].map(|name| optional(name, "long")));
-    let value = named("Envelope", fields.into(), "A change.").to_string();
-    Schemas { language: Language::Avro, key, value }
+    let value = named("Envelope", fields.into(), "A change.");
+    schemas(key.as_ref(), &value)
 }
 
 /// Of logical messages.
@@ -50,7 +50,12 @@ pub(in crate::kafka::format) fn of_messages() -> Schemas {
             { "name": "message", "type": message },
         ]),
     );
-    Schemas { language: Language::Avro, key: Some(key.to_string()), value: value.to_string() }
+    schemas(Some(&key), &value)
+}
+
+fn schemas(key: Option<&Json>, value: &Json) -> Schemas {
+    let fixed = |json: &Json| Schema::Fixed(json.to_string());
+    Schemas { language: Language::Avro, key: key.map(fixed), value: fixed(value) }
 }
 
 /// Debezium's.

@@ -7,8 +7,8 @@ use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value;
 use expect_test::expect_file;
 
-use super::super::testing::{body, header_of, relation, row, settings, unit};
-use super::super::{Decoded, Format, Records};
+use super::super::testing::{self, body, header_of, relation, row, settings, unit};
+use super::super::{Format, Records};
 use crate::event::{Cell, Change, Op, Relation, ReplicaIdentity};
 
 /// Reads what follows the number of the schema.
@@ -33,32 +33,12 @@ fn member(value: &Value, name: &str) -> Value {
 }
 
 fn encoded(relation: &Arc<Relation>, op: Op, body: &[u8]) -> Records {
-    let (settings, mut records) = (settings(Format::Avro), Records::default());
-    let encoder = Format::Avro.encoder(relation, &settings);
-    encoder.change(&mut unit(&settings), 3, op, body, &mut records).expect("a change");
-    records
+    testing::encoded(Format::Avro, relation, op, body)
 }
 
 /// Another implementation reads every record, and we get the change back.
 pub(in crate::kafka::format) fn round_trip(relation: &Arc<Relation>, op: Op, body: &[u8]) -> Change {
-    let schemas = Format::Avro.schemas(relation, "shop.public.t").expect("schemas");
-    let (records, decoder) = (encoded(relation, op, body), Format::Avro.decoder(relation));
-    let mut changes = records.iter().filter_map(|record| {
-        assert_eq!(record.key.is_some() && op != Op::Truncate, schemas.key.is_some() && op != Op::Truncate);
-        if let (Some(key), Some(schema)) = (record.key, &schemas.key) {
-            read(schema, key);
-        }
-        if let Some(value) = record.value {
-            read(&schemas.value, value);
-        }
-        match decoder.decode(record.value, |name| header_of(&record, name)).expect("our own record") {
-            Decoded::Change(change) => Some(change),
-            Decoded::Companion => None,
-        }
-    });
-    let change = changes.next().expect("a change");
-    assert_eq!(changes.next(), None, "one change, not more");
-    change
+    testing::round_trip(Format::Avro, relation, op, body, |schema, bytes| drop(read(schema, bytes)))
 }
 
 /// A log that was written by one version of walbridge is read by the next: what its bytes mean does not change. Nor do the schemas
@@ -93,7 +73,7 @@ fn the_schemas_are_what_they_were() {
         serde_json::to_string_pretty(&serde_json::from_str::<serde_json::Value>(text).expect("JSON")).expect("JSON")
     };
     let all = [schemas.key, Some(schemas.value), messages.key, Some(messages.value)];
-    let all: Vec<String> = all.iter().flatten().map(|text| pretty(text)).collect();
+    let all: Vec<String> = all.iter().flatten().map(|schema| pretty(&schema.text(None))).collect();
     expect_file!["schemas.txt"].assert_eq(&format!("{}\n", all.join("\n")));
 }
 
@@ -137,8 +117,8 @@ fn values_are_those_of_their_logical_types() {
         let new = row(&[Cell::Text(text.as_bytes())]);
         let body = body(&[(b'N', &new)]);
         let records = encoded(&relation, Op::Insert, &body);
-        let schemas = Format::Avro.schemas(&relation, "shop.public.t").expect("schemas");
-        let value = read(&schemas.value, records.iter().next().and_then(|record| record.value).expect("a value"));
+        let (_, schema) = testing::schemas(Format::Avro, &relation);
+        let value = read(&schema, records.iter().next().and_then(|record| record.value).expect("a value"));
         assert_eq!(member(&member(&value, "after"), "v"), *expected, "{text}");
         assert_eq!(round_trip(&relation, Op::Insert, &body), Change::Insert { relation, new }, "{text}");
     }
@@ -149,13 +129,13 @@ fn an_envelope_says_what_the_one_in_json_says() {
     let relation = relation(ReplicaIdentity::Default, &[("id", 23, -1), ("v", 25, -1)], vec![0]);
     let (old, new) = (row(&[Cell::Text(b"1"), Cell::Null]), row(&[Cell::Text(b"2"), Cell::Unchanged]));
     let records = encoded(&relation, Op::Update, &body(&[(b'K', &old), (b'N', &new)]));
-    let schemas = Format::Avro.schemas(&relation, "shop.public.t").expect("schemas");
-    let key = |bytes: Option<&[u8]>| member(&read(schemas.key.as_deref().expect("a key"), bytes.expect("a key")), "id");
+    let (of_key, of_value) = testing::schemas(Format::Avro, &relation);
+    let key = |bytes: Option<&[u8]>| member(&read(of_key.as_deref().expect("a key"), bytes.expect("a key")), "id");
     let kept: Vec<_> = records.iter().map(|record| (key(record.key), record.value.is_some())).collect();
     assert_eq!(kept, [(Value::Int(1), true), (Value::Int(1), false), (Value::Int(2), true)]);
     let first = records.iter().next().expect("a delete");
     assert_eq!(key(header_of(&first, "__debezium.newkey")), Value::Int(2));
-    let value = read(&schemas.value, records.iter().nth(2).and_then(|record| record.value).expect("a value"));
+    let value = read(&of_value, records.iter().nth(2).and_then(|record| record.value).expect("a value"));
     assert_eq!(member(&member(&value, "after"), "v"), Value::String("__debezium_unavailable_value".to_owned()));
     assert_eq!((member(&value, "before"), member(&value, "op")), (Value::Null, Value::String("c".to_owned())));
     let source = member(&value, "source");
@@ -179,10 +159,10 @@ fn a_message_comes_back_and_others_can_read_it() {
     Format::Avro.message(&mut unit(&settings), 3, "pre", b"\xFFhello", &mut records);
     let record = records.iter().next().expect("a record");
     let schemas = Format::Avro.message_schemas().expect("schemas");
-    let value = read(&schemas.value, record.value.expect("a value"));
+    let value = read(&schemas.value.text(None), record.value.expect("a value"));
     assert_eq!(member(&member(&value, "message"), "content"), Value::Bytes(b"\xFFhello".to_vec()));
     assert_eq!(
-        member(&read(schemas.key.as_deref().expect("a key"), record.key.expect("a key")), "prefix"),
+        member(&read(&schemas.key.expect("a key").text(None), record.key.expect("a key")), "prefix"),
         Value::String("pre".to_owned())
     );
     let message = Format::Avro.decode_message(record.value.expect("a value")).expect("a message");
@@ -196,9 +176,9 @@ fn another_key_keeps_the_column_that_was_not_sent_again() {
     let (old, new) = (row(&[Cell::Text(b"1"), Cell::Text(b"long")]), row(&[Cell::Text(b"2"), Cell::Unchanged]));
     let body = body(&[(b'K', &old), (b'N', &new)]);
     let records = encoded(&relation, Op::Update, &body);
-    let schemas = Format::Avro.schemas(&relation, "shop.public.t").expect("schemas");
+    let (schema, _) = testing::schemas(Format::Avro, &relation);
     let key = records.iter().nth(2).and_then(|record| record.key).expect("a key");
-    let key = read(schemas.key.as_deref().expect("a schema"), key);
+    let key = read(schema.as_deref().expect("a schema"), key);
     assert_eq!((member(&key, "a"), member(&key, "b")), (Value::Int(2), Value::String("long".to_owned())));
     let (settings, mut records) = (settings(Format::Debezium), Records::default());
     let encoder = Format::Debezium.encoder(&relation, &settings);
@@ -217,9 +197,6 @@ fn a_key_that_is_no_number_is_nobody_elses() {
     };
     let keys: Vec<_> = ["NaN", "0.00", "999.99", "-999.99"].map(key).into();
     assert!(keys.iter().skip(1).all(|other| *other != keys[0]), "{keys:?}");
-    let schemas = Format::Avro.schemas(&relation, "shop.public.t").expect("schemas");
-    assert_eq!(
-        member(&read(schemas.key.as_deref().expect("a key"), &keys[0]), "n"),
-        Value::Decimal([1, 0x86, 0xA0].into())
-    );
+    let (schema, _) = testing::schemas(Format::Avro, &relation);
+    assert_eq!(member(&read(schema.as_deref().expect("a key"), &keys[0]), "n"), Value::Decimal([1, 0x86, 0xA0].into()));
 }

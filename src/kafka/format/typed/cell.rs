@@ -11,18 +11,24 @@ use super::{Meaning, Put, Type};
 use crate::decode::{DecodeError, Fault, binary};
 use crate::event::{self, Cell};
 
+/// What stands around a column's values.
+#[derive(Debug)]
+pub(in crate::kafka::format) struct Around {
+    /// In front of a value.
+    pub(in crate::kafka::format) prefix: Vec<u8>,
+    /// For NULL.
+    pub(in crate::kafka::format) null: &'static [u8],
+    /// How much of the prefix a key does without.
+    pub(in crate::kafka::format) key_skips: usize,
+}
+
 /// A column, prepared.
 #[derive(Debug)]
 pub(in crate::kafka::format) struct Column<P> {
     column: event::Column,
     kind: Kind,
     of: Type,
-    /// What stands in front of a value.
-    prefix: Vec<u8>,
-    /// What stands for NULL.
-    null: Vec<u8>,
-    /// How much of the prefix a key does without.
-    key_skips: usize,
+    around: Around,
     /// What stands for unchanged TOAST, with the prefix.
     placeholder: Vec<u8>,
     key_slot: Option<usize>,
@@ -30,39 +36,27 @@ pub(in crate::kafka::format) struct Column<P> {
 }
 
 impl<P: Put> Column<P> {
-    /// The column, its values between what the format wants around them.
+    /// The column, whose values are of this type.
     pub(in crate::kafka::format) fn new(
         column: &event::Column,
+        of: Type,
         key_slot: Option<usize>,
-        prefix: &[u8],
-        null: &[u8],
-        key_skips: usize,
+        around: Around,
     ) -> Self {
-        let of = Type::of(column);
-        let mut placeholder = prefix.to_vec();
+        let mut placeholder = around.prefix.clone();
         if !put_placeholder::<P>(&of, &mut placeholder) {
-            placeholder = null.to_vec();
+            placeholder = around.null.to_vec();
         }
-        Column {
-            column: column.clone(),
-            kind: Kind::of(column),
-            of,
-            prefix: prefix.to_vec(),
-            null: null.to_vec(),
-            key_skips,
-            placeholder,
-            key_slot,
-            put: PhantomData,
-        }
+        Column { column: column.clone(), kind: Kind::of(column), of, around, placeholder, key_slot, put: PhantomData }
     }
 
     fn by_text(&self, side: Side, index: usize, text: &[u8], out: &mut Records) {
         let start = out.bytes.len();
-        out.bytes.extend_from_slice(&self.prefix);
+        out.bytes.extend_from_slice(&self.around.prefix);
         let told = from_text::<P>(&self.of, text, &mut out.bytes);
         if told == Told::Not {
             out.bytes.truncate(start);
-            out.bytes.extend_from_slice(&self.null);
+            out.bytes.extend_from_slice(self.around.null);
         }
         if told != Told::Exactly {
             exact::put_text(side, index, text, &mut out.exact);
@@ -91,14 +85,14 @@ impl<P: Put> WriteColumn for Column<P> {
     fn write(&self, side: Side, index: usize, cell: Cell<'_>, out: &mut Records) -> Result<usize, DecodeError> {
         let start = out.bytes.len();
         match cell {
-            Cell::Null => out.bytes.extend_from_slice(&self.null),
+            Cell::Null => out.bytes.extend_from_slice(self.around.null),
             Cell::Unchanged => {
                 out.bytes.extend_from_slice(&self.placeholder);
                 exact::put_unchanged(side, index, &mut out.exact);
             }
             Cell::Text(text) => self.by_text(side, index, text, out),
             Cell::Binary(bytes) => {
-                out.bytes.extend_from_slice(&self.prefix);
+                out.bytes.extend_from_slice(&self.around.prefix);
                 let told = from_binary::<P>(&self.of, &self.kind, self.column.type_oid, bytes, &mut out.bytes);
                 if told != Some(Told::Exactly) {
                     // Rare: told again in a way that keeps the text.
@@ -107,7 +101,7 @@ impl<P: Put> WriteColumn for Column<P> {
                 }
             }
         }
-        Ok(start.saturating_add(self.key_skips))
+        Ok(start.saturating_add(self.around.key_skips))
     }
 }
 
@@ -117,8 +111,9 @@ fn put_placeholder<P: Put>(of: &Type, out: &mut Vec<u8>) -> bool {
         Type::Text(Meaning::Plain | Meaning::Json) | Type::Bytes => P::bytes(UNAVAILABLE.as_bytes(), out),
         Type::Array(element, _) if matches!(**element, Type::Text(Meaning::Plain | Meaning::Json)) => {
             let start = out.len();
-            P::element(element, out);
+            let opened = P::open_element(element, out);
             P::bytes(UNAVAILABLE.as_bytes(), out);
+            P::close_element(opened, out);
             P::array(start, 1, out);
         }
         _ => return false,

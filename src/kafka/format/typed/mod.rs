@@ -3,14 +3,16 @@
 //!
 //! Chosen so that nobody who reads a topic needs to know PostgreSQL or Debezium for the common types, and nothing of the others is
 //! lost: what has no type of its own there is PostgreSQL's text. Every writer answers whether the text can be told from what it
-//! wrote, as in `debezium::value`.
+//! wrote, as in `debezium::value`. What such a format writes around its values is a [`Put`]; the rest is here, once for all.
 
 mod cell;
+mod envelope;
 mod read;
 mod write;
 
-pub(super) use self::cell::Column;
-pub(super) use self::read::{Value, text};
+pub(super) use self::cell::{Around, Column};
+pub(super) use self::envelope::{Envelope, Member, message};
+pub(super) use self::read::{Value, row};
 use super::kind::Kind;
 use crate::decode::shape;
 use crate::event;
@@ -56,6 +58,9 @@ pub(super) enum Meaning {
 }
 
 impl Type {
+    /// Text that is nothing but text.
+    pub(super) const PLAIN_TEXT: Type = Type::Text(Meaning::Plain);
+
     /// Of a column.
     pub(super) fn of(column: &event::Column) -> Type {
         let type_oid = shape::element(column.type_oid).map_or(column.type_oid, |(element, _)| element);
@@ -97,8 +102,11 @@ impl Type {
     }
 }
 
-/// How values stand in a record's bytes.
+/// How values, and the members of the envelope around them, stand in a record's bytes.
 pub(super) trait Put: std::fmt::Debug {
+    /// In front of every key and value: of which schema it is. The schema's number is filled in later.
+    const PREFIX: &'static [u8];
+
     fn boolean(value: bool, out: &mut Vec<u8>);
     /// Of 32 or 64 bits, and dates and times.
     fn integer(value: i64, out: &mut Vec<u8>);
@@ -106,10 +114,25 @@ pub(super) trait Put: std::fmt::Debug {
     fn double(value: f64, out: &mut Vec<u8>);
     /// Text too.
     fn bytes(value: &[u8], out: &mut Vec<u8>);
-    /// What stands in front of an element that is not NULL.
-    fn element(element: &Type, out: &mut Vec<u8>);
+    /// A finite decimal, from its digits with the point.
+    fn decimal(text: &[u8], out: &mut Vec<u8>);
+    /// An element begins that is not NULL. Its value follows, and then [`Put::close_element`] with what this gives.
+    fn open_element(element: &Type, out: &mut Vec<u8>) -> usize;
+    /// An element ends.
+    fn close_element(opened: usize, out: &mut Vec<u8>);
     /// An element that is NULL.
     fn null_element(out: &mut Vec<u8>);
     /// Makes an array of so many elements that were written from `start` on.
     fn array(start: usize, count: usize, out: &mut Vec<u8>);
+
+    /// A member that is a message of its own begins. Its members follow, and then [`Put::close`] with what this gives.
+    fn open(member: Member, out: &mut Vec<u8>) -> usize;
+    /// It ends. Gives by how much what is in it had to move to make room for its length.
+    fn close(opened: usize, out: &mut Vec<u8>) -> usize;
+    /// In front of a member that is an integer.
+    fn integer_member(member: Member, out: &mut Vec<u8>);
+    /// In front of a member that is text or bytes.
+    fn bytes_member(member: Member, out: &mut Vec<u8>);
+    /// A nullable member that is not there.
+    fn null_member(out: &mut Vec<u8>);
 }

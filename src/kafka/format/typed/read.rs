@@ -1,10 +1,12 @@
 //! Values back into PostgreSQL's text: the inverse of [`super::write`], for what that calls exact.
 
+use super::super::exact::{Exact, Side};
 use super::super::moment::{DATE_FUTURE, DATE_PAST, DAY, DAYS_TO_2000};
-use super::super::number;
+use super::super::{FormatError, number};
 use super::Type;
 use crate::decode::array::put_element;
 use crate::decode::binary::render_builtin;
+use crate::event::{Cell, Row, RowBuilder};
 
 /// A value as it was read from a record.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,12 +16,38 @@ pub(in crate::kafka::format) enum Value<'a> {
     Float(f32),
     Double(f64),
     Bytes(&'a [u8]),
+    /// A decimal as its text.
+    Digits(&'a [u8]),
     /// `None`: an element that is NULL.
     Array(Vec<Option<Value<'a>>>),
 }
 
+/// A row of values, `None` for NULL, with the cells that the header tells of.
+pub(in crate::kafka::format) fn row(
+    types: &[Type],
+    values: &[Option<Value<'_>>],
+    side: Side,
+    exact: &Exact<'_>,
+) -> Result<Row, FormatError> {
+    let (mut builder, mut buffer) = (RowBuilder::default(), Vec::new());
+    for (index, (of, value)) in types.iter().zip(values).enumerate() {
+        builder.push(match (exact.cells.get(&(side, index)), value) {
+            (Some(Some(text)), _) => Cell::Text(text),
+            (Some(None), _) => Cell::Unchanged,
+            (None, None) => Cell::Null,
+            (None, Some(value)) => {
+                buffer.clear();
+                text(of, value, &mut buffer)
+                    .ok_or(FormatError::Record("the value of a column is not one of its type"))?;
+                Cell::Text(&buffer)
+            }
+        });
+    }
+    Ok(builder.finish())
+}
+
 /// Appends the text of a value; `None` if it is not one of the type.
-pub(in crate::kafka::format) fn text(of: &Type, value: &Value<'_>, out: &mut Vec<u8>) -> Option<()> {
+fn text(of: &Type, value: &Value<'_>, out: &mut Vec<u8>) -> Option<()> {
     match (of, value) {
         (Type::Text(_), Value::Bytes(text)) => out.extend_from_slice(text),
         (Type::Boolean, Value::Boolean(value)) => out.push(if *value { b't' } else { b'f' }),
@@ -33,6 +61,10 @@ pub(in crate::kafka::format) fn text(of: &Type, value: &Value<'_>, out: &mut Vec
         (Type::Money, Value::Bytes(unscaled)) => {
             let cents = number::integer(&number::decimal(unscaled, 0))?;
             render_builtin(790, &cents.to_be_bytes(), out)?;
+        }
+        (Type::Money, Value::Digits(digits)) => {
+            let cents: Vec<u8> = digits.iter().copied().filter(|byte| *byte != b'.').collect();
+            render_builtin(790, &number::integer(&cents)?.to_be_bytes(), out)?;
         }
         (Type::Bytes, Value::Bytes(bytes)) => render_builtin(17, bytes, out)?,
         (Type::Date, Value::Integer(days)) => {

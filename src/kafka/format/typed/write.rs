@@ -45,7 +45,7 @@ pub(super) fn from_text<P: Put>(of: &Type, text: &[u8], out: &mut Vec<u8>) -> To
             Told::exactly_if(is_rendered_as(701, &value.to_be_bytes(), text))
         }),
         Type::Decimal { scale, .. } => (number::scale(text) == Some(*scale)).then(|| {
-            number::unscaled(text, |bytes| P::bytes(bytes, out));
+            P::decimal(text, out);
             Told::Exactly
         }),
         Type::Money => money::<P>(text, out),
@@ -153,7 +153,7 @@ fn is_rendered_as(type_oid: u32, bytes: &[u8], text: &[u8]) -> bool {
 fn money<P: Put>(text: &[u8], out: &mut Vec<u8>) -> Option<Told> {
     let plain: Vec<u8> = text.iter().copied().filter(|byte| !matches!(byte, b'$' | b',')).collect();
     (number::scale(&plain) == Some(2)).then(|| {
-        number::unscaled(&plain, |bytes| P::bytes(bytes, out));
+        P::decimal(&plain, out);
         let cents = number::integer(&plain.iter().copied().filter(|byte| *byte != b'.').collect::<Vec<u8>>());
         Told::exactly_if(cents.is_some_and(|cents| is_rendered_as(790, &cents.to_be_bytes(), text)))
     })
@@ -212,11 +212,13 @@ fn array<P: Put>(element: &Type, delimiter: u8, text: &[u8], out: &mut Vec<u8>) 
         Part::Value(text) => {
             count = count.saturating_add(1);
             let start = out.len();
-            P::element(element, out);
+            let opened = P::open_element(element, out);
             let told = from_text::<P>(element, text, out);
             if told == Told::Not {
                 out.truncate(start);
                 P::null_element(out);
+            } else {
+                P::close_element(opened, out);
             }
             exact &= told == Told::Exactly;
         }

@@ -60,10 +60,9 @@ impl Flink {
             let status = text(&self.get(&format!("/operations/{operation}/status")).await?, "status")?;
             if status == "RUNNING" || status == "PENDING" { Err(status) } else { Ok(status) }
         });
-        if status.await != "FINISHED" {
-            let why = self.get(&format!("/operations/{operation}/result/0")).await;
-            panic!("{statement}\n{why:?}\n{}", self.log());
-        }
+        let finished = status.await == "FINISHED";
+        let result = self.get(&format!("/operations/{operation}/result/0")).await;
+        assert!(finished, "{statement}\n{result:?}\n{}", self.log());
     }
 
     /// What it has said.

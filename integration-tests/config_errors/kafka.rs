@@ -132,3 +132,20 @@ fn a_schema_registry_is_there_exactly_where_schemas_are() {
         "#]],
     );
 }
+
+#[test]
+fn decimals_are_a_choice_of_one_format_only() {
+    check(
+        &with(
+            "kind = 'kafka'\nbrokers = 'kafka-1:9092'\nformat = 'json'\ndecimals = 'string'\n[sinks.a]\nkind = 'file'\npath = 'a'\nfrom = 'public.*'\n",
+        ),
+        &expect![[r#"
+        walbridge.toml:9:12: error: the format "json" has no choice of decimals
+         9 | decimals = 'string'
+           |            ^^^^^^^^
+           = leave `decimals` out, or write format = "debezium"
+
+        1 mistake in walbridge.toml
+    "#]],
+    );
+}

@@ -60,15 +60,15 @@ impl Mirrored {
 /// again came as the words for unavailable, and were kept as the value.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_table_of_flinks_ends_with_the_rows_of_select() {
-    let mut stage = Mirrored::start("flink", "").await;
+    let mut stage = Mirrored::start("flink", "decimals = \"string\"").await;
     let flink = Flink::start().await;
     for statement in flink_script(&stage).split("\n\n") {
         flink.run(statement).await;
     }
-    stage.equal(&["items", "lines"], || flink.log()).await;
-    stage.postgres.psql(CHANGES);
+    stage.equal(&["items", "lines", "prices"], || flink.log()).await;
+    stage.postgres.psql(&format!("{CHANGES} ALTER TABLE prices REPLICA IDENTITY FULL; {PRICES}"));
     caught_up(&mut stage.walbridge, &stage.postgres).await;
-    stage.equal(&["items", "lines"], || flink.log()).await;
+    stage.equal(&["items", "lines", "prices"], || flink.log()).await;
 }
 
 /// With schemas, as it needs them: in Avro, read by Connect's converter of the registry's makers. It follows a `TRUNCATE`, and decimals.
@@ -82,9 +82,7 @@ async fn debeziums_jdbc_sink_ends_with_the_rows_of_select() {
     stage.postgres.psql(CHANGES);
     caught_up(&mut stage.walbridge, &stage.postgres).await;
     stage.equal(&["items", "lines", "prices"], || sink.log()).await;
-    stage.postgres.psql(
-        "UPDATE prices SET price = 1.5, amount = 'Infinity' WHERE id = 1; UPDATE prices SET id = 2.50 WHERE id = 3.00",
-    );
+    stage.postgres.psql(PRICES);
     stage.postgres.psql("TRUNCATE lines; INSERT INTO lines VALUES (1, 'after', 1)");
     caught_up(&mut stage.walbridge, &stage.postgres).await;
     stage.equal(&["items", "lines", "prices"], || sink.log()).await;
@@ -145,6 +143,8 @@ fn flink_script(stage: &Mirrored) -> String {
         .replace("{lines}", &topic("lines"))
         .replace("{mirrored items}", &mirror("items"))
         .replace("{mirrored lines}", &mirror("lines"))
+        .replace("{prices}", &topic("prices"))
+        .replace("{mirrored prices}", &mirror("prices"))
 }
 
 const TABLES: &str = "
@@ -179,6 +179,8 @@ UPDATE items SET rough = 'NaN', ratio = '-Infinity', doc = '{"b": [1, 2.50, null
 UPDATE items SET word = coalesce(word, '') || '!'; UPDATE lines SET n = -n;
 "#;
 
+const PRICES: &str = "UPDATE prices SET price = 1.5, amount = 'Infinity' WHERE id = 1; UPDATE prices SET id = 2.50 WHERE id = 3; DELETE FROM prices WHERE id = 2;";
+
 const FLINK: &str = "
 CREATE TABLE items (
     id INT, small SMALLINT, big BIGINT, flag BOOLEAN, rough FLOAT, ratio DOUBLE, word STRING, code STRING, uid STRING, doc STRING, `raw` BYTES,
@@ -194,6 +196,10 @@ CREATE TABLE mirrored_items (
     PRIMARY KEY (id) NOT ENFORCED
 ) WITH ({mirrored items});
 
+CREATE TABLE prices (id DECIMAL(6, 2), price DECIMAL(12, 4), amount STRING, PRIMARY KEY (id) NOT ENFORCED) WITH ({prices});
+
+CREATE TABLE mirrored_prices (id DECIMAL(6, 2), price DECIMAL(12, 4), amount STRING, PRIMARY KEY (id) NOT ENFORCED) WITH ({mirrored prices});
+
 CREATE TABLE mirrored_lines (a INT, b STRING, n BIGINT, PRIMARY KEY (a, b) NOT ENFORCED) WITH ({mirrored lines});
 
 EXECUTE STATEMENT SET BEGIN
@@ -205,5 +211,6 @@ INSERT INTO mirrored_items SELECT
     '{' || ARRAY_JOIN(tags, ',', 'NULL') || '}',
     address, `long` FROM items;
 INSERT INTO mirrored_lines SELECT * FROM lines;
+INSERT INTO mirrored_prices SELECT * FROM prices;
 END;
 ";

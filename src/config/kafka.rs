@@ -25,6 +25,31 @@ impl Choice for Format {
     ];
 }
 
+/// How `numeric` and `money` are told in JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Decimals {
+    Precise,
+    String,
+}
+
+impl Choice for Decimals {
+    const WORDS: &'static [(&'static str, Self)] = &[("precise", Decimals::Precise), ("string", Decimals::String)];
+}
+
+/// The format with its decimals; `None`, with a complaint, where it has no such choice.
+fn with_decimals(section: &Section<'_>, format: Format, decimals: Decimals) -> Option<Format> {
+    match (format, decimals) {
+        (format, Decimals::Precise) => Some(format),
+        (Format::Debezium, Decimals::String) => Some(Format::DebeziumPlain),
+        (format, Decimals::String) => {
+            let help = "leave `decimals` out, or write format = \"debezium\"".to_owned();
+            let item = section.item("decimals")?;
+            item.complain(format!("the format \"{}\" has no choice of decimals", format.name()), Some(help));
+            None
+        }
+    }
+}
+
 impl Choice for Delivery {
     const WORDS: &'static [(&'static str, Self)] =
         &[("exactly_once", Delivery::ExactlyOnce), ("at_least_once", Delivery::AtLeastOnce)];
@@ -137,6 +162,12 @@ static TRANSACTION_METADATA: Key<bool> = Key::default(
     "true",
     "The topic `{source}.transaction` tells how each transaction begins and ends and how many events of which tables it has; in the format `debezium` every record tells its place in it.",
 );
+static DECIMALS: Key<Decimals> = Key::default(
+    "decimals",
+    "\"precise\"",
+    "\"string\"",
+    "How the format `debezium` tells `numeric` and `money`, as the connector's `decimal.handling.mode`. `precise`: the digits' bytes, in base64. `string`: the digits, which Flink and others without schemas take for a decimal.",
+);
 static CLOUDEVENTS: Key<bool> = Key::default(
     "cloudevents",
     "false",
@@ -227,6 +258,7 @@ pub(super) static KEYS: &[&dyn Describe] = &[
     &BROKERS,
     &TOPIC,
     &FORMAT,
+    &DECIMALS,
     &SCHEMA_REGISTRY,
     &DELIVERY,
     &COMPRESSION,
@@ -251,6 +283,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<Settings> {
     let brokers = section.get(&BROKERS);
     let topic = section.get(&TOPIC);
     let format = section.get(&FORMAT);
+    let decimals = section.get(&DECIMALS);
     let registry = section.get(&SCHEMA_REGISTRY);
     let delivery = section.get(&DELIVERY);
     let compression = section.get(&COMPRESSION);
@@ -280,7 +313,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<Settings> {
     Some(Settings {
         brokers: brokers?.0,
         topic: topic?.0,
-        format: format?,
+        format: with_decimals(section, format?, decimals?)?,
         registry: registry.map(|registry| registry.0),
         delivery: delivery?,
         compression: compression?.0,

@@ -15,6 +15,8 @@ pub enum Format {
     /// Debezium's envelope in JSON without schemas.
     #[default]
     Debezium,
+    /// The same with decimals in digits, as the connector's `decimal.handling.mode = string` has them.
+    DebeziumPlain,
     /// The row in JSON, and beside its columns what happened.
     Json,
     /// Debezium's envelope in Avro, its schemas in a registry.
@@ -44,11 +46,12 @@ pub enum Decoder {
 }
 
 impl Format {
-    /// The word for it in the configuration.
+    /// Its name: the word for it in the configuration, and what that is told beside it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Format::Debezium => "debezium",
+            Format::DebeziumPlain => "debezium, decimals in digits",
             Format::Json => "json",
             Format::Avro => "avro",
             Format::Protobuf => "protobuf",
@@ -58,7 +61,7 @@ impl Format {
     /// The media type of values.
     pub(super) const fn content_type(self) -> &'static str {
         match self {
-            Format::Debezium | Format::Json => "application/json",
+            Format::Debezium | Format::DebeziumPlain | Format::Json => "application/json",
             Format::Avro => "application/avro",
             Format::Protobuf => "application/protobuf",
         }
@@ -74,7 +77,7 @@ impl Format {
     #[must_use]
     pub fn schemas(self, relation: &Relation, topic: &str) -> Option<Schemas> {
         match self {
-            Format::Debezium | Format::Json => None,
+            Format::Debezium | Format::DebeziumPlain | Format::Json => None,
             Format::Avro => Some(avro::of_table(relation, topic)),
             Format::Protobuf => Some(protobuf::of_table(relation, topic)),
         }
@@ -84,7 +87,7 @@ impl Format {
     #[must_use]
     pub fn message_schemas(self) -> Option<Schemas> {
         match self {
-            Format::Debezium | Format::Json => None,
+            Format::Debezium | Format::DebeziumPlain | Format::Json => None,
             Format::Avro => Some(avro::of_messages()),
             Format::Protobuf => Some(protobuf::of_messages()),
         }
@@ -94,7 +97,7 @@ impl Format {
     #[must_use]
     pub fn encoder(self, relation: &Arc<Relation>, settings: &Settings) -> Encoder {
         match self {
-            Format::Debezium => Encoder::Debezium(debezium::encoder(relation, settings)),
+            Format::Debezium | Format::DebeziumPlain => Encoder::Debezium(debezium::encoder(relation, settings)),
             Format::Json => Encoder::Flat(flat::Encoder::json(relation, settings)),
             Format::Avro => Encoder::Avro(avro::encoder(relation, settings)),
             Format::Protobuf => Encoder::Protobuf(protobuf::encoder(relation, settings)),
@@ -105,7 +108,7 @@ impl Format {
     #[must_use]
     pub fn decoder(self, relation: &Arc<Relation>) -> Decoder {
         match self {
-            Format::Debezium => Decoder::Debezium(debezium::decoder(relation)),
+            Format::Debezium | Format::DebeziumPlain => Decoder::Debezium(debezium::decoder(relation, self)),
             Format::Json => Decoder::Flat(flat::Decoder::json(relation)),
             Format::Avro => Decoder::Avro(avro::decoder(relation)),
             Format::Protobuf => Decoder::Protobuf(protobuf::decoder(relation)),
@@ -116,7 +119,7 @@ impl Format {
     pub fn message(self, unit: &mut Unit, ordinal: u64, prefix: &str, content: &[u8], out: &mut Records) {
         unit.heed(prefix, content);
         match self {
-            Format::Debezium => unit.message(ordinal, prefix, content, out),
+            Format::Debezium | Format::DebeziumPlain => unit.message(ordinal, prefix, content, out),
             Format::Json => {
                 unit.count(MESSAGES);
                 flat::message_json(unit, ordinal, prefix, content, out);
@@ -132,7 +135,7 @@ impl Format {
     /// It is none.
     pub fn decode_message(self, value: &[u8]) -> Result<Change, FormatError> {
         match self {
-            Format::Debezium => debezium::decode_message(value),
+            Format::Debezium | Format::DebeziumPlain => debezium::decode_message(value),
             Format::Json => flat::decode_message_json(value),
             Format::Avro => avro::decode_message(value),
             Format::Protobuf => protobuf::decode_message(value),

@@ -22,6 +22,8 @@ pub(super) enum Kind {
         scale: usize,
     },
     Money,
+    /// `money` in digits: `1234.56`.
+    PlainMoney,
     Bytea,
     Date,
     /// `time` of at most three digits of a second: milliseconds are enough.
@@ -63,6 +65,18 @@ impl Kind {
             Shape::Array { element, delimiter } => {
                 Kind::Array(std::boxed::Box::new(of_scalar(element, column.type_modifier)), delimiter)
             }
+        }
+    }
+}
+
+impl Kind {
+    /// The same with decimals in digits, which is PostgreSQL's own text but for `money`.
+    pub(super) fn in_digits(self) -> Kind {
+        match self {
+            Kind::Numeric | Kind::Decimal { .. } => Kind::Text,
+            Kind::Money => Kind::PlainMoney,
+            Kind::Array(element, delimiter) => Kind::Array(std::boxed::Box::new(element.in_digits()), delimiter),
+            kind => kind,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::debezium::{decode_message, decoder, encoder};
+use super::debezium::decode_message;
 use super::testing::{body, header_of, relation, row, unit};
 use super::{Decoded, Format, Record, Records, Settings, avro, protobuf, testing};
 use crate::decode::tuple;
@@ -16,24 +16,26 @@ fn settings() -> Settings {
 }
 
 fn encoded(relation: &Arc<Relation>, op: Op, body: &[u8]) -> Records {
-    let mut records = Records::default();
-    encoder(relation, &settings()).change(&mut unit(&settings()), 3, op, body, &mut records).expect("a change");
-    records
+    testing::encoded(Format::Debezium, relation, op, body)
 }
 
-fn decoded(relation: &Arc<Relation>, record: &Record<'_>) -> Decoded {
-    decoder(relation).decode(record.value, |name| header_of(record, name)).expect("our own record")
+fn decoded(format: Format, relation: &Arc<Relation>, record: &Record<'_>) -> Decoded {
+    format.decoder(relation).decode(record.value, |name| header_of(record, name)).expect("our own record")
 }
 
 /// Encodes, checks that every value is JSON, and decodes.
 fn round_trip(relation: &Arc<Relation>, op: Op, body: &Bytes) -> Change {
-    let records = encoded(relation, op, body);
+    round_trip_in(Format::Debezium, relation, op, body)
+}
+
+fn round_trip_in(format: Format, relation: &Arc<Relation>, op: Op, body: &Bytes) -> Change {
+    let records = testing::encoded(format, relation, op, body);
     let mut changes = records.iter().filter_map(|record| {
         if let Some(value) = record.value {
             let parsed: Result<serde_json::Value, _> = serde_json::from_slice(value);
             assert!(parsed.is_ok(), "{}", String::from_utf8_lossy(value));
         }
-        match decoded(relation, &record) {
+        match decoded(format, relation, &record) {
             Decoded::Change(change) => Some(change),
             Decoded::Companion => None,
         }
@@ -202,6 +204,27 @@ fn values_are_written_as_the_connector_writes_them_and_come_back() {
         let value = String::from_utf8(record.value.expect("a value").to_vec()).expect("UTF-8");
         assert!(value.contains(&format!("\"after\":{{\"v\":{expected}}}")), "{text}: {value}");
         assert_eq!(round_trip(&relation, Op::Insert, &body), Change::Insert { relation, new }, "{text}: {value}");
+    }
+}
+
+#[test]
+fn decimals_are_in_digits_where_that_is_asked_for() {
+    let cases = [
+        (1700, -1, "12.50", r#""12.50""#),
+        (1700, (12 << 16 | 4) + 4, "-1.5000", r#""-1.5000""#),
+        (1700, -1, "NaN", r#""NaN""#),
+        (790, -1, "-$1,234.56", r#""-1234.56""#),
+        (1231, -1, "{1.5,NULL}", r#"["1.5",null]"#),
+        (701, -1, "1.5", "1.5"),
+    ];
+    for (type_oid, modifier, text, expected) in cases {
+        let relation = relation(ReplicaIdentity::Default, &[("v", type_oid, modifier)], vec![0]);
+        let new = row(&[Cell::Text(text.as_bytes())]);
+        let body = body(&[(b'N', &new)]);
+        let shown = show(&testing::encoded(Format::DebeziumPlain, &relation, Op::Insert, &body)).join("");
+        assert!(shown.starts_with(&format!("{{\"v\":{expected}}} ")), "{shown}");
+        let read = round_trip_in(Format::DebeziumPlain, &relation, Op::Insert, &body);
+        assert_eq!(read, Change::Insert { relation, new }, "{shown}");
     }
 }
 
@@ -469,6 +492,7 @@ proptest! {
         };
         let expected = tuple::change(op, &relation, &body).expect("a change");
         prop_assert_eq!(&round_trip(&relation, op, &body), &expected);
+        prop_assert_eq!(&round_trip_in(Format::DebeziumPlain, &relation, op, &body), &expected);
         prop_assert_eq!(&flat_round_trip(&relation, op, &body), &expected);
         prop_assert_eq!(&avro::tests::round_trip(&relation, op, &body), &expected);
         prop_assert_eq!(protobuf::tests::round_trip(&relation, op, &body), expected);

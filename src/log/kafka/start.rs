@@ -75,8 +75,8 @@ pub(super) fn start(options: &Options) -> Result<(Clients, Producer, Start), Kaf
     match &control.format {
         Some(before) if before != format => {
             let detail = format!(
-                "the log's records are in the format \"{before}\", and the configuration says \"{format}\". A log has one format: say \
-                 format = \"{before}\", or give the source another name, so that it begins a new log"
+                "the log's records are in the format \"{before}\", and the configuration says \"{format}\". A log has one format: say the \
+                 first, or give the source another name, so that it begins a new log"
             );
             return Err(KafkaError::Topic { topic: name, detail });
         }

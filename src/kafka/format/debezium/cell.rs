@@ -80,8 +80,7 @@ impl WriteColumn for Column {
 }
 
 impl Column {
-    pub(super) fn new(column: &event::Column, index: usize, key_slot: Option<usize>) -> Self {
-        let kind = Kind::of(column);
+    pub(super) fn new(column: &event::Column, kind: Kind, index: usize, key_slot: Option<usize>) -> Self {
         let mut prefix = member(&column.name, index);
         if index == 0 {
             prefix.remove(0);

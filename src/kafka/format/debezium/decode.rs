@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::super::envelope::{Parts, Reading};
 use super::super::exact::{Exact, Side};
 use super::super::kind::Kind;
-use super::super::{FormatError, base64};
+use super::super::{Format, FormatError, base64};
 use super::read;
 use crate::event::{Cell, Change, Relation, Row, RowBuilder};
 
@@ -51,8 +51,9 @@ pub fn message(value: &[u8]) -> Result<Change, FormatError> {
 }
 
 impl Reader {
-    pub(super) fn new(relation: &Arc<Relation>) -> Self {
-        Reader { relation: Arc::clone(relation), kinds: relation.columns.iter().map(Kind::of).collect() }
+    pub(super) fn new(relation: &Arc<Relation>, format: Format) -> Self {
+        let kinds = relation.columns.iter().map(|column| super::kind(column, format)).collect();
+        Reader { relation: Arc::clone(relation), kinds }
     }
 }
 

@@ -13,13 +13,14 @@ mod value;
 
 use std::sync::Arc;
 
-use self::cell::Column;
+use self::cell::Column as Prepared;
 use self::decode::Reader;
 pub use self::decode::message as decode_message;
 use super::envelope::{self, Place, Wire, key_columns};
-use super::{Records, Settings, Unit};
+use super::kind::Kind;
+use super::{Format, Records, Settings, Unit};
 use crate::decode::json;
-use crate::event::Relation;
+use crate::event::{Column, Relation};
 
 /// Writes changes of one version of a table.
 pub type Encoder = envelope::Encoder<Json>;
@@ -41,7 +42,9 @@ pub fn encoder(relation: &Arc<Relation>, settings: &Settings) -> Encoder {
     let key = key_columns(relation);
     let slot = |index| key.iter().position(|&column| column == index);
     let columns = relation.columns.iter().enumerate();
-    let columns = columns.map(|(index, column)| Column::new(column, index, slot(index))).collect();
+    let columns =
+        columns.map(|(index, column)| Prepared::new(column, kind(column, settings.format), index, slot(index)));
+    let columns = columns.collect();
     let name = |index: &usize| relation.columns.get(*index).map_or("", |column| column.name.as_str());
     let mut table = b"\"schema\":".to_vec();
     json::write_string(relation.name.schema.as_bytes(), &mut table);
@@ -53,12 +56,12 @@ pub fn encoder(relation: &Arc<Relation>, settings: &Settings) -> Encoder {
 
 /// A decoder for this version of the table.
 #[must_use]
-pub fn decoder(relation: &Arc<Relation>) -> Decoder {
-    Decoder::with(relation, Reader::new(relation))
+pub fn decoder(relation: &Arc<Relation>, format: Format) -> Decoder {
+    Decoder::with(relation, Reader::new(relation, format))
 }
 
 impl Wire for Json {
-    type Column = Column;
+    type Column = Prepared;
 
     #[inline]
     fn open(&self, out: &mut Records) {
@@ -102,6 +105,12 @@ impl Wire for Json {
         }
         out.bytes.push(b'}');
     }
+}
+
+/// What a column's values are in this format.
+fn kind(column: &Column, format: Format) -> Kind {
+    let kind = Kind::of(column);
+    if format == Format::DebeziumPlain { kind.in_digits() } else { kind }
 }
 
 /// A member's name with what stands before it: `{"id":` or `,"id":`.

@@ -76,10 +76,8 @@ pub(super) fn value(kind: &Kind, json: &str, out: &mut Vec<u8>) -> Option<()> {
             out.extend_from_slice(&number::decimal(&base64::decode(value.as_bytes())?, scale));
         }
         Kind::Decimal { scale, .. } => out.extend_from_slice(&number::decimal(&bytes(json)?, *scale)),
-        Kind::Money => {
-            let cents = number::integer(&number::decimal(&bytes(json)?, 0))?;
-            render_builtin(790, &cents.to_be_bytes(), out)?;
-        }
+        Kind::Money => money(&number::decimal(&bytes(json)?, 0), out)?,
+        Kind::PlainMoney => money(parsed::<&str>(json)?.replace('.', "").as_bytes(), out)?,
         Kind::Bytea => render_builtin(17, &bytes(json)?, out)?,
         Kind::Date => {
             let days = match integer(json)? {
@@ -138,6 +136,10 @@ fn parsed<'a, T: serde::Deserialize<'a>>(json: &'a str) -> Option<T> {
 
 fn integer(json: &str) -> Option<i64> {
     number::integer(json.as_bytes())
+}
+
+fn money(cents: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    render_builtin(790, &number::integer(cents)?.to_be_bytes(), out)
 }
 
 /// The bytes of a string in base64.

@@ -30,6 +30,7 @@ pub(super) fn write(kind: &Kind, text: &[u8], out: &mut Vec<u8>) -> bool {
         Kind::Numeric => return numeric(text, out),
         Kind::Decimal { scale, .. } => return decimal(text, *scale, out),
         Kind::Money => money(text, out),
+        Kind::PlainMoney => digits_of_money(text).map(|digits| write_string(&digits, out)),
         Kind::Bytea => bytea(text, out),
         Kind::Date => moment::date(text).map(|date| put_date(date, out)),
         Kind::TimeMillis | Kind::TimeMicros => time(kind, text, out),
@@ -109,13 +110,18 @@ fn decimal(text: &[u8], scale: usize, out: &mut Vec<u8>) -> bool {
 
 /// `-$1,234.56` (the sessions pin `lc_monetary`), as a decimal of scale 2.
 fn money(text: &[u8], out: &mut Vec<u8>) -> Option<bool> {
-    let amount = text.strip_prefix(b"-").unwrap_or(text).strip_prefix(b"$")?;
-    let plain: Vec<u8> = text.iter().copied().filter(|byte| !matches!(byte, b'$' | b',')).collect();
-    (number::scale(&plain) == Some(2)).then_some(())?;
+    let digits = digits_of_money(text)?;
     out.push(b'"');
-    number::unscaled(&plain, |bytes| base64::encode(bytes, out));
+    number::unscaled(&digits, |bytes| base64::encode(bytes, out));
     out.push(b'"');
-    Some(!amount.is_empty())
+    Some(true)
+}
+
+/// `-1234.56`
+fn digits_of_money(text: &[u8]) -> Option<Vec<u8>> {
+    text.strip_prefix(b"-").unwrap_or(text).strip_prefix(b"$")?;
+    let digits: Vec<u8> = text.iter().copied().filter(|byte| !matches!(byte, b'$' | b',')).collect();
+    (number::scale(&digits) == Some(2)).then_some(digits)
 }
 
 /// `\xdeadbeef` in base64.

@@ -76,7 +76,7 @@ impl Type {
             Kind::Float if type_oid == 700 => Type::Float,
             Kind::Float => Type::Double,
             Kind::Decimal { precision, scale } => Type::Decimal { precision: *precision, scale: *scale },
-            Kind::Money => Type::Money,
+            Kind::Money | Kind::PlainMoney => Type::Money,
             Kind::Bytea => Type::Bytes,
             Kind::Date => Type::Date,
             Kind::TimeMillis | Kind::TimeMicros => Type::Time,

@@ -4,7 +4,7 @@ use std::fs::{File, FileTimes};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use walbridge::event::{Lsn, Offset, Position, Timestamp};
+use walbridge::event::{Lsn, Offset, Place, Timestamp};
 use walbridge::log::embedded::{Log, ReadOnly, Retention, Writer, open, verify};
 use walbridge::log::{Entry, Limit, LogError, TableSnapshot};
 
@@ -184,24 +184,27 @@ async fn a_clock_that_jumps_a_year_removes_nothing() {
 }
 
 #[tokio::test]
-async fn a_place_is_found_by_position_time_and_offset() {
+async fn a_place_is_found_by_lsn_time_and_offset() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("log");
     let (mut writer, log) = sixty(&path).await;
-    let at = |number: u64, ordinal| Position { epoch: 1, commit_lsn: Lsn::new(number * 100), ordinal };
+    let lsn = |number: u64| Place::Lsn(Lsn::new(number * 100));
     let second = |number: i64| Timestamp::from_unix_micros(number * 1_000_000);
     for number in 1..=60 {
-        assert_eq!(log.offset_of_position(at(number, 1)).unwrap(), Offset(number * 2 - 1));
-        let between = Position { commit_lsn: Lsn::new(number * 100 - 1), ..at(number, 7) };
-        assert_eq!(log.offset_of_position(between).unwrap(), Offset(number * 2 - 2));
-        let time = second(i64::try_from(number).unwrap());
-        assert_eq!(log.offset_at_time(time).unwrap(), Offset(number * 2 - 2));
+        let begins = Offset(number * 2 - 2);
+        assert_eq!(log.find(lsn(number)).unwrap(), begins);
+        assert_eq!(log.find(Place::Lsn(Lsn::new(number * 100 - 1))).unwrap(), begins);
+        assert_eq!(log.find(Place::Time(second(i64::try_from(number).unwrap()))).unwrap(), begins);
+        assert_eq!(log.find(Place::Offset(begins)).unwrap(), begins);
+        assert_eq!(log.find(Place::Offset(Offset(begins.0 + 1))).unwrap(), begins, "with what is of its transaction");
     }
-    assert_eq!(log.offset_of_position(at(99, 0)).unwrap(), Offset(120));
-    assert_eq!(log.offset_at_time(second(99)).unwrap(), Offset(120));
+    for behind in [lsn(99), Place::Time(second(99)), Place::Offset(Offset(120))] {
+        assert_eq!(log.find(behind).unwrap(), Offset(120));
+    }
+    assert!(matches!(log.find(Place::Offset(Offset(121))), Err(LogError::Ahead { .. })));
     let outside = ReadOnly::open(&path).unwrap();
-    assert_eq!(outside.offset_of_position(at(30, 0)).unwrap(), Offset(58));
-    assert_eq!(outside.offset_at_time(second(30)).unwrap(), Offset(58));
+    assert_eq!(outside.find(lsn(30)).unwrap(), Offset(58));
+    assert_eq!(outside.find(Place::Time(second(30))).unwrap(), Offset(58));
 
     let bytes: Vec<_> = (0..=120).map(|offset| log.bytes_at(Offset(offset)).unwrap()).collect();
     assert!(bytes.is_sorted());
@@ -213,13 +216,15 @@ async fn a_place_is_found_by_position_time_and_offset() {
     append_row(&mut writer, &table(), b"earlier");
     writer.append(Entry::Commit { end_lsn: Lsn::new(6150) }).unwrap();
     writer.sync().await.unwrap();
-    assert_eq!(log.offset_at_time(second(10)).unwrap(), Offset(18));
-    assert_eq!(log.offset_at_time(second(61)).unwrap(), Offset(121));
+    assert_eq!(log.find(Place::Time(second(10))).unwrap(), Offset(18));
+    assert_eq!(log.find(Place::Time(second(61))).unwrap(), Offset(121));
 
     let start = log.retain(&keep_bytes(8192), Offset(120), Timestamp::now()).unwrap().start;
-    assert!(matches!(log.offset_of_position(at(1, 0)), Err(LogError::Expired { .. })));
-    assert!(matches!(log.offset_at_time(second(1)), Err(LogError::Expired { .. })));
-    assert_eq!(log.offset_of_position(at(60, 0)).unwrap(), Offset(118).max(start));
+    for gone in [lsn(1), Place::Time(second(1)), Place::Offset(Offset(start.0 - 1))] {
+        assert!(matches!(log.find(gone), Err(LogError::Expired { .. })), "{gone}");
+    }
+    assert_eq!(log.find(lsn(60)).unwrap(), Offset(118).max(start));
+    assert_eq!(log.find(Place::Start).unwrap(), start);
 }
 
 /// A writer that commits, takes back and rolls without pause; beside it a reader in the process, one outside, and retention.

@@ -30,6 +30,7 @@ mod network;
 mod pipeline;
 mod pipeline_kill;
 mod pipeline_life;
+mod replay;
 mod schema;
 mod servers;
 mod setup;

@@ -9,5 +9,6 @@ mod faults;
 mod promises;
 mod random;
 mod recopy;
+mod replay;
 mod target;
 mod world;

@@ -6,6 +6,7 @@ mod kills;
 pub(crate) mod protobuf;
 mod reading;
 mod records;
+mod replay;
 mod same_state;
 pub(crate) mod schemas;
 mod sharing;

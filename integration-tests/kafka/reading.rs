@@ -2,12 +2,12 @@
 
 use serde_json::Value;
 
-use super::{PATIENCE, Stage};
+use super::{PATIENCE, Stage, replay};
 use crate::support::equal::json_equals;
 use crate::support::{Kafka, Redis, Walbridge, eventually};
 
 /// A source on Kafka with a Redis sink. `url` is Redis's.
-fn configure(stage: &mut Stage, kafka: &Kafka, redis: &Redis, log: &str) -> String {
+pub(super) fn configure(stage: &mut Stage, kafka: &Kafka, redis: &Redis, log: &str) -> String {
     stage.configure(kafka, log);
     let text = std::fs::read_to_string(stage.walbridge.config_path()).unwrap();
     let text = text.split("[admin]").next().expect("all before it");
@@ -82,6 +82,7 @@ async fn a_new_sink_reads_a_compacted_topic_to_the_same_end() {
     stage.postgres.psql("UPDATE t SET n = n + 1");
     stage.caught_up().await;
     json_equals(&stage.postgres, &redis, "SELECT * FROM t", "t:{id}").await;
+    replay::mends_from_a_compacted_topic(&kafka, &redis, &mut stage).await;
 }
 
 /// The broker dies under reader and writer. Both were to come back by themselves, and nothing to be missing.
@@ -125,6 +126,8 @@ async fn one_process_captures_and_another_delivers() {
     stage.postgres.psql("UPDATE t SET n = n + 1");
     stage.walbridge.start_again();
     json_equals(&stage.postgres, &redis, "SELECT * FROM t", "t:{id}").await;
+    let refused = replay::refused(&stage.walbridge, "start");
+    assert!(refused.contains("this process has no sinks"), "{refused}");
     let status = deliver.status().await;
     assert!(status["sources"].as_object().is_some_and(|sources| sources.is_empty()), "{status}");
     assert_eq!(

@@ -7,7 +7,7 @@ use rand::{RngExt, SeedableRng};
 use serde_json::Value;
 
 use super::kills::setting;
-use super::{PATIENCE, Stage};
+use super::{PATIENCE, Stage, replay};
 use crate::support::equal::json_equals;
 use crate::support::process::{self, Signal};
 use crate::support::proxy::{Direction, Proxy};
@@ -279,6 +279,8 @@ async fn a_sink_goes_from_one_process_to_several_and_one_that_does_not_share_is_
     shared.psql("UPDATE t SET n = n + 1; UPDATE u SET a = a + 100, n = 7; DELETE FROM t WHERE id = 3");
     shared.equal().await;
     assert_eq!(alone.sigterm(), Some(3));
+    let refused = replay::refused(&workers[0], "start");
+    assert!(refused.contains("remove the keys walbridge:SINK:*"), "{refused}");
     for worker in &mut workers {
         worker.wait_for(PATIENCE, |status| status["sinks"]["cache"]["state"] == "streaming").await;
         assert_eq!(worker.sigterm(), Some(0), "{}", worker.log());

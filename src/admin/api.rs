@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::Pages;
 use super::guard::Access;
-use crate::event::{Lsn, Offset, Position, Timestamp};
+use crate::event::{Lsn, Offset, Position, Span, Timestamp};
 use crate::status::{Finding, SinkStatus, SourceStatus, State, Status, TableStatus};
 
 /// The whole answer of `/api/status`.
@@ -182,6 +182,19 @@ pub struct SinkView {
     pub rejected: u64,
     /// Failed attempts since the last success.
     pub attempts: u32,
+    /// What an operator had it apply again; `null` if nothing, or all is done.
+    #[serde(default)]
+    pub replay: Option<ReplayView>,
+}
+
+/// A replay under way.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReplayView {
+    /// The first event that is applied again, and the first that is not.
+    #[serde(flatten)]
+    pub events: Span,
+    /// How much of it is done, 0 to 100.
+    pub percent: f64,
 }
 
 impl StatusView {
@@ -269,6 +282,10 @@ impl SinkView {
             applied: sink.applied,
             rejected: sink.rejected,
             attempts: sink.attempts,
+            replay: sink.replay.map(|events| {
+                let percent = events.percent(sink.checkpoint.unwrap_or_default());
+                ReplayView { events, percent: (percent * 10.0).round() / 10.0 }
+            }),
         }
     }
 }
@@ -278,11 +295,12 @@ fn urgency(state: State) -> u8 {
     match state {
         State::Streaming => 0,
         State::CatchingUp => 1,
-        State::Snapshotting => 2,
-        State::Starting => 3,
-        State::Degraded => 4,
-        State::Paused => 5,
-        State::Halted => 6,
+        State::Replaying => 2,
+        State::Snapshotting => 3,
+        State::Starting => 4,
+        State::Degraded => 5,
+        State::Paused => 6,
+        State::Halted => 7,
     }
 }
 
@@ -316,6 +334,7 @@ fn summary(status: &Status) -> String {
     say(sources(State::Starting), "", " is starting");
     say(sinks(State::Starting), "", " is starting");
     say(sources(State::Snapshotting), "copying existing rows from ", "");
+    say(sinks(State::Replaying), "", " is applying again what it had applied");
     say(sinks(State::CatchingUp), "", " is catching up");
     if parts.is_empty() {
         return if status.sources.is_empty() { "nothing has started yet".to_owned() } else { "all is well".to_owned() };

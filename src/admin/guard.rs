@@ -44,7 +44,9 @@ impl Guard {
     fn judge(&self, method: &Method, path: &str, headers: &HeaderMap) -> Result<Access, Refusal> {
         match *method {
             Method::GET | Method::HEAD => {}
-            Method::POST if path.starts_with("/api/sources/") => is_no_page_elsewhere(headers)?,
+            Method::POST if ["/api/sources/", "/api/sinks/"].iter().any(|orders| path.starts_with(orders)) => {
+                is_no_page_elsewhere(headers)?
+            }
             _ => return Err(Refusal::Method),
         }
         let Some(token) = &self.token else {
@@ -87,7 +89,8 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         match self {
             Refusal::Method => {
-                error(StatusCode::METHOD_NOT_ALLOWED, "GET looks; the only POST is to /api/sources/NAME/resnapshot")
+                let orders = "GET looks; POST is for /api/sources/NAME/resnapshot and /api/sinks/NAME/replay";
+                error(StatusCode::METHOD_NOT_ALLOWED, orders)
             }
             Refusal::ContentType => error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send Content-Type: application/json"),
             Refusal::Origin => error(StatusCode::FORBIDDEN, "a page from elsewhere changes nothing here"),
@@ -198,7 +201,12 @@ mod tests {
     #[test]
     fn an_order_comes_from_a_program_or_from_our_own_page() {
         let order = |pairs: &[(&'static str, &str)]| {
-            let judged = |guard: Guard| guard.judge(&Method::POST, "/api/sources/shop/resnapshot", &headers(pairs));
+            let judged = |guard: Guard| {
+                let judge = |path| guard.judge(&Method::POST, path, &headers(pairs));
+                let judged = judge("/api/sources/shop/resnapshot");
+                assert_eq!(judge("/api/sinks/cache/replay"), judged);
+                judged
+            };
             (judged(Guard::new(None)), judged(Guard::new(Some("0123456789abcdef".into()))))
         };
         let json = ("content-type", "application/json; charset=utf-8");

@@ -64,16 +64,6 @@ const SINK_METRICS: [(&str, &str, &str, Of<SinkStatus>); 7] = [
     ("sink_failed_attempts", GAUGE, "Failed attempts since the last success.", |s, _| f64::from(s.attempts)),
 ];
 
-const STATES: [Doing; 7] = [
-    Doing::Starting,
-    Doing::Snapshotting,
-    Doing::Streaming,
-    Doing::CatchingUp,
-    Doing::Paused,
-    Doing::Degraded,
-    Doing::Halted,
-];
-
 fn render(status: &Status, now: Timestamp) -> String {
     let mut out = String::with_capacity(8 << 10);
     head(&mut out, "build_info", GAUGE, "1, with the version.");
@@ -103,7 +93,7 @@ fn states<'a>(out: &mut String, what: &str, all: impl Iterator<Item = (&'a str, 
     let name = format!("{what}_state");
     head(out, &name, GAUGE, "1 for the state it is in, 0 for the others.");
     for (own, doing) in all {
-        for state in STATES {
+        for state in Doing::ALL {
             line(out, &name, &[(what, own), ("state", state.as_str())], f64::from(u8::from(state == doing)));
         }
     }
@@ -186,6 +176,7 @@ mod tests {
         let board = Board::default();
         board.source("shop", |status| status.state = Doing::Streaming);
         board.sink("cache", |status| status.state = Doing::Paused);
+        board.sink("mended", |status| status.state = Doing::Replaying);
         let text = render(&board.read(), Timestamp::from_unix_micros(0));
         let mut declared: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
         let all = declared.len();
@@ -195,7 +186,7 @@ mod tests {
         assert!(text.contains("walbridge_sink_state{sink=\"cache\",state=\"paused\"} 1\n"), "{text}");
         assert_eq!(
             text.lines().filter(|line| line.starts_with("walbridge_sink_state") && line.ends_with(" 1")).count(),
-            1
+            2
         );
     }
 }

@@ -1,6 +1,6 @@
 //! The HTTP port for operators: how it is doing, and search.
 //!
-//! It looks, and passes on one order (`control`); a slow or hostile client costs nobody else anything. Loopback unless the
+//! It looks, and passes on orders (`control`); a slow or hostile client costs nobody else anything. Loopback unless the
 //! configuration says otherwise, and then only with a token (`guard`). The number of connections, the time for a request and its size are
 //! limited (`listener`).
 
@@ -21,8 +21,8 @@ use axum::routing::{get, post};
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
-pub use self::api::{SinkView, SnapshotView, SourceView, StatusView, TableView, WarningView};
-pub use self::control::{Control, ControlError, ControlFuture, Controls};
+pub use self::api::{ReplayView, SinkView, SnapshotView, SourceView, StatusView, TableView, WarningView};
+pub use self::control::{Control, ControlError, ControlFuture, Controls, ReplayControl, ReplayFuture};
 pub use self::search::{SearchError, SearchFuture, SearchRegistry, SearchRequest};
 
 use self::guard::Guard;
@@ -101,11 +101,11 @@ pub struct Pages {
     pub board: Board,
     /// Who can be searched.
     pub search: SearchRegistry,
-    /// Who can be told to copy again.
+    /// Who can be told to copy, or to apply, again.
     pub controls: Controls,
 }
 
-/// An order is a list of tables.
+/// The longest order is a list of tables.
 const BODY_BYTES_MAX: usize = 1 << 20;
 
 fn router(guard: Guard, pages: Pages) -> Router {
@@ -120,6 +120,7 @@ fn router(guard: Guard, pages: Pages) -> Router {
         .route("/api/status", get(api::status))
         .route("/search/{sink}", get(search::search))
         .route("/api/sources/{name}/resnapshot", post(control::resnapshot))
+        .route("/api/sinks/{name}/replay", post(control::replay))
         .fallback(api::not_found)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(axum::middleware::from_fn_with_state(guard, guard::check))

@@ -109,10 +109,9 @@ pub async fn run(mut config: Config, part: Part, stop: CancellationToken) -> Exi
         }
     }
     announce(&config, part, &board);
-    let mut readers = JoinSet::new();
-    let registry = start_readers(&config, &opened, &board, &stop, &mut readers);
+    let (mut readers, mut controls) = (JoinSet::new(), Controls::default());
+    let registry = start_readers(&config, &opened, &board, &stop, &mut readers, &mut controls);
     let mut ingests = JoinSet::new();
-    let mut controls = Controls::default();
     for source in opened.into_iter().filter(|_| part.captures()) {
         let (control, commands) = control::channel();
         controls.add(source.source.name.clone(), control);
@@ -150,13 +149,17 @@ fn start_readers(
     board: &Board,
     stop: &CancellationToken,
     readers: &mut JoinSet<()>,
+    controls: &mut Controls,
 ) -> SearchRegistry {
     #[cfg_attr(not(feature = "search"), expect(unused_mut, reason = "then nobody can be searched"))]
     let mut registry = SearchRegistry::default();
     for Opened { source, log } in opened {
         for sink in config.sinks.iter().filter(|sink| sink.source == source.name) {
+            let (control, orders) = control::of_sink(sink);
+            controls.add_sink(sink.name.clone(), control);
             let parts = sinks::Parts {
                 config: sink.clone(),
+                orders,
                 source: source.clone(),
                 dead_letters: config.log.dead_letters(),
                 board: board.clone(),

@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::tables;
 use crate::capture::readback::Readback;
 use crate::config::{self, Target};
 use crate::dead_letter::DeadLetters;
-use crate::deliver::{Deliver, Limits, OnReject};
+use crate::deliver::{Deliver, Limits, OnReject, Replay};
 use crate::ingest::Source;
 use crate::log::Log;
 use crate::project::key::KeyTemplate;
@@ -28,6 +29,7 @@ pub(super) struct Parts {
     pub(super) source: Source,
     pub(super) dead_letters: PathBuf,
     pub(super) board: Board,
+    pub(super) orders: mpsc::Receiver<Replay>,
     #[cfg(feature = "search")]
     pub(super) search: Option<super::search::Slot>,
 }
@@ -110,7 +112,7 @@ pub(super) async fn run_shared(parts: Parts, log: crate::log::kafka::Log, stop: 
         Ok(share) => share,
         Err(error) => return halt(&parts, error.code(), &error.to_string()),
     };
-    if let Some(deliver) = prepare(parts, log, sink, Kind::State, known) {
+    if let Some((deliver, _)) = prepare(parts, log, sink, Kind::State, known) {
         // Why it ended is on the board, and in the process's log, by then.
         let _ = deliver.run_shared(share, stop).await;
     }
@@ -139,20 +141,20 @@ async fn deliver(
     known: Arc<KnownTables>,
     stop: &CancellationToken,
 ) {
-    if let Some(deliver) = prepare(parts, log, sink, kind, known) {
+    if let Some((deliver, orders)) = prepare(parts, log, sink, kind, known) {
         // Why it ended is on the board, and in the process's log, by then.
-        let _ = deliver.run(stop).await;
+        let _ = deliver.run_ordered(orders, stop).await;
     }
 }
 
-/// `None`: it has halted.
+/// The loop, and who may give it orders. `None`: it has halted.
 fn prepare<L: Log, S: Sink>(
     parts: Parts,
     log: L,
     sink: S,
     kind: Kind,
     known: Arc<KnownTables>,
-) -> Option<Deliver<L, S>> {
+) -> Option<(Deliver<L, S>, mpsc::Receiver<Replay>)> {
     let dead_letters = match DeadLetters::open(&parts.dead_letters, &parts.config.name, &parts.source.name) {
         Ok(dead_letters) => dead_letters,
         Err(error) => {
@@ -164,7 +166,7 @@ fn prepare<L: Log, S: Sink>(
     let (patterns, batch) = (parts.config.tables.clone(), parts.config.batch);
     let bytes = usize::try_from(batch.bytes).unwrap_or(usize::MAX);
     let row_bytes_max = parts.config.row_bytes_max.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(usize::MAX);
-    Some(Deliver {
+    let deliver = Deliver {
         name: parts.config.name,
         log,
         sink,
@@ -177,7 +179,8 @@ fn prepare<L: Log, S: Sink>(
         dead_letters,
         readback: Readback::new(parts.source.address),
         board: parts.board,
-    })
+    };
+    Some((deliver, parts.orders))
 }
 
 /// The configured key template. Whether it fits a table is found when the first event of that comes.

@@ -11,6 +11,7 @@ mod log;
 mod logging;
 mod output;
 mod place;
+mod replay;
 mod resnapshot;
 mod run;
 mod schema;
@@ -66,6 +67,7 @@ enum Command {
     Setup(setup::Arguments),
     Slots(slots::Arguments),
     Resnapshot(resnapshot::Arguments),
+    Replay(replay::Arguments),
     Teardown(teardown::Arguments),
 }
 
@@ -99,6 +101,7 @@ pub fn main() -> std::process::ExitCode {
         Command::Setup(arguments) => setup::run(&arguments),
         Command::Slots(arguments) => slots::run(&arguments),
         Command::Resnapshot(arguments) => resnapshot::run(&arguments),
+        Command::Replay(arguments) => replay::run(&arguments),
         Command::Teardown(arguments) => teardown::run(&arguments),
     };
     let code = result.unwrap_or_else(|failure| failure.report());

@@ -80,6 +80,14 @@ pub(super) fn print(text: &str) -> io::Result<()> {
     out.flush()
 }
 
+/// How far something has come, 0 to 100, as a picture: `[####----------------]`.
+pub(super) fn bar(percent: f64) -> String {
+    const WIDTH: usize = 20;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 20")]
+    let full = (percent.clamp(0.0, 100.0) / 100.0 * WIDTH as f64) as usize;
+    format!("[{}{}]", "#".repeat(full), "-".repeat(WIDTH.saturating_sub(full)))
+}
+
 /// Prints a value for programs.
 pub(super) fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value).map_err(|error| Failure::Internal(error.to_string()))?;

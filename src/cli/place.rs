@@ -5,24 +5,18 @@ use std::time::Duration;
 
 use super::output::Failure;
 use crate::config::parse_duration;
-use crate::event::{Lsn, Offset, Position, Timestamp};
+use crate::event::{self, Offset, Timestamp};
 use crate::log::embedded::ReadOnly;
 
 /// As it is written on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// The oldest event that is kept.
-    Start,
-    /// Behind the newest.
+    /// Behind the newest event.
     End,
-    /// So many events behind the beginning.
-    Offset(Offset),
-    /// The first event committed there or after, in the current epoch.
-    Lsn(Lsn),
-    /// The first event committed then or after.
-    Time(Timestamp),
     /// So long ago.
     Ago(Duration),
+    /// Anything else.
+    At(event::Place),
 }
 
 /// For `--help`.
@@ -33,24 +27,14 @@ impl FromStr for Place {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "start" => return Ok(Place::Start),
-            "end" => return Ok(Place::End),
-            _ => {}
+        if text == "end" {
+            return Ok(Place::End);
         }
-        if let Ok(offset) = text.parse() {
-            return Ok(Place::Offset(Offset(offset)));
+        if let Ok(place) = text.parse() {
+            return Ok(Place::At(place));
         }
-        if let Ok(lsn) = text.parse() {
-            return Ok(Place::Lsn(lsn));
-        }
-        if let Some(duration) = parse_duration(text) {
-            return Ok(Place::Ago(duration));
-        }
-        match text.parse::<jiff::Timestamp>() {
-            Ok(time) => Ok(Place::Time(Timestamp::from_unix_micros(time.as_microsecond()))),
-            Err(_) => Err("write start, end, 42, 16/B374D848, 2026-11-24T10:00:00Z or 10m".to_owned()),
-        }
+        let ago = parse_duration(text).map(Place::Ago);
+        ago.ok_or_else(|| "write start, end, 42, 16/B374D848, 2026-11-24T10:00:00Z or 10m".to_owned())
     }
 }
 
@@ -58,21 +42,28 @@ impl Place {
     /// The offset in this log.
     pub(super) fn offset(self, log: &ReadOnly) -> Result<Offset, Failure> {
         Ok(match self {
-            Place::Start => log.start(),
             Place::End => log.end().offset,
-            Place::Offset(offset) => offset,
-            Place::Lsn(commit_lsn) => {
-                let Some(last) = log.end().position else { return Ok(log.start()) };
-                log.offset_of_position(Position { epoch: last.epoch, commit_lsn, ordinal: 0 })?
-            }
-            Place::Time(time) => log.offset_at_time(time)?,
-            Place::Ago(duration) => {
-                let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
-                let now = Timestamp::now().unix_micros();
-                log.offset_at_time(Timestamp::from_unix_micros(now.saturating_sub(micros)))?
-            }
+            // Just that event, and not what else is of its transaction.
+            Place::At(event::Place::Offset(offset)) => offset,
+            Place::At(place) => log.find(place)?,
+            Place::Ago(duration) => log.find(ago(duration))?,
         })
     }
+
+    /// Where there is something behind it; `None`: the end.
+    pub(super) fn before_the_end(self) -> Option<event::Place> {
+        match self {
+            Place::End => None,
+            Place::At(place) => Some(place),
+            Place::Ago(duration) => Some(ago(duration)),
+        }
+    }
+}
+
+fn ago(duration: Duration) -> event::Place {
+    let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+    let now = Timestamp::now().unix_micros();
+    event::Place::Time(Timestamp::from_unix_micros(now.saturating_sub(micros)))
 }
 
 #[cfg(test)]
@@ -80,15 +71,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_way_to_name_a_place_is_told_from_the_others() {
+    fn the_end_and_a_time_ago_are_told_from_other_places() {
         let cases = [
-            ("start", Place::Start),
             ("end", Place::End),
-            ("42", Place::Offset(Offset(42))),
-            ("0/2A", Place::Lsn(Lsn::new(42))),
             ("10m", Place::Ago(Duration::from_secs(600))),
-            ("1970-01-01T00:00:01Z", Place::Time(Timestamp::from_unix_micros(1_000_000))),
-            ("1970-01-01T01:00:01+01:00", Place::Time(Timestamp::from_unix_micros(1_000_000))),
+            ("start", Place::At(event::Place::Start)),
+            ("42", Place::At(event::Place::Offset(Offset(42)))),
         ];
         for (text, place) in cases {
             assert_eq!(text.parse(), Ok(place), "{text}");

@@ -6,9 +6,10 @@ use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 
 use super::client;
-use super::output::{print, print_json, runtime};
+use super::output::{self, print, print_json, runtime};
 use super::{ConfigFile, Outcome};
-use crate::admin::{SinkView, SourceView, StatusView, TableView};
+use crate::admin::{ReplayView, SinkView, SourceView, StatusView, TableView};
+use crate::event::Span;
 use crate::status::{ExitCode, State, bytes};
 
 /// What is a running walbridge doing, and how far behind is it?
@@ -77,6 +78,12 @@ fn describe(status: &StatusView, bars: bool) -> String {
         let copying = source.tables.iter().filter(|(_, table)| !table.done);
         copying.for_each(|(table, view)| out.push_str(&progress(name, table, view, bars)));
     }
+    for (name, sink) in &status.sinks {
+        if let Some(ReplayView { events: Span { from, until }, percent }) = sink.replay {
+            let bar = bar(percent, bars);
+            out.push_str(&format!("{name}: applies again events {from} up to {until} {bar}{percent:.1} %\n"));
+        }
+    }
     let messages = status.sources.iter().map(|(name, s)| (name, &s.message));
     for (name, message) in messages.chain(status.sinks.iter().map(|(name, s)| (name, &s.message))) {
         if let Some(message) = message {
@@ -117,14 +124,7 @@ fn copied(source: &SourceView) -> String {
 
 /// How far a table's copy has come, on one line.
 fn progress(source: &str, name: &str, table: &TableView, bars: bool) -> String {
-    const WIDTH: usize = 20;
-    let bar = if bars {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 20")]
-        let full = (table.percent.clamp(0.0, 100.0) / 100.0 * WIDTH as f64) as usize;
-        format!("[{}{}] ", "#".repeat(full), "-".repeat(WIDTH.saturating_sub(full)))
-    } else {
-        String::new()
-    };
+    let bar = bar(table.percent, bars);
     let of = table.rows_estimate.map_or_else(String::new, |rows| format!(" of ~{rows}"));
     let left = table.remaining_seconds.map_or_else(String::new, |left| format!(", about {} left", duration(left)));
     let again = match table.generation {
@@ -138,6 +138,11 @@ fn progress(source: &str, name: &str, table: &TableView, bars: bool) -> String {
         table.rows,
         bytes(table.bytes)
     )
+}
+
+/// A bar and a space; nothing where bars are not wanted.
+fn bar(percent: f64, bars: bool) -> String {
+    if bars { format!("{} ", output::bar(percent)) } else { String::new() }
 }
 
 /// `90 s`, `12 min`, `3.4 h`.

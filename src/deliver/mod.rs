@@ -9,6 +9,7 @@ mod error;
 mod fresh;
 mod gauge;
 mod oversize;
+mod replay;
 mod shared;
 mod sweep;
 mod whole;
@@ -17,14 +18,16 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use self::batch::Batch;
 pub use self::batch::Limits;
 pub use self::error::DeliverError;
+pub use self::replay::Replay;
 use crate::capture::readback::{Found, Readback};
 use crate::dead_letter::DeadLetters;
-use crate::event::{Event, Timestamp};
+use crate::event::{Event, Span, Timestamp};
 use crate::log::Log;
 use crate::log::share::{Share, SharedLog};
 use crate::project::coalesce::coalesce;
@@ -93,7 +96,20 @@ impl<L: Log, S: Sink> Deliver<L, S> {
     /// # Errors
     /// What calls for an operator.
     pub async fn run(self, stop: &CancellationToken) -> Result<(), DeliverError> {
-        self.keep(whole::Whole, stop).await
+        let (_nobody, orders) = mpsc::channel(1);
+        self.run_ordered(orders, stop).await
+    }
+
+    /// The same, and carries out orders.
+    ///
+    /// # Errors
+    /// What calls for an operator.
+    pub async fn run_ordered(
+        self,
+        orders: mpsc::Receiver<Replay>,
+        stop: &CancellationToken,
+    ) -> Result<(), DeliverError> {
+        self.keep(whole::Whole::new(orders), stop).await
     }
 
     /// The same for a sink that several processes share.
@@ -143,8 +159,14 @@ impl<L: Log, S: Sink> Deliver<L, S> {
         }
     }
 
-    /// Projects and stages a run of events; `ends`: the last one ends its transaction.
-    async fn apply(&mut self, events: &[Event], ends: bool, batch: &mut Batch) -> Result<(), DeliverError> {
+    /// Projects and stages a run of events; `ends`: the last one ends its transaction; `replay`: it begins among these.
+    async fn apply(
+        &mut self,
+        events: &[Event],
+        ends: bool,
+        replay: Option<Span>,
+        batch: &mut Batch,
+    ) -> Result<(), DeliverError> {
         let (mut mutations, mut refused) = (Vec::new(), Vec::new());
         let mut row_bytes = 0;
         for event in events {
@@ -156,7 +178,11 @@ impl<L: Log, S: Sink> Deliver<L, S> {
                 Err(error) => refused.push(error.into_rejection(event)),
             }
         }
-        let mutations = coalesce(mutations);
+        let mut mutations = coalesce(mutations);
+        if let Some(replay) = replay {
+            let deletes = replay::forget_the_past(&mut mutations, replay);
+            self.stage(&deletes, &mut refused).await?;
+        }
         for run in mutations.chunk_by(|one, other| !is_sweep(one) && !is_sweep(other)) {
             match run {
                 [Mutation { effect: Effect::Sweep { relation, since }, position, .. }] => {
@@ -240,6 +266,7 @@ impl<L: Log, S: Sink> Deliver<L, S> {
         self.board.sink(&self.name, |status| {
             status.checkpoint = Some(place.checkpoint.offset);
             status.position = place.checkpoint.position;
+            status.replay = place.checkpoint.replay;
             status.checkpoint_bytes = place.bytes;
             status.set_lag(&end.log_end(), place.commit_time);
             if applied.is_none() && status.attempts > 0 && status.lag_events > 0 {
@@ -248,9 +275,13 @@ impl<L: Log, S: Sink> Deliver<L, S> {
             status.applied += applied.and_then(|count| u64::try_from(count).ok()).unwrap_or(0);
             status.attempts = 0;
             (status.code, status.message) = (None, None);
-            status.state = if status.rejected > 0 {
+            if status.rejected > 0 {
                 status.code = Some(Code::SinkRejected);
                 status.message = Some(format!("{} rows were refused; they are in the dead letters", status.rejected));
+            }
+            status.state = if status.replay.is_some() {
+                State::Replaying
+            } else if status.rejected > 0 {
                 State::Degraded
             } else if status.lag_bytes > CATCHING_UP_BYTES {
                 State::CatchingUp

@@ -221,7 +221,7 @@ impl<L: SharedLog, S: SharedSink> Deliver<L, S> {
         for event in &mut events {
             self.complete_arrival(event).await?;
         }
-        self.apply(&events, true, batch).await?;
+        self.apply(&events, true, None, batch).await?;
         place.read(&events);
         reached.into_iter().for_each(|(number, reached)| parts.take(number, reached));
         parts.gates.extend(gates);
@@ -275,7 +275,7 @@ impl<L: SharedLog, S: SharedSink> Deliver<L, S> {
 
     fn place_of(&self, parts: &Parts) -> Result<Place, DeliverError> {
         let offset = parts.first();
-        let checkpoint = Checkpoint { log: self.log.id(), offset, position: None, time: None };
+        let checkpoint = Checkpoint { log: self.log.id(), offset, position: None, time: None, replay: None };
         Ok(Place { checkpoint, bytes: self.log.bytes_at(offset)?, commit_time: None })
     }
 
@@ -300,7 +300,7 @@ impl<L: SharedLog, S: SharedSink> Deliver<L, S> {
                 continue;
             }
             if let Opens::Apply(_, event) = &gate.opens {
-                self.apply(std::slice::from_ref(event), true, batch).await?;
+                self.apply(std::slice::from_ref(event), true, None, batch).await?;
                 if let Some(reached) = parts.reached.get(gate.lane).copied() {
                     let offset = Offset(gate.offset.0.saturating_add(1));
                     parts.take(gate.lane, Reached { offset, ..reached });

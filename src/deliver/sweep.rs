@@ -8,8 +8,8 @@
 
 use super::fresh::Fresh;
 use super::{Deliver, DeliverError};
-use crate::event::{Change, Event, Offset, Position, Relation};
-use crate::log::{Batch, Limit, Log, LogError, LogReader};
+use crate::event::{Offset, Position, Relation};
+use crate::log::{Limit, Log, LogError, LogReader};
 use crate::project::mutation::{Effect, Mutation};
 use crate::sink::{Rejection, Sink};
 
@@ -17,41 +17,6 @@ use crate::sink::{Rejection, Sink};
 const MEMORY_BYTES: usize = 64 << 20;
 /// How much of the log is read at once.
 const READ: Limit = Limit { events: 10_000, bytes: 4 << 20 };
-
-/// What was read, cut so that each piece has at most one unit in which a copy ends, at its front.
-pub(super) fn pieces(
-    mut read: Batch,
-    bytes_at: impl Fn(Offset) -> Result<u64, LogError>,
-) -> Result<Vec<Batch>, LogError> {
-    let mut pieces = Vec::new();
-    for cut in cuts(&read.events).into_iter().rev() {
-        let events = read.events.split_off(cut);
-        let count = u64::try_from(events.len()).unwrap_or(u64::MAX);
-        let next = Offset(read.next.0.saturating_sub(count));
-        let before = Batch { events: read.events, next, bytes: bytes_at(next)?, ends_transaction: true };
-        pieces.push(Batch { events, ..read });
-        read = before;
-    }
-    pieces.push(read);
-    pieces.reverse();
-    Ok(pieces)
-}
-
-/// Where to cut.
-fn cuts(events: &[Event]) -> Vec<usize> {
-    let mut cuts: Vec<usize> = Vec::new();
-    for (at, event) in events.iter().enumerate().filter(|(_, event)| ends_copy(event)) {
-        let before = events.iter().take(at).rposition(|before| before.transaction != event.transaction);
-        let cut = before.map(|before| before.saturating_add(1)).filter(|cut| cuts.last() != Some(cut));
-        cuts.extend(cut);
-    }
-    cuts
-}
-
-/// Whether a table's copy ends with it.
-pub(super) fn ends_copy(event: &Event) -> bool {
-    matches!(event.change, Change::CopyDone { .. })
-}
 
 impl<L: Log, S: Sink> Deliver<L, S> {
     /// Stages the deletes of a table's documents that are no rows any more. Everything before this unit is committed.
@@ -128,40 +93,5 @@ impl<L: Log, S: Sink> Deliver<L, S> {
                 return Ok(removed);
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::event::Lsn;
-    use crate::project::testing::{event, relation, row};
-
-    #[test]
-    fn a_run_is_cut_before_each_unit_that_ends_a_copy() {
-        let relation = Arc::new(relation("t", &["id"], &[0]));
-        let read = || Change::Read { relation: relation.clone(), row: row(&["1"]) };
-        let done = || Change::CopyDone { relation: relation.clone(), since: Offset(0) };
-        let unit = |number: u64, changes: Vec<Change>| {
-            changes.into_iter().map(move |change| {
-                let mut event = event(change);
-                Arc::make_mut(&mut event.transaction).commit_lsn = Lsn::new(number);
-                event
-            })
-        };
-        let events: Vec<Event> = unit(1, vec![read(), read()])
-            .chain(unit(2, vec![read(), done(), done()]))
-            .chain(unit(3, vec![read()]))
-            .chain(unit(4, vec![done()]))
-            .collect();
-        let read = Batch { events, next: Offset(107), bytes: 0, ends_transaction: true };
-        let cut: Vec<_> = pieces(read, |offset| Ok(offset.0))
-            .unwrap()
-            .iter()
-            .map(|piece| (piece.events.len(), piece.next.0))
-            .collect();
-        assert_eq!(cut, [(2, 102), (4, 106), (1, 107)]);
     }
 }

@@ -2,17 +2,27 @@
 
 use std::time::Instant;
 
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::batch::Batch;
-use super::{Deliver, DeliverError, Ended, PROBE_INTERVAL, Place, Session, sweep};
-use crate::event::{Offset, Timestamp};
+use super::{Deliver, DeliverError, Ended, PROBE_INTERVAL, Place, Replay, Session};
+use crate::event::{Event, Offset, Timestamp};
 use crate::log::{self, Limit, Log, LogError, LogReader};
 use crate::retry::Backoff;
 use crate::sink::{Checkpoint, Sink};
 
 /// See the module.
-pub(super) struct Whole;
+pub(super) struct Whole {
+    orders: mpsc::Receiver<Replay>,
+}
+
+impl Whole {
+    /// Carries out these orders.
+    pub(super) fn new(orders: mpsc::Receiver<Replay>) -> Self {
+        Whole { orders }
+    }
+}
 
 impl<L: Log, S: Sink> Session<L, S> for Whole {
     async fn session(
@@ -21,13 +31,18 @@ impl<L: Log, S: Sink> Session<L, S> for Whole {
         backoff: &mut Backoff,
         stop: &CancellationToken,
     ) -> Result<Ended, DeliverError> {
-        deliver.session(backoff, stop).await
+        deliver.session(&mut self.orders, backoff, stop).await
     }
 }
 
 impl<L: Log, S: Sink> Deliver<L, S> {
     /// From asking the target where it is until something goes wrong.
-    async fn session(&mut self, backoff: &mut Backoff, stop: &CancellationToken) -> Result<Ended, DeliverError> {
+    async fn session(
+        &mut self,
+        orders: &mut mpsc::Receiver<Replay>,
+        backoff: &mut Backoff,
+        stop: &CancellationToken,
+    ) -> Result<Ended, DeliverError> {
         let checkpoint = tokio::select! {
             () = stop.cancelled() => return Ok(Ended::Stopped),
             checkpoint = self.sink.resume() => checkpoint?,
@@ -59,6 +74,14 @@ impl<L: Log, S: Sink> Deliver<L, S> {
                         self.commit(&mut place, &mut batch, backoff).await?;
                     }
                     return Ok(Ended::Stopped);
+                }
+                Some(order) = orders.recv() => {
+                    tokio::select! {
+                        biased;
+                        done = self.rewind(order) => done?,
+                        () = stop.cancelled() => return Ok(Ended::Stopped),
+                    }
+                    return Ok(Ended::Over);
                 }
                 read = reader.next(limit) => {
                     let read = read?;
@@ -99,7 +122,7 @@ impl<L: Log, S: Sink> Deliver<L, S> {
 
     fn checkpoint(&self, offset: Offset, known: Option<Checkpoint>) -> Checkpoint {
         let time = Some(Timestamp::now());
-        known.unwrap_or(Checkpoint { log: self.log.id(), offset, position: None, time })
+        known.unwrap_or(Checkpoint { log: self.log.id(), offset, position: None, time, replay: None })
     }
 
     /// Takes what was read. A unit in which a table's copy ends begins after a commit; so does one that comes in parts, whose
@@ -111,15 +134,13 @@ impl<L: Log, S: Sink> Deliver<L, S> {
         batch: &mut Batch,
         backoff: &mut Backoff,
     ) -> Result<(), DeliverError> {
-        for piece in sweep::pieces(read, |offset| self.log.bytes_at(offset))? {
-            let begins_anew = !piece.ends_transaction || piece.events.iter().any(sweep::ends_copy);
-            if begins_anew && batch.at_boundary() && !batch.is_empty() {
-                self.commit(place, batch, backoff).await?;
-            }
-            self.apply(&piece.events, piece.ends_transaction, batch).await?;
-            place.read(&piece.events);
-            (place.checkpoint.offset, place.bytes) = (piece.next, piece.bytes);
+        let begins_anew = !read.ends_transaction || ends_copy(&read.events)?;
+        if begins_anew && batch.at_boundary() && !batch.is_empty() {
+            self.commit(place, batch, backoff).await?;
         }
+        self.apply(&read.events, read.ends_transaction, place.checkpoint.replay, batch).await?;
+        place.read(&read.events);
+        (place.checkpoint.offset, place.bytes) = (read.next, read.bytes);
         Ok(())
     }
 
@@ -132,10 +153,25 @@ impl<L: Log, S: Sink> Deliver<L, S> {
         let is_at_end = place.checkpoint.offset >= self.log.durable().borrow().offset;
         let seen = if is_at_end { Some(Timestamp::now()) } else { place.commit_time };
         place.checkpoint.time = place.checkpoint.time.max(seen);
+        if place.checkpoint.replay.take_if(|events| events.until <= place.checkpoint.offset).is_some() {
+            tracing::info!(sink = %self.name, "replayed");
+        }
         self.sink.commit(place.checkpoint).await?;
         backoff.reset();
         self.show_progress(place, Some(batch.mutations()));
         batch.committed();
         Ok(())
     }
+}
+
+/// Whether a table's copy ends in this run: in its first unit, as a reader must see to, or what stands before it could not be committed
+/// first.
+fn ends_copy(events: &[Event]) -> Result<bool, LogError> {
+    let mut ends = events.iter().filter(|event| event.ends_copy()).peekable();
+    let first = events.first().map(|first| &first.transaction);
+    let found = ends.peek().is_some();
+    if ends.all(|end| first.is_some_and(|first| first.is_same_unit(&end.transaction))) {
+        return Ok(found);
+    }
+    Err(LogError::Misuse("the end of a copy was read behind other units".to_owned()))
 }

@@ -57,6 +57,12 @@ pub struct Transaction {
 }
 
 impl Transaction {
+    /// The offset of its first event; the one with this ordinal has this offset.
+    #[must_use]
+    pub fn begins(&self, ordinal: u64, offset: Offset) -> Offset {
+        Offset(offset.0.saturating_sub(ordinal.saturating_sub(self.first_ordinal)))
+    }
+
     /// Whether both are the same unit, whatever is known of its origin.
     #[must_use]
     pub fn is_same_unit(&self, other: &Transaction) -> bool {
@@ -205,6 +211,12 @@ pub struct Event {
 }
 
 impl Event {
+    /// Whether a table's copy ends with it.
+    #[must_use]
+    pub fn ends_copy(&self) -> bool {
+        matches!(self.change, Change::CopyDone { .. })
+    }
+
     /// Its place in the source's history.
     #[must_use]
     pub fn position(&self) -> Position {

@@ -5,6 +5,7 @@
 
 mod change;
 mod lsn;
+mod place;
 mod position;
 mod relation;
 mod row;
@@ -13,7 +14,8 @@ mod time;
 
 pub use change::{COPY_PREFIX, Change, Event, OldRow, Op, Transaction};
 pub use lsn::{Lsn, ParseLsnError};
-pub use position::{Offset, Position};
+pub use place::{ParsePlaceError, Place};
+pub use position::{Offset, Position, Span};
 pub use relation::{Column, MessageFilter, Relation, ReplicaIdentity, TableFilter, TableName};
 pub use row::{Cell, Cells, Row, RowBuilder};
 pub use shape::{Scalar, Shape};

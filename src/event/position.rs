@@ -33,6 +33,25 @@ impl fmt::Display for Position {
 #[serde(transparent)]
 pub struct Offset(pub u64);
 
+/// The events from one offset up to, and without, another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Span {
+    /// The first.
+    pub from: Offset,
+    /// The first behind them.
+    pub until: Offset,
+}
+
+impl Span {
+    /// How much of it lies before an offset, 0 to 100.
+    #[must_use]
+    pub fn percent(self, before: Offset) -> f64 {
+        let count = |until: Offset| until.0.min(self.until.0).saturating_sub(self.from.0) as f64;
+        let all = count(self.until);
+        if all > 0.0 { 100.0 * count(before) / all } else { 100.0 }
+    }
+}
+
 impl fmt::Display for Offset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

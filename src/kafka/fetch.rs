@@ -216,6 +216,9 @@ impl Probe {
     pub fn new(settings: &Settings) -> Result<Self, KafkaError> {
         let mut config = settings.consumer()?;
         config.set("queued.min.messages", "1").set("fetch.message.max.bytes", "65536").set("fetch.wait.max.ms", "20");
+        // A partition of which something waits here is not asked again for so long, also if it is to be read from elsewhere: a second, by
+        // the client's default.
+        config.set("fetch.queue.backoff.ms", "5");
         let refused = |error: ClientError| KafkaError::Settings { detail: error.to_string() };
         let client = config.create_with_context(Quiet::new(settings)).map_err(refused)?;
         config.set("isolation.level", "read_uncommitted");
@@ -241,6 +244,13 @@ impl Probe {
     /// # Errors
     /// No answer, or no such partition.
     pub fn first_at(&self, topic: &str, partition: i32, from: i64) -> Result<Option<Fetched>, KafkaError> {
+        let found = self.look(topic, partition, from);
+        // Or it would go on asking whether there is room for more.
+        self.client.unassign().map_err(|error| self.explain(&error, topic))?;
+        found
+    }
+
+    fn look(&self, topic: &str, partition: i32, from: i64) -> Result<Option<Fetched>, KafkaError> {
         let explain = |error: &ClientError| explain(error, topic, &self.brokers);
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(topic, partition, Offset::Offset(from)).map_err(|error| explain(&error))?;
@@ -263,6 +273,28 @@ impl Probe {
                 _ => {}
             }
         }
+    }
+
+    /// Of each of a topic's partitions the place of the first record of this time (milliseconds since 1970) or a later one; partitions
+    /// that have none are not among them.
+    ///
+    /// # Errors
+    /// No answer.
+    pub fn at_time(&self, topic: &str, partitions: i32, time_ms: i64) -> Result<Vec<(i32, i64)>, KafkaError> {
+        let explain = |error: &ClientError| self.explain(error, topic);
+        let mut list = TopicPartitionList::new();
+        for partition in 0..partitions {
+            list.add_partition_offset(topic, partition, Offset::Offset(time_ms)).map_err(|error| explain(&error))?;
+        }
+        let found = self.client()?.offsets_for_times(list, PATIENCE).map_err(|error| explain(&error))?;
+        let mut places = Vec::new();
+        for element in found.elements() {
+            element.error().map_err(|error| explain(&error))?;
+            if let Offset::Offset(place) = element.offset() {
+                places.push((element.partition(), place));
+            }
+        }
+        Ok(places)
     }
 
     /// Where a partition begins and ends.

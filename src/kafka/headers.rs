@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::event::{Lsn, Offset, Timestamp, Transaction};
+use crate::event::{self, Lsn, Offset, Timestamp, Transaction};
 
 /// Counts the events of the log.
 pub const OFFSET_HEADER: &str = "walbridge.offset";
@@ -27,6 +27,13 @@ pub struct EventHeads {
 }
 
 impl EventHeads {
+    /// The event's place in its source's history.
+    #[must_use]
+    pub fn position(&self) -> event::Position {
+        let Transaction { epoch, commit_lsn, .. } = self.transaction;
+        event::Position { epoch, commit_lsn, ordinal: self.ordinal }
+    }
+
     /// Reads them.
     ///
     /// # Errors

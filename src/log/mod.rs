@@ -24,7 +24,7 @@ use tokio::sync::watch;
 
 pub use error::LogError;
 
-use crate::event::{Event, Lsn, Offset, Op, Position, Relation, TableName, Timestamp, Transaction};
+use crate::event::{Event, Lsn, Offset, Op, Place, Position, Relation, TableName, Timestamp, Transaction};
 use crate::status::LogEnd;
 
 /// Names a log for as long as it exists. A checkpoint of another log is never mistaken for one of this.
@@ -203,7 +203,8 @@ pub struct Limit {
     pub bytes: usize,
 }
 
-/// A run of events, in order. Holds whole transactions unless the last one is larger than the limit.
+/// A run of events, in order. Holds whole transactions unless the last one is larger than the limit. A unit in which a table's copy ends
+/// stands at the front: what comes before it is a batch of its own, for only the reader knows the offset at which that ends.
 #[derive(Clone, Debug)]
 pub struct Batch {
     /// The events.
@@ -297,6 +298,13 @@ pub trait Log: Clone + Send + Sync + 'static {
 
     /// What is durable, as it changes.
     fn durable(&self) -> watch::Receiver<Durable>;
+
+    /// Where a place is: the first event there or behind it, at the beginning of its unit; the end if there is none. Retention has left
+    /// everything from there on.
+    ///
+    /// # Errors
+    /// [`LogError::Expired`] if it has not, [`LogError::Ahead`] beyond the end; or the log cannot be read.
+    fn find(&self, place: Place) -> impl Future<Output = Result<Offset, LogError>> + Send;
 
     /// A reader that begins with the event at this offset. Where compaction has removed events it passes over them: the newest of each row
     /// comes, but for deletes so old that nothing tells of them any more.

@@ -19,7 +19,7 @@ pub use error::SinkError;
 
 pub use crate::project::mutation::Rejection;
 
-use crate::event::{Offset, Position, TableName, Timestamp};
+use crate::event::{Offset, Position, Span, TableName, Timestamp};
 use crate::log::LogId;
 use crate::log::share::{Part, Reached};
 use crate::project::mutation::{Key, Mutation};
@@ -35,6 +35,9 @@ pub struct Checkpoint {
     pub position: Option<Position>,
     /// What was deleted before this time has been applied, also where a compacted log tells of it no more; `None`: not known.
     pub time: Option<Timestamp>,
+    /// These events had been applied, and are being applied again by an operator's order. Until the offset is behind them, what the target
+    /// holds is of no age before them.
+    pub replay: Option<Span>,
 }
 
 /// A target. The loop stages mutations in order and commits them; on any error it calls [`Sink::resume`] and goes on from

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Checkpoint;
-use crate::event::{Lsn, Offset, Position, Timestamp};
+use crate::event::{Lsn, Offset, Position, Span, Timestamp};
 use crate::log::LogId;
 
 /// `{"log":"…32 hex digits…","offset":7,"epoch":1,"commit_lsn":"0/16B3748","ordinal":0}`. The last three are missing
@@ -15,6 +15,8 @@ pub(super) struct Saved {
     /// Microseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     time: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    replay: Option<Span>,
     #[serde(flatten)]
     position: Option<SavedPosition>,
 }
@@ -34,7 +36,8 @@ impl From<Checkpoint> for Saved {
             ordinal,
         });
         let time = checkpoint.time.map(Timestamp::unix_micros);
-        Saved { log: checkpoint.log.to_string(), offset: checkpoint.offset, time, position }
+        let replay = checkpoint.replay;
+        Saved { log: checkpoint.log.to_string(), offset: checkpoint.offset, time, replay, position }
     }
 }
 
@@ -44,7 +47,8 @@ impl Saved {
         let log = LogId(u128::from_str_radix(&self.log, 16).ok()?);
         let position =
             self.position.map(|SavedPosition { epoch, commit_lsn, ordinal }| Position { epoch, commit_lsn, ordinal });
-        Some(Checkpoint { log, offset: self.offset, position, time: self.time.map(Timestamp::from_unix_micros) })
+        let time = self.time.map(Timestamp::from_unix_micros);
+        Some(Checkpoint { log, offset: self.offset, position, time, replay: self.replay })
     }
 }
 
@@ -55,8 +59,11 @@ mod tests {
     #[test]
     fn a_checkpoint_comes_back_as_it_was_saved() {
         let position = Some(Position { epoch: 3, commit_lsn: Lsn::new(0x1_0000_0001), ordinal: u64::MAX });
-        for (position, time) in [(None, None), (position, Some(Timestamp::from_unix_micros(7)))] {
-            let checkpoint = Checkpoint { log: LogId(1 << 127), offset: Offset(u64::MAX), position, time };
+        let replay = Some(Span { from: Offset(3), until: Offset(u64::MAX) });
+        for (position, time, replay) in
+            [(None, None, None), (position, Some(Timestamp::from_unix_micros(7)), None), (None, None, replay)]
+        {
+            let checkpoint = Checkpoint { log: LogId(1 << 127), offset: Offset(u64::MAX), position, time, replay };
             let json = serde_json::to_string(&Saved::from(checkpoint)).unwrap();
             let saved: Saved = serde_json::from_str(&json).unwrap();
             assert_eq!(saved.checkpoint(), Some(checkpoint), "{json}");

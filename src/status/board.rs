@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Code, State};
-use crate::event::{Lsn, Offset, Position, Timestamp};
+use crate::event::{Lsn, Offset, Position, Span, Timestamp};
 
 /// What a source says of itself.
 #[derive(Clone, Debug, Default)]
@@ -191,6 +191,8 @@ pub struct SinkStatus {
     pub rejected: u64,
     /// Failed attempts since the last success.
     pub attempts: u32,
+    /// The events that it applies again.
+    pub replay: Option<Span>,
 }
 
 impl SinkStatus {
@@ -228,10 +230,9 @@ impl Status {
     pub fn ready(&self) -> bool {
         let source_ready = |state| matches!(state, State::Streaming | State::Snapshotting | State::CatchingUp);
         self.sources.values().all(|source| source_ready(source.state))
-            && self
-                .sinks
-                .values()
-                .all(|sink| matches!(sink.state, State::Streaming | State::CatchingUp | State::Degraded))
+            && self.sinks.values().all(|sink| {
+                matches!(sink.state, State::Streaming | State::CatchingUp | State::Replaying | State::Degraded)
+            })
     }
 }
 

@@ -14,6 +14,8 @@ pub enum State {
     Streaming,
     /// Working through a backlog.
     CatchingUp,
+    /// A sink that applies again, by an operator's order, what it had applied before.
+    Replaying,
     /// Held up by something that is expected to pass; nothing is lost, and it goes on by itself.
     Paused,
     /// Going on, with something set aside.
@@ -23,6 +25,18 @@ pub enum State {
 }
 
 impl State {
+    /// All of them.
+    pub const ALL: [State; 8] = [
+        State::Starting,
+        State::Snapshotting,
+        State::Streaming,
+        State::CatchingUp,
+        State::Replaying,
+        State::Paused,
+        State::Degraded,
+        State::Halted,
+    ];
+
     /// The public word.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -31,6 +45,7 @@ impl State {
             State::Snapshotting => "snapshotting",
             State::Streaming => "streaming",
             State::CatchingUp => "catching_up",
+            State::Replaying => "replaying",
             State::Paused => "paused",
             State::Degraded => "degraded",
             State::Halted => "halted",

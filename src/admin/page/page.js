@@ -42,6 +42,7 @@ const logCard = (source) => card("log", {}, [["events", number(source.events)], 
 const sinkCard = (name, sink) => {
   const lag = sink.lag_events ? `${number(sink.lag_events)} events, ${bytes(sink.lag_bytes)}, ${seconds(sink.lag_seconds)}` : "none";
   const facts = [["kind", sink.kind], ["lag", lag], ["applied", number(sink.applied)]];
+  if (sink.replay) facts.push(["applied again", `${sink.replay.percent} % of events ${number(sink.replay.from)} to ${number(sink.replay.until)}`]);
   if (sink.rejected) facts.push(["refused", number(sink.rejected)]);
   if (sink.attempts) facts.push(["failed attempts", number(sink.attempts)]);
   return card(name, sink, facts);

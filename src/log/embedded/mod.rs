@@ -51,7 +51,7 @@ use self::shared::Shared;
 use self::writer::{Start, Tail};
 use super::history::History;
 use super::{Durable, LogError, LogId, Recovered};
-use crate::event::{Offset, Position, Timestamp};
+use crate::event::{Offset, Place, Timestamp};
 
 /// How the log divides what it writes. The defaults suit everything but tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,22 +202,13 @@ impl Log {
         Ok(Reader::new(Arc::clone(&self.shared), scan))
     }
 
-    /// The first event at or after `position`; the end if there is none. Reads up to a segment: call it from a thread
-    /// that may block.
+    /// See [`super::Log::find`]. Later transactions may have earlier commit times, if the source's clock was set back: of a time the first
+    /// in the log is found. Reads up to a segment: call it from a thread that may block.
     ///
     /// # Errors
-    /// [`LogError::Expired`] if such events have been removed.
-    pub fn offset_of_position(&self, position: Position) -> Result<Offset, LogError> {
-        lookup::of_position(&self.shared.catalog, self.end(), position)
-    }
-
-    /// The first event of the first transaction committed at or after `time`; the end if there is none. Later transactions may have
-    /// earlier commit times if the source's clock was set back. Reads up to a segment.
-    ///
-    /// # Errors
-    /// [`LogError::Expired`] if such events have been removed.
-    pub fn offset_at_time(&self, time: Timestamp) -> Result<Offset, LogError> {
-        lookup::at_time(&self.shared.catalog, self.end(), time)
+    /// As there.
+    pub fn find(&self, place: Place) -> Result<Offset, LogError> {
+        lookup::find_place(&self.shared.catalog, self.end(), place)
     }
 
     /// Where in [`Durable::bytes`] the event at `offset` stands, to the accuracy of a frame; the lag in bytes of a checkpoint is

@@ -16,7 +16,7 @@ use super::lookup;
 use super::recovery::read_preambles;
 use super::scan::Scan;
 use super::walk::Walk;
-use crate::event::{Offset, Position, Timestamp};
+use crate::event::{Offset, Place};
 use crate::log::{Batch, Durable, Limit, LogError, LogId};
 
 /// How often something is looked at that may be changing under our eyes, and the pause in between.
@@ -109,20 +109,12 @@ impl ReadOnly {
         Ok(ReadOnlyReader { scan: Scan::open(&self.catalog, from, end)? })
     }
 
-    /// As [`super::Log::offset_of_position`].
+    /// As [`super::Log::find`].
     ///
     /// # Errors
     /// Likewise.
-    pub fn offset_of_position(&self, position: Position) -> Result<Offset, LogError> {
-        lookup::of_position(&self.catalog, self.end(), position)
-    }
-
-    /// As [`super::Log::offset_at_time`].
-    ///
-    /// # Errors
-    /// Likewise.
-    pub fn offset_at_time(&self, time: Timestamp) -> Result<Offset, LogError> {
-        lookup::at_time(&self.catalog, self.end(), time)
+    pub fn find(&self, place: Place) -> Result<Offset, LogError> {
+        lookup::find_place(&self.catalog, self.end(), place)
     }
 
     /// Moves the end forward over every unit that is whole. While a transaction is taken back, and another is written in its

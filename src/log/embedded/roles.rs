@@ -3,7 +3,7 @@
 use tokio::sync::watch;
 
 use super::{Log, Reader, Writer};
-use crate::event::Offset;
+use crate::event::{Offset, Place};
 use crate::log::{self, Batch, Durable, Entry, Limit, LogError, LogId, Recovered};
 
 impl log::LogWriter for Writer {
@@ -83,6 +83,12 @@ impl log::Log for Log {
 
     fn durable(&self) -> watch::Receiver<Durable> {
         Log::durable(self)
+    }
+
+    async fn find(&self, place: Place) -> Result<Offset, LogError> {
+        let log = self.clone();
+        let found = tokio::task::spawn_blocking(move || Log::find(&log, place)).await;
+        found.map_err(|error| LogError::Misuse(format!("looking for a place failed: {error}")))?
     }
 
     fn reader(&self, from: Offset) -> Result<Reader, LogError> {

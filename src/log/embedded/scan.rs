@@ -38,6 +38,8 @@ pub(super) struct Scan {
     /// How many of those make whole units, and the log byte after them.
     whole: usize,
     whole_end: u64,
+    /// A table's copy ends in the unit behind them, so they are a batch.
+    cut: bool,
 }
 
 #[derive(Debug)]
@@ -73,6 +75,7 @@ impl Scan {
             ahead_bytes: 0,
             whole: 0,
             whole_end: 0,
+            cut: false,
         };
         scan.read = scan.frames.segment.base;
         scan.seek(end)?;
@@ -136,6 +139,7 @@ impl Scan {
         while !self.enough(limit) && (self.read < end.offset || self.unit.is_some()) {
             match self.step(catalog, end.bytes)? {
                 Step::Event(ahead) => {
+                    self.cut |= self.whole > 0 && ahead.event.ends_copy();
                     self.ahead_bytes = self.ahead_bytes.saturating_add(ahead.bytes);
                     self.ahead.push_back(ahead);
                 }
@@ -152,6 +156,9 @@ impl Scan {
     /// Whether what has been read fills a batch, and it is known where that should end.
     fn enough(&self, limit: Limit) -> bool {
         let count = self.ahead.len();
+        if self.cut {
+            return true;
+        }
         if self.whole == count {
             return count > 0 && (count >= limit.events || self.ahead_bytes >= limit.bytes);
         }
@@ -174,7 +181,7 @@ impl Scan {
             }
         }
         let ends_transaction = self.whole > 0;
-        self.whole = 0;
+        (self.whole, self.cut) = (0, false);
         let mut taken = 0;
         let events = self.ahead.drain(..count).map(|ahead| {
             taken += ahead.bytes;

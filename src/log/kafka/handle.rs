@@ -7,8 +7,8 @@ use tokio::sync::watch;
 use super::Options;
 use super::follow::Follower;
 use super::reader::Reader;
-use super::{lanes, member};
-use crate::event::{Offset, TableFilter, Timestamp};
+use super::{find, lanes, member};
+use crate::event::{Offset, Place, TableFilter, Timestamp};
 use crate::log::share::{Lanes, Part, Reached, Share, SharedLog};
 use crate::log::{self, Durable, LogError, LogId};
 
@@ -57,6 +57,13 @@ impl log::Log for Log {
 
     fn durable(&self) -> watch::Receiver<Durable> {
         self.0.durable()
+    }
+
+    async fn find(&self, place: Place) -> Result<Offset, LogError> {
+        self.0.ready().await?;
+        let follower = Arc::clone(&self.0);
+        let found = tokio::task::spawn_blocking(move || find::find(&follower, place)).await;
+        found.map_err(|error| LogError::Misuse(format!("looking for a place failed: {error}")))?
     }
 
     fn reader(&self, from: Offset) -> Result<Reader, LogError> {

@@ -13,6 +13,7 @@
 
 mod commit;
 mod control;
+mod find;
 mod follow;
 mod gather;
 mod group;

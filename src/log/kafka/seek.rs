@@ -1,11 +1,11 @@
-//! Finding an event in a partition by its number.
+//! Finding an event in a partition by its number, or by what else rises with it.
 //!
 //! Numbers rise within a partition, but for what a crash of a writer that delivers at least once wrote twice; then every place at
 //! which they pass the wanted one has all that is wanted behind it, in order. So halving finds one.
 
 use crate::kafka::KafkaError;
 use crate::kafka::fetch::{Fetched, Probe};
-use crate::kafka::headers::{self, OFFSET_HEADER};
+use crate::kafka::headers::{self, EventHeads, OFFSET_HEADER};
 
 /// The first guess is so far from the end, for most readers are near it.
 const NEAR: i64 = 1000;
@@ -16,18 +16,32 @@ pub(super) fn find(probe: &Probe, topic: &str, partition: i32, wanted: u64) -> R
     if wanted == 0 {
         return Ok(start);
     }
-    halve(start, end, wanted, |at| {
+    halve(start, end, |at| {
         let found = probe.first_at(topic, partition, at)?;
-        found.map(|record| Ok((record.offset(), number(&record, topic)?))).transpose()
+        found.map(|record| Ok((record.offset(), number(&record, topic)? < wanted))).transpose()
     })
 }
 
-/// `look` tells the place and the number of the first record at a place or behind it.
+/// The first record that `reaches` what is looked for, as all behind it do.
+pub(super) fn first(
+    probe: &Probe,
+    topic: &str,
+    partition: i32,
+    reaches: impl Fn(&EventHeads) -> bool,
+) -> Result<Option<EventHeads>, KafkaError> {
+    let (start, end) = probe.marks(topic, partition)?;
+    let place = halve(start, end, |at| {
+        let found = probe.first_at(topic, partition, at)?;
+        found.map(|record| Ok((record.offset(), !reaches(&heads(&record, topic)?)))).transpose()
+    })?;
+    probe.first_at(topic, partition, place)?.map(|record| heads(&record, topic)).transpose()
+}
+
+/// `look` tells the place of the first record at a place or behind it, and whether it comes before what is looked for.
 fn halve(
     start: i64,
     end: i64,
-    wanted: u64,
-    mut look: impl FnMut(i64) -> Result<Option<(i64, u64)>, KafkaError>,
+    mut look: impl FnMut(i64) -> Result<Option<(i64, bool)>, KafkaError>,
 ) -> Result<i64, KafkaError> {
     let (mut low, mut high) = (start, end);
     let mut reach = NEAR;
@@ -38,7 +52,7 @@ fn halve(
             break;
         }
         match look(at)? {
-            Some((place, number)) if number < wanted => {
+            Some((place, true)) => {
                 low = place.saturating_add(1);
                 break;
             }
@@ -49,11 +63,17 @@ fn halve(
     while low < high {
         let middle = low + (high - low) / 2;
         match look(middle)? {
-            Some((place, number)) if number < wanted => low = place.saturating_add(1),
+            Some((place, true)) => low = place.saturating_add(1),
             _ => high = middle,
         }
     }
     Ok(low)
+}
+
+/// What a record's headers say.
+pub(super) fn heads(record: &Fetched, topic: &str) -> Result<EventHeads, KafkaError> {
+    let heads = EventHeads::read(|name| record.header(name));
+    heads.map_err(|detail| KafkaError::Control { topic: topic.to_owned(), detail })
 }
 
 /// The number of a record's event.
@@ -81,9 +101,9 @@ mod tests {
             let at = usize::try_from(at).expect("a place");
             let rest = numbers[at..].iter().enumerate();
             let found = rest.filter_map(|(index, number)| number.map(|number| (index, number))).next();
-            Ok(found.map(|(index, number)| (i64::try_from(at + index).expect("short"), number)))
+            Ok(found.map(|(index, number)| (i64::try_from(at + index).expect("short"), number < wanted)))
         };
-        halve(0, end, wanted, look).expect("sound")
+        halve(0, end, look).expect("sound")
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Target;
-use crate::event::{Lsn, Offset, Position, Timestamp};
+use crate::event::{Lsn, Offset, Position, Span, Timestamp};
 use crate::log::LogId;
 use crate::log::share::Part;
 use crate::sink::{Checkpoint, SinkError};
@@ -50,6 +50,8 @@ struct Stored {
     /// Microseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     time: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    replay: Option<Span>,
     /// Parts have checkpoints of their own, and this one says only from where on those do that have none.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     shared: bool,
@@ -71,6 +73,7 @@ pub(super) fn encode(checkpoint: &Checkpoint, shared: bool) -> Vec<u8> {
         commit_lsn: position.map(|position| position.commit_lsn),
         ordinal: position.map(|position| position.ordinal),
         time: checkpoint.time.map(Timestamp::unix_micros),
+        replay: checkpoint.replay,
         shared,
     };
     // Strings and numbers always have a JSON form.
@@ -117,7 +120,8 @@ fn decode(text: &[u8]) -> Option<Found> {
         _ => return None,
     };
     let time = stored.time.map(Timestamp::from_unix_micros);
-    Some(Found { checkpoint: Checkpoint { log, offset: stored.offset, position, time }, shared: stored.shared })
+    let checkpoint = Checkpoint { log, offset: stored.offset, position, time, replay: stored.replay };
+    Some(Found { checkpoint, shared: stored.shared })
 }
 
 /// Compares what the target says with what we last wrote or read there.
@@ -148,7 +152,7 @@ mod tests {
 
     fn at(offset: u64) -> Checkpoint {
         let position = Position { epoch: 2, commit_lsn: Lsn::new(0x16_B374_D848), ordinal: 7 };
-        Checkpoint { log: LogId(0xAB), offset: Offset(offset), position: Some(position), time: None }
+        Checkpoint { log: LogId(0xAB), offset: Offset(offset), position: Some(position), time: None, replay: None }
     }
 
     #[test]
@@ -161,6 +165,8 @@ mod tests {
         assert_eq!(decode(&text), found(at(5)));
         let first = Checkpoint { position: None, time: Some(Timestamp::from_unix_micros(7)), ..at(0) };
         assert_eq!(decode(&encode(&first, false)), found(first));
+        let again = Checkpoint { replay: Some(Span { from: Offset(3), until: Offset(9) }), ..first };
+        assert_eq!(decode(&encode(&again, false)), found(again));
         assert_eq!(decode(&encode(&at(u64::MAX), false)), found(at(u64::MAX)));
         assert_eq!(decode(&encode(&at(5), true)), Some(Found { checkpoint: at(5), shared: true }));
     }

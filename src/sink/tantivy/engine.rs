@@ -404,7 +404,7 @@ mod tests {
                 engine.stage(vec![Mutation { key: Key(id.into()), position: at, effect }])?;
                 position = Some(at);
             }
-            engine.commit(Checkpoint { log: LogId(1), offset: Offset(self.puts), position, time: None })
+            engine.commit(Checkpoint { log: LogId(1), offset: Offset(self.puts), position, time: None, replay: None })
         }
 
         fn keys(&mut self) -> Vec<String> {

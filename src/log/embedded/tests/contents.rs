@@ -142,8 +142,7 @@ async fn a_new_epoch_begins_its_lsns_anew() {
     drop(log);
     let (_writer, log, recovered) = reopen(&path, SMALL);
     assert_eq!((recovered.epoch, recovered.durable), (Some(second), durable));
-    let early = Position { epoch: 2, commit_lsn: Lsn::new(1), ordinal: 0 };
-    assert_eq!(log.offset_of_position(early).unwrap(), Offset(1));
+    assert_eq!(log.find(Place::Lsn(Lsn::new(1))).unwrap(), Offset(1), "the first of its own epoch");
 }
 
 /// Begins or ends a copy of table 1 in a unit of its own, and returns where that event stands.
@@ -186,6 +185,29 @@ async fn a_copy_begins_and_ends_as_events_that_know_each_other_over_segments_and
     writer.append(Entry::Begin(&transaction(70))).unwrap();
     let again = writer.append(Entry::CopyDone { relation: &relation(1), since }).unwrap_err();
     assert!(matches!(again, LogError::Misuse(_)), "a copy ends once: {again}");
+}
+
+/// Whoever reads must have committed what comes before, and only the reader knows at which offset and byte that ends.
+#[tokio::test]
+async fn the_unit_in_which_a_copy_ends_begins_a_batch() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut writer, log, _) = reopen(&directory.path().join("log"), Options::default());
+    writer.append(Entry::Epoch(&epoch())).unwrap();
+    let since = copy(&mut writer, 1, None);
+    append(&mut writer, 2, &[b"a".to_vec(), b"b".to_vec()]);
+    let before = writer.sync().await.unwrap();
+    copy(&mut writer, 3, Some(since));
+    append(&mut writer, 4, &[b"c".to_vec()]);
+    let end = writer.sync().await.unwrap();
+    let mut reader = log.reader(Offset(0)).unwrap();
+    let first = reader.next(ALL).await.unwrap();
+    assert_eq!(
+        (first.events.len(), first.next, first.bytes, first.ends_transaction),
+        (3, before.offset, before.bytes, true)
+    );
+    let second = reader.next(ALL).await.unwrap();
+    assert_eq!((second.events.len(), second.next, second.bytes), (2, end.offset, end.bytes));
+    assert!(second.events[0].ends_copy());
 }
 
 /// A log of format 1, whose preambles end before the copies: it is read, and gone on with in a segment of today's format.

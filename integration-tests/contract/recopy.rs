@@ -17,7 +17,7 @@ use walbridge::log::embedded::{Log, Options, Writer, open};
 use walbridge::log::{Entry, Epoch};
 use walbridge::project::mutation::Mutation;
 use walbridge::project::{Kind, Projection};
-use walbridge::sink::{Checkpoint, KeyPage, Sink, SinkError, Staged};
+use walbridge::sink::{Checkpoint, KeyPage, Rejection, Sink, SinkError, Staged};
 use walbridge::status::{Board, State};
 
 use super::target::Target;
@@ -145,6 +145,11 @@ impl<S: Sink> Sink for Fragile<S> {
     async fn keys(&mut self, table: &TableName, from: Option<u64>) -> Result<KeyPage, SinkError> {
         self.call()?;
         self.sink.keys(table, from).await
+    }
+
+    async fn flush(&mut self) -> Result<Vec<Rejection>, SinkError> {
+        self.call()?;
+        self.sink.flush().await
     }
 
     async fn commit(&mut self, upto: Checkpoint) -> Result<(), SinkError> {

@@ -9,6 +9,7 @@ pub(crate) mod debezium;
 pub(crate) mod equal;
 #[cfg(feature = "kafka")]
 pub(crate) mod kafka;
+pub(crate) mod opensearch;
 pub(crate) mod ports;
 pub(crate) mod postgres;
 pub(crate) mod process;
@@ -27,6 +28,7 @@ pub(crate) use kafka::Kafka;
 pub(crate) use registry::Registry;
 #[allow(unused_imports, reason = "the tests, the demo and the benches each use a part")]
 pub(crate) use {
+    opensearch::OpenSearch,
     postgres::{Auth, PgOptions, Postgres, StopMode},
     proxy::{Direction, Proxy},
     redis::Redis,

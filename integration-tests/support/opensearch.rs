@@ -12,9 +12,9 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::ports;
 use super::process::{self, Signal};
 use super::wait::eventually_sync;
-use super::ports;
 
 /// A running node. Dropping it ends the process.
 pub(crate) struct OpenSearch {

@@ -193,7 +193,11 @@ pub(super) async fn caught_up(board: &Board, end: Offset) {
         let sink = status.sinks.get("contract").ok_or("no status")?;
         assert!(sink.state != State::Halted, "{:?}", sink.message);
         let there = sink.checkpoint == Some(end) && sink.replay.is_none();
-        if there { Ok(()) } else { Err(format!("{:?} of {end}, replay {:?}", sink.checkpoint, sink.replay)) }
+        if there {
+            Ok(())
+        } else {
+            Err(format!("{:?} of {end}, replay {:?}: {:?}", sink.checkpoint, sink.replay, sink.message))
+        }
     })
     .await;
 }

@@ -20,7 +20,7 @@ use crate::sink::SinkError;
 pub(super) const TIME_MAX: Duration = Duration::from_secs(60);
 /// More than any answer is: the longest tell of documents that are completed.
 const ANSWER_BYTES_MAX: usize = 512 << 20;
-const JSON: &str = "application/json";
+pub(super) const JSON: &str = "application/json";
 pub(super) const LINES: &str = "application/x-ndjson";
 
 /// See the module.

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::decode::json;
-use crate::event::TableName;
+use crate::event::{Position, TableName};
 use crate::project::mutation::Key;
 
 /// The field that is ours.
@@ -29,12 +29,17 @@ pub(super) fn id_of(key: &Key) -> String {
     }
 }
 
-/// The row's JSON, with our own field behind its columns: the table, and the key where the id does not tell it.
-pub(super) fn with_own(row: &str, table: &TableName, key: &Key, id: &str) -> String {
+/// The row's JSON, with our own field behind its columns: the table, the place of the event that put it, and the key where the id does not
+/// tell it.
+pub(super) fn with_own(row: &str, table: &TableName, at: Position, key: &Key, id: &str) -> String {
     let columns = row.strip_suffix('}').unwrap_or(row);
     let comma = if columns.len() > 1 { "," } else { "" };
     let mut own = format!("{columns}{comma}\"{OWN}\":{{\"table\":").into_bytes();
     json::write_string(table.to_string().as_bytes(), &mut own);
+    // Numbers and a text always have a JSON form.
+    let at = serde_json::to_string(&at).unwrap_or_default();
+    own.extend_from_slice(b",\"at\":");
+    own.extend_from_slice(at.as_bytes());
     if id.as_bytes() != &*key.0 {
         own.extend_from_slice(b",\"key\":");
         json::write_hex(&key.0, &mut own);
@@ -46,7 +51,16 @@ pub(super) fn with_own(row: &str, table: &TableName, key: &Key, id: &str) -> Str
 /// Our own field, read back.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Own {
+    /// The event that put it.
+    pub(super) at: Option<Position>,
     key: Option<String>,
+}
+
+/// What of a document is ours.
+#[derive(Default, Deserialize)]
+pub(super) struct Source {
+    #[serde(default, rename = "_walbridge")]
+    pub(super) own: Own,
 }
 
 /// The key of a document, of its id and our own field in it.
@@ -70,7 +84,7 @@ mod tests {
             let key = Key(key.to_vec().into());
             let id = id_of(&key);
             assert!(!id.is_empty() && id.len() <= ID_BYTES_MAX, "{id}");
-            let document = with_own(r#"{"id":1}"#, &table, &key, &id);
+            let document = with_own(r#"{"id":1}"#, &table, Position::default(), &key, &id);
             let mut read: serde_json::Value = serde_json::from_str(&document).unwrap();
             assert_eq!(read["id"], 1);
             let own: Own = serde_json::from_value(read[OWN].take()).unwrap();
@@ -80,7 +94,8 @@ mod tests {
         ids.sort();
         ids.dedup();
         assert_eq!(ids.len(), keys.len());
-        let whole = with_own("{}", &table, &Key("a".into()), "a");
-        assert_eq!(whole, r#"{"_walbridge":{"table":"public.t"}}"#);
+        let whole = with_own("{}", &table, Position::default(), &Key("a".into()), "a");
+        let at = r#"{"epoch":0,"commit_lsn":"0/0","ordinal":0}"#;
+        assert_eq!(whole, format!(r#"{{"_walbridge":{{"table":"public.t","at":{at}}}}}"#));
     }
 }

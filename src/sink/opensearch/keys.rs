@@ -1,10 +1,11 @@
 //! The keys of a table's documents, page by page, of one moment.
 
+use hyper::Method;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::client::Client;
-use super::document::{self, Own};
+use super::client::{self, Client};
+use super::document::{self, Source};
 use crate::event::TableName;
 use crate::project::mutation::Key;
 use crate::sink::SinkError;
@@ -47,12 +48,6 @@ struct Hit {
     source: Source,
 }
 
-#[derive(Default, Deserialize)]
-struct Source {
-    #[serde(default, rename = "_walbridge")]
-    own: Own,
-}
-
 impl Scroll {
     /// Begins with all that has been written.
     pub(super) async fn begin(
@@ -69,22 +64,29 @@ impl Scroll {
             "query": { "term": { format!("{}.table", document::OWN): table.to_string() } },
         });
         let answer = client.post(&format!("/{alias}/_search?scroll={KEPT}"), &query).await?;
-        read(client, client.read("listing documents", answer)?)
+        let page = client.read("listing documents", answer)?;
+        read(client, page).await
     }
 
     /// The next page.
     pub(super) async fn next(self, client: &mut Client) -> Result<(Option<Self>, Vec<Key>), SinkError> {
         let answer = client.post("/_search/scroll", &json!({ "scroll": KEPT, "scroll_id": self.id })).await?;
-        read(client, client.read("listing documents", answer)?)
+        let page = client.read("listing documents", answer)?;
+        read(client, page).await
     }
 }
 
-fn read(client: &Client, page: Page) -> Result<(Option<Scroll>, Vec<Key>), SinkError> {
+async fn read(client: &mut Client, page: Page) -> Result<(Option<Scroll>, Vec<Key>), SinkError> {
     if page.timed_out || page.shards.failed > 0 {
         let detail = "listing documents: not all shards have answered".to_owned();
         return Err(SinkError::Unavailable { target: client.shown(), detail });
     }
     let keys: Vec<Key> = page.hits.hits.iter().filter_map(|hit| document::key_of(&hit.id, &hit.source.own)).collect();
-    let more = !page.hits.hits.is_empty();
-    Ok((more.then_some(Scroll { id: page.scroll_id }), keys))
+    if !page.hits.hits.is_empty() {
+        return Ok((Some(Scroll { id: page.scroll_id }), keys));
+    }
+    // The server keeps only so many moments. One that was left in the middle is forgotten by itself.
+    let body = json!({ "scroll_id": page.scroll_id }).to_string();
+    client.ask(Method::DELETE, "/_search/scroll", client::JSON, body.into()).await?;
+    Ok((None, keys))
 }

@@ -18,6 +18,7 @@ pub(super) fn empty(alias: &str) -> Value {
         "_meta": { "walbridge": alias },
         "properties": { OWN: { "properties": {
             "table": { "type": "keyword" },
+            "at": { "type": "object", "enabled": false },
             "key": { "type": "keyword", "index": false, "doc_values": false },
         } } },
     })

@@ -9,11 +9,12 @@ use serde_json::value::RawValue;
 
 use super::checkpoint::Fence;
 use super::client::Client;
+use super::document::Source;
 use super::held::{Held, Stretch, Write};
 use super::index::Index;
 use super::keys::Scroll;
 use super::{Options, bulk, document, version};
-use crate::event::TableName;
+use crate::event::{Position, TableName};
 use crate::project::mutation::{Document, Effect, Key, Mutation};
 use crate::sink::uncommitted::{Known, Uncommitted};
 use crate::sink::{Checkpoint, KeyPage, Rejection, SinkError, Staged, belief, whole};
@@ -30,6 +31,9 @@ pub(super) struct Session {
     held: Held,
     uncommitted: Uncommitted,
     scroll: Option<Scroll>,
+    /// The last mutation that was staged, and the last of those that were sent ahead of a commit.
+    staged: Option<Position>,
+    sent: Option<Position>,
     bulk_bytes_max: usize,
 }
 
@@ -46,6 +50,13 @@ struct StoredDocument {
     source: Option<Box<RawValue>>,
 }
 
+/// A document in the index.
+struct Older {
+    source: Arc<str>,
+    /// The event that put it.
+    at: Option<Position>,
+}
+
 impl Session {
     pub(super) async fn open(options: &Options, client: &mut Client) -> Result<Self, SinkError> {
         Fence::prepare(client).await?;
@@ -53,7 +64,16 @@ impl Session {
         let fence = Fence::read(client, &index.alias).await?;
         let uncommitted = Uncommitted::new(2 * HELD_BYTES_MAX);
         let bulk_bytes_max = options.bulk_bytes_max;
-        Ok(Session { index, fence, held: Held::default(), uncommitted, scroll: None, bulk_bytes_max })
+        Ok(Session {
+            index,
+            fence,
+            held: Held::default(),
+            uncommitted,
+            scroll: None,
+            staged: None,
+            sent: None,
+            bulk_bytes_max,
+        })
     }
 
     pub(super) fn belief(&self) -> Option<Checkpoint> {
@@ -77,6 +97,7 @@ impl Session {
             }
             rest = later;
         }
+        self.staged = mutations.last().map(|mutation| mutation.position).max(self.staged);
         if self.held.bytes() > HELD_BYTES_MAX {
             staged.rejected.extend(self.flush(client).await?);
         }
@@ -88,7 +109,7 @@ impl Session {
         client: &mut Client,
         mutation: &Mutation,
         index: usize,
-        stored: &HashMap<String, Arc<str>>,
+        stored: &HashMap<String, Older>,
         staged: &mut Staged,
     ) -> Result<(), SinkError> {
         let version = version::version(mutation.position).ok_or_else(|| SinkError::Unusable {
@@ -102,13 +123,13 @@ impl Session {
 
         match &mutation.effect {
             Effect::Put { document, moved_from } => {
-                let Some(row) = self.complete(&mutation.key, document, moved_from.as_ref(), stored) else {
+                let Some(row) = self.complete(mutation, document, moved_from.as_ref(), stored) else {
                     staged.incomplete.push(index);
                     return Ok(());
                 };
                 self.index.learn(client, &document.relation).await?;
                 let table = &document.relation.name;
-                let text = document::with_own(&row, table, &mutation.key, &id);
+                let text = document::with_own(&row, table, mutation.position, &mutation.key, &id);
                 self.uncommitted.put(mutation.key.clone(), table.clone(), row.into());
                 let mutation = Some(mutation.clone());
                 self.held.push(Write { id, version, document: Some(text), mutation });
@@ -130,23 +151,40 @@ impl Session {
     }
 
     /// The row as JSON; `None` if values are missing that are not in the index either.
+    ///
+    /// What is in the index may be ahead of the checkpoint, after a failure between the two. Of a row that kept its key that does no harm: what
+    /// stands there is its own, or of one that comes later, whole. But under a row's former key may be another row by then, so that is
+    /// only taken if it is not ahead; and what the row has become, if this very change was applied already.
     fn complete(
         &self,
-        key: &Key,
+        mutation: &Mutation,
         document: &Document,
         moved_from: Option<&Key>,
-        stored: &HashMap<String, Arc<str>>,
+        stored: &HashMap<String, Older>,
     ) -> Option<String> {
         let Document { relation, row } = document;
         if !row.lacks_values() {
             return whole::source(relation, row, None);
         }
-        let older = match self.known(key, moved_from, &relation.name) {
+        let older = match self.known(&mutation.key, moved_from, &relation.name) {
             Known::Document(source) => source,
-            Known::Committed => Arc::clone(stored.get(&document::id_of(moved_from.unwrap_or(key)))?),
+            Known::Committed => Arc::clone(&self.older(mutation, moved_from, stored)?.source),
             Known::Nothing => return None,
         };
         whole::source(relation, row, Some(&older))
+    }
+
+    fn older<'a>(
+        &self,
+        mutation: &Mutation,
+        moved_from: Option<&Key>,
+        stored: &'a HashMap<String, Older>,
+    ) -> Option<&'a Older> {
+        let here = stored.get(&document::id_of(&mutation.key));
+        let Some(from) = moved_from else { return here };
+        let known_to = self.belief().and_then(|belief| belief.position).max(self.sent);
+        let before = stored.get(&document::id_of(from)).filter(|older| older.at.is_some() && older.at <= known_to);
+        here.filter(|here| here.at == Some(mutation.position)).or(before)
     }
 
     fn known(&self, key: &Key, moved_from: Option<&Key>, table: &TableName) -> Known {
@@ -157,25 +195,27 @@ impl Session {
     }
 
     /// The documents that rows of this group may be completed from.
-    async fn read_stored(
-        &self,
-        client: &mut Client,
-        group: &[Mutation],
-    ) -> Result<HashMap<String, Arc<str>>, SinkError> {
-        let lacking = group.iter().filter_map(|mutation| match &mutation.effect {
-            Effect::Put { document, moved_from } if document.row.lacks_values() => {
-                Some(document::id_of(moved_from.as_ref().unwrap_or(&mutation.key)))
+    async fn read_stored(&self, client: &mut Client, group: &[Mutation]) -> Result<HashMap<String, Older>, SinkError> {
+        let mut ids = Vec::new();
+        for mutation in group {
+            if let Effect::Put { document, moved_from } = &mutation.effect
+                && document.row.lacks_values()
+            {
+                ids.push(document::id_of(&mutation.key));
+                ids.extend(moved_from.as_ref().map(document::id_of));
             }
-            _ => None,
-        });
-        let ids: Vec<String> = lacking.collect();
+        }
         if ids.is_empty() {
             return Ok(HashMap::new());
         }
         let answer = client.post(&format!("/{}/_mget", self.index.alias), &json!({ "ids": ids })).await?;
         let stored: Stored = client.read("reading documents", answer)?;
-        let found = stored.docs.into_iter();
-        Ok(found.filter_map(|stored| Some((stored.id, stored.source?.get().into()))).collect())
+        let older = |stored: StoredDocument| {
+            let source: Arc<str> = stored.source?.get().into();
+            let at = serde_json::from_str(&source).map_or(None, |source: Source| source.own.at);
+            Some((stored.id, Older { source, at }))
+        };
+        Ok(stored.docs.into_iter().filter_map(older).collect())
     }
 
     /// See [`crate::sink::Sink::flush`].
@@ -192,6 +232,7 @@ impl Session {
             }
         }
         self.uncommitted.reset();
+        self.sent = self.staged;
         Ok(rejected)
     }
 

@@ -105,8 +105,11 @@ impl OpenSearch {
     pub(crate) async fn documents(&self, index: &str) -> Vec<(String, Value)> {
         self.ask(reqwest::Method::POST, &format!("/{index}/_refresh"), None).await;
         let (_, found) = self.ask(reqwest::Method::GET, &format!("/{index}/_search?size=10000"), None).await;
-        let hits = found["hits"]["hits"].as_array().cloned().unwrap_or_default();
-        let document = |hit: Value| (hit["_id"].as_str().expect("an id").to_owned(), hit["_source"].clone());
+        let hits = found.pointer("/hits/hits").and_then(Value::as_array).cloned().unwrap_or_default();
+        let document = |hit: Value| {
+            let id = hit.get("_id").and_then(Value::as_str).unwrap_or_default().to_owned();
+            (id, hit.get("_source").cloned().unwrap_or_default())
+        };
         hits.into_iter().map(document).collect()
     }
 }

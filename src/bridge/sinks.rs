@@ -52,7 +52,8 @@ pub(super) async fn run(parts: Parts, log: impl Log, stop: &CancellationToken) {
             Err(error) => halt(&parts, error.code(), &error.to_string()),
         },
         Target::OpenSearch(index) => match OpenSearchSink::new(tables::index_options(*index)) {
-            Ok(sink) => deliver(parts, log, sink, Kind::State, known, stop).await,
+            // Large: a request is prepared inside it.
+            Ok(sink) => Box::pin(deliver(parts, log, sink, Kind::State, known, stop)).await,
             Err(error) => halt(&parts, error.code(), &error.to_string()),
         },
         Target::File { path } => {

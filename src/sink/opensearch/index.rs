@@ -56,23 +56,33 @@ struct Identity {
 impl Index {
     /// Finds the index, or makes it.
     pub(super) async fn open(options: &Options, client: &mut Client) -> Result<Self, SinkError> {
+        if let Some(index) = Index::find(options, client).await? {
+            return Ok(index);
+        }
+        make(options, client).await?;
+        let target = client.shown();
+        let detail = "the index that was made just now is gone".to_owned();
+        Index::find(options, client).await?.ok_or(SinkError::Regressed { target, detail })
+    }
+
+    /// Finds the index, if there is one.
+    pub(super) async fn find(options: &Options, client: &mut Client) -> Result<Option<Self>, SinkError> {
         let alias = &options.index;
-        let mut answer = client.get(&format!("/{alias}")).await?;
+        let answer = client.get(&format!("/{alias}")).await?;
         if is_missing(&answer) {
-            make(options, client).await?;
-            answer = client.get(&format!("/{alias}")).await?;
+            return Ok(None);
         }
         let found: HashMap<String, Found> = client.read("looking at the index", answer)?;
         let ours = |found: &Found| found.mappings.meta.get("walbridge").and_then(Value::as_str) == Some(alias);
         let mut found = found.into_iter();
         match (found.next(), found.next()) {
-            (Some((name, index)), None) if name != *alias && ours(&index) => Ok(Index {
+            (Some((name, index)), None) if name != *alias && ours(&index) => Ok(Some(Index {
                 alias: alias.clone(),
                 uuid: index.settings.index.uuid,
                 fields: index.mappings.properties,
                 overrides: options.mapping.clone(),
                 learnt: HashSet::new(),
-            }),
+            })),
             (Some((name, _)), None) => Err(SinkError::Unusable {
                 target: client.shown(),
                 detail: format!("`{alias}` is there (index `{name}`), and walbridge did not make it"),

@@ -83,6 +83,14 @@ impl OpenSearchSink {
         Ok(OpenSearchSink { options, client, session: None })
     }
 
+    /// Whether the server can be reached, takes us for who we are, and has nothing of somebody else's under the name. Changes nothing.
+    ///
+    /// # Errors
+    /// It is not so.
+    pub async fn look(&mut self) -> Result<(), SinkError> {
+        index::Index::find(&self.options, &mut self.client).await.map(drop)
+    }
+
     /// The session, and what it works with.
     fn session(&mut self) -> Result<(&mut Session, &mut Client), SinkError> {
         let target = self.client.shown();

@@ -1,4 +1,5 @@
-//! `walbridge replay` with the real program: a Redis cache and a search index apply again what they have applied.
+//! `walbridge replay` with the real program: a Redis cache and a search index apply again what they have applied. And what else puts a target ahead of the log:
+//! rows that are read back.
 
 use std::time::Duration;
 
@@ -139,4 +140,33 @@ async fn a_replay_mends_a_damaged_target_and_survives_a_sigkill() {
         let said = refused(&walbridge, sink, from);
         assert!(said.contains(why), "{sink} from {from}: {said}");
     }
+}
+
+/// A document is missing when a change comes that leaves its large value alone, so the row is read back: as it is by now, another one, which has taken the
+/// key meanwhile. When the first row's own move came to be applied, it was completed from that document, and had the other's large value for good.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_was_read_back_lends_nothing_to_one_that_had_its_key_before() {
+    let (postgres, redis) = (Postgres::start(PgOptions::default()), Redis::start(&[]));
+    postgres.psql(
+        "CREATE TABLE t (id int PRIMARY KEY, n int, big text); ALTER TABLE t ALTER COLUMN big SET STORAGE EXTERNAL;
+         INSERT INTO t VALUES (1, 0, repeat('x', 3000)), (2, 0, repeat('y', 3000))",
+    );
+    let mut walbridge = Walbridge::start(&configuration(&postgres, &redis).replace("rows = 20", "rows = 1"));
+    caught_up(&mut walbridge, &postgres).await;
+    let mut connection = redis.connection().await;
+    let () = redis::cmd("DEL").arg("t:1").query_async(&mut connection).await.expect("an answer");
+    redis.freeze();
+    for sql in ["n = 1 WHERE id = 1", "id = 3 WHERE id = 1", "id = 1 WHERE id = 2"] {
+        postgres.psql(&format!("UPDATE t SET {sql}"));
+    }
+    redis.thaw();
+    json_equals(&postgres, &redis, ALL, "t:{id}").await;
+    caught_up(&mut walbridge, &postgres).await;
+    json_equals(&postgres, &redis, ALL, "t:{id}").await;
+    let ahead = checkpoint(&redis).await["ahead"].clone();
+    assert!(ahead.is_object(), "the checkpoint tells how far: {ahead}");
+    // One that is committed behind all of that puts the target level with the log again.
+    postgres.psql("UPDATE t SET n = n + 1");
+    caught_up(&mut walbridge, &postgres).await;
+    assert_eq!(checkpoint(&redis).await["ahead"], Value::Null);
 }

@@ -7,6 +7,8 @@ use std::thread;
 use walbridge::capture::CaptureError;
 use walbridge::capture::address::Address;
 use walbridge::capture::connection::{Connection, Purpose};
+use walbridge::capture::types::Types;
+use walbridge::event::{Column, Relation, ReplicaIdentity, Scalar, Shape, TableName};
 use walbridge::status::{Code, Disposition};
 
 use crate::support::postgres::PASSWORD;
@@ -181,4 +183,27 @@ async fn settings_that_change_text_are_pinned_whatever_the_role_has() {
     let texts: Vec<String> =
         row.iter().map(|value| String::from_utf8(value.as_ref().expect("a value").to_vec()).expect("UTF-8")).collect();
     assert_eq!(texts, ["2026-01-02 03:04:05+00", "1 day 02:00:00", "\\x01", "0.30000000000000004", "é"]);
+}
+
+/// The checker once found an array of enums as `"{sad,NULL}"` in every sink: its type had been asked for over a connection that broke, and
+/// counted as looked up from then on.
+#[tokio::test]
+async fn a_type_that_was_asked_for_in_vain_is_asked_for_again() {
+    let postgres = Postgres::start(PgOptions::default());
+    postgres.psql("CREATE TYPE mood AS ENUM ('sad', 'ok')");
+    let type_oid = postgres.psql("SELECT typarray FROM pg_type WHERE typname = 'mood'").trim().parse().expect("an OID");
+    let mut relation = Relation {
+        oid: 1,
+        name: TableName { schema: "public".to_owned(), table: "typed".to_owned() },
+        identity: ReplicaIdentity::Default,
+        columns: vec![Column { name: "moods".to_owned(), type_oid, type_modifier: -1, shape: Shape::TEXT }],
+        key: vec![0],
+    };
+    let mut types = Types::default();
+    let mut broken = open(&postgres.url()).await.expect("in");
+    broken.query("breaking off", "SELECT pg_terminate_backend(pg_backend_pid())").await.expect_err("it is gone");
+    types.resolve(&mut broken, &mut relation).await.expect_err("nobody answers");
+    types.resolve(&mut open(&postgres.url()).await.expect("in again"), &mut relation).await.expect("an answer");
+    let shape = relation.columns.first().map(|column| column.shape);
+    assert_eq!(shape, Some(Shape::Array { element: Scalar::Text, delimiter: b',' }));
 }

@@ -29,6 +29,7 @@ pub(super) enum Harm {
     Checkpoint,
     AddColumn { table: usize, default: bool },
     CopyAgain { table: usize },
+    Replay { sink: &'static str, ago_millis: Option<u64> },
 }
 
 /// The schedule of a run: harms, and how long to wait before each. The seed decides it alone.
@@ -60,7 +61,12 @@ fn harm(random: &mut StdRng) -> Harm {
         76..80 => Harm::Rewrite { table, cluster: random.random_bool(0.5) },
         80..82 => Harm::Checkpoint,
         82..89 => Harm::AddColumn { table, default: random.random_bool(0.5) },
-        _ => Harm::CopyAgain { table },
+        89..95 => Harm::CopyAgain { table },
+        // Not the sink that an onlooker reads: its rows may go back.
+        _ => Harm::Replay {
+            sink: if random.random_bool(0.5) { "hashes" } else { "search" },
+            ago_millis: random.random_bool(0.7).then_some(4 * millis),
+        },
     }
 }
 
@@ -123,7 +129,13 @@ impl Stage {
                 self.take_back_prepared();
             }
             Harm::AddColumn { table, default } => self.add_column(&TABLES[table], default),
-            Harm::CopyAgain { table } => self.copy_again(&TABLES[table]),
+            Harm::CopyAgain { table } => {
+                self.order(&["resnapshot", "bank", "--table", &format!("public.{}", TABLES[table].name)]);
+            }
+            Harm::Replay { sink, ago_millis } => {
+                let from = ago_millis.map_or("start".to_owned(), |millis| format!("{millis}ms"));
+                self.order(&["replay", sink, "--from", &from]);
+            }
         }
     }
 
@@ -153,10 +165,10 @@ impl Stage {
         let _later = self.postgres.try_psql(&sql);
     }
 
-    /// An operator has a table copied again, in the middle of everything.
-    fn copy_again(&self, table: &Table) {
-        let asked = self.walbridge.run(&["resnapshot", "bank", "--table", &format!("public.{}", table.name)]);
-        // It may be on its way up, or without its source.
+    /// An operator has a table copied, or a sink replayed, in the middle of everything.
+    fn order(&self, order: &[&str]) {
+        let asked = self.walbridge.run(order);
+        // It may be on its way up, or without its source; or there is nothing to apply again.
         if !asked.status.success() {
             println!("not now: {}", String::from_utf8_lossy(&asked.stderr).trim());
         }

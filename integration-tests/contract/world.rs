@@ -128,7 +128,7 @@ impl World {
     pub(super) fn checkpoint(&self, transactions: usize) -> Checkpoint {
         let offset = self.offset(transactions);
         let position = offset.checked_sub(1).map(|last| self.events[last].position());
-        Checkpoint { log: LOG, offset: Offset(offset as u64), position, time: None, replay: None }
+        Checkpoint { log: LOG, offset: Offset(offset as u64), position, time: None, replay: None, ahead: None }
     }
 
     /// The row as it is now, as a look into the source would give it.

@@ -1,6 +1,7 @@
 //! The log on Kafka: what a `read_committed` consumer finds in the topics, whatever became of walbridge or the brokers.
 
 mod access;
+mod consumers;
 mod faults;
 mod kills;
 pub(crate) mod protobuf;

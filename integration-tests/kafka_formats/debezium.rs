@@ -309,6 +309,7 @@ CREATE TABLE "it's" ("I d" int PRIMARY KEY, "a.b" text, "é""x" text);
 CREATE TABLE toast (id int PRIMARY KEY, t text, b bytea, j jsonb, ta text[], ia int[], n int);
 ALTER TABLE toast ALTER t SET STORAGE EXTERNAL, ALTER b SET STORAGE EXTERNAL, ALTER j SET STORAGE EXTERNAL, ALTER ta SET STORAGE EXTERNAL,
     ALTER ia SET STORAGE EXTERNAL;
+CREATE TABLE toast_full (LIKE toast INCLUDING ALL); ALTER TABLE toast_full REPLICA IDENTITY FULL;
 CREATE TABLE sentinel (id int PRIMARY KEY);
 "#;
 
@@ -326,7 +327,9 @@ INSERT INTO typed_keys VALUES (1.50, '2026-01-01 00:00'); DELETE FROM typed_keys
 INSERT INTO "it's" VALUES (1, 'a', 'b'); DELETE FROM "it's";
 INSERT INTO toast SELECT 1, repeat('x', 3000), decode(repeat('ab', 3000), 'hex'), jsonb_build_object('a', repeat('y', 3000)), ARRAY[repeat('z', 3000)],
     (SELECT array_agg(g) FROM generate_series(1, 2000) g), 1;
+INSERT INTO toast_full SELECT * FROM toast;
 UPDATE toast SET n = 2; UPDATE toast SET id = 2; DELETE FROM toast;
+UPDATE toast_full SET n = 2; UPDATE toast_full SET id = 2; UPDATE toast_full SET t = NULL; DELETE FROM toast_full;
 SELECT pg_logical_emit_message(true, 'pre', 'hello'); SELECT pg_logical_emit_message(false, 'alone', '\x00ff'::bytea);
 BEGIN; INSERT INTO ops VALUES (9, 'x', 'y'); SELECT pg_logical_emit_message(true, 'pre', 'inside'); COMMIT;
 INSERT INTO sentinel VALUES (1);

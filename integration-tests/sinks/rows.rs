@@ -48,7 +48,14 @@ pub(super) fn position(at: u64) -> Position {
 
 /// After the `at`th transaction.
 pub(super) fn checkpoint(at: u64) -> Checkpoint {
-    Checkpoint { log: LogId(1), offset: Offset(at), position: Some(position(at)), time: None, replay: None }
+    Checkpoint {
+        log: LogId(1),
+        offset: Offset(at),
+        position: Some(position(at)),
+        time: None,
+        replay: None,
+        ahead: None,
+    }
 }
 
 pub(super) fn key(key: impl AsRef<[u8]>) -> Key {

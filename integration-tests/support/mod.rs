@@ -5,8 +5,15 @@
 //! too (through `#[path]`), so they hold no test-only code; each of the three uses another part of them.
 #![allow(dead_code, reason = "the tests, the demo and the benches each use a part")]
 
+#[cfg(feature = "kafka")]
+pub(crate) mod connect;
+#[cfg(feature = "kafka")]
 pub(crate) mod debezium;
 pub(crate) mod equal;
+#[cfg(feature = "kafka")]
+pub(crate) mod flink;
+#[cfg(feature = "kafka")]
+pub(crate) mod java;
 #[cfg(feature = "kafka")]
 pub(crate) mod kafka;
 pub(crate) mod opensearch;

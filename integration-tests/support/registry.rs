@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::process::{self, Signal};
-use super::{eventually, ports};
+use super::{eventually, java, ports};
 
 /// A running registry. Dropping it ends the process.
 pub(crate) struct Registry {
@@ -49,7 +49,7 @@ impl Registry {
         let (port, jar) = (ports::free(), jar());
         let log = File::create(directory.path().join("registry.log")).expect("the log");
         let mut command = Command::new("java");
-        command.args(["-XX:TieredStopAtLevel=1", "-Xshare:auto", "-XX:+UseSerialGC", "-Xmx256m"]);
+        command.args(java::QUICK).arg("-Xmx256m");
         command.args(["-Dquarkus.http.host=127.0.0.1", &format!("-Dquarkus.http.port={port}")]);
         command.arg("-jar").arg(jar).current_dir(directory.path());
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("the log")).stderr(log);
@@ -124,12 +124,11 @@ impl Drop for Registry {
 /// Where Apicurio's registry has the API of Confluent's.
 pub(crate) const PATH: &str = "/apis/ccompat/v7";
 
-/// Where `scripts/setup` puts it: the newest version there.
+/// The program.
 fn jar() -> PathBuf {
-    let folder = PathBuf::from("/var/cache/walbridge/registry");
-    let files = |folder: &PathBuf| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    let newest = files(&folder).filter(|path| path.extension().is_none_or(|extension| extension != "new")).max();
-    let jar = newest.and_then(|newest| files(&newest).find(|path| path.to_string_lossy().ends_with("-runner.jar")));
+    let folder = java::installed("registry");
+    let mut files = fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let jar = files.find(|path| path.to_string_lossy().ends_with("-runner.jar"));
     assert!(jar.is_some(), "no schema registry in {}; run `make setup`", folder.display());
     jar.unwrap_or_default()
 }

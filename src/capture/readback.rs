@@ -3,7 +3,7 @@
 //!
 //! What is read is the row as it is *now*, newer than the event. That is sound for a target that keeps the latest state:
 //! every change in between is still to come from the log and will be applied over it. A row that is gone by now has its
-//! delete still to come.
+//! delete still to come. But until they have come the target is ahead of the log, and [`Readback::take_newest`] tells how far.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -16,13 +16,15 @@ use super::connection::{Connection, Purpose};
 use super::error::CaptureError;
 use super::literal::literal;
 use super::publication::quoted;
-use crate::event::{Cell, Relation, Row, RowBuilder};
+use super::slot::END_OF_WAL;
+use crate::event::{Cell, Lsn, Relation, Row, RowBuilder};
 
 /// A reader that connects when it is needed, and keeps the connection only while more is read: an open one would keep the server
 /// from a smart shutdown.
 pub struct Readback {
     address: Address,
     parked: Option<Parked>,
+    newest: Option<Lsn>,
 }
 
 /// Whoever asks in time gets the connection.
@@ -46,7 +48,7 @@ impl Readback {
     /// A reader of this source.
     #[must_use]
     pub fn new(address: Address) -> Self {
-        Readback { address, parked: None }
+        Readback { address, parked: None, newest: None }
     }
 
     /// Reads the row that has the same key as this one.
@@ -66,17 +68,27 @@ impl Readback {
             self.parked = Some(park(connection));
         }
         match read {
-            Ok(rows) => Ok(rows.first().map_or(Found::Gone, |values| {
+            Ok(rows) => {
+                let Some((now, values)) = rows.first().and_then(|values| values.split_last()) else {
+                    return Ok(Found::Gone);
+                };
+                let now = now.as_deref().and_then(|now| std::str::from_utf8(now).ok()?.parse().ok());
+                self.newest = self.newest.max(now);
                 let mut builder = RowBuilder::default();
                 values.iter().for_each(|value| builder.push(value.as_deref().map_or(Cell::Null, Cell::Text)));
-                Found::Row(builder.finish())
-            })),
+                Ok(Found::Row(builder.finish()))
+            }
             // Undefined table, undefined column, missing privilege: waiting does not bring them back.
             Err(CaptureError::Server { source, .. }) if matches!(&*source.sqlstate, "42P01" | "42703" | "42501") => {
                 Ok(Found::Unreadable(source.to_string()))
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// What was committed at this LSN or later is in none of the rows that were read since this was asked last; `None`: there were none.
+    pub fn take_newest(&mut self) -> Option<Lsn> {
+        self.newest.take()
     }
 
     async fn parked_connection(&mut self) -> Option<Connection> {
@@ -106,7 +118,8 @@ fn select(relation: &Relation, row: &Row) -> Option<String> {
         "(SELECT FROM pg_class c WHERE c.oid = t.tableoid AND (c.oid = {oid} OR c.relispartition))",
         oid = relation.oid
     );
-    let mut sql = format!("SELECT {} FROM {} t WHERE EXISTS {own}", columns.join(", "), quoted(&relation.name));
+    let (columns, name) = (columns.join(", "), quoted(&relation.name));
+    let mut sql = format!("SELECT {columns}, {END_OF_WAL} FROM {name} t WHERE EXISTS {own}");
     for &index in &relation.key {
         let (Some(Cell::Text(value)), Some(column)) = (row.cell(index), relation.columns.get(index)) else {
             return None;
@@ -137,7 +150,7 @@ mod tests {
         let sql = select(&relation, &row.finish()).expect("a statement");
         assert_eq!(
             sql,
-            "SELECT \"id\", \"b\\c\" FROM \"s\".\"x\"\"; DROP TABLE y; --\" t \
+            "SELECT \"id\", \"b\\c\", CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END FROM \"s\".\"x\"\"; DROP TABLE y; --\" t \
              WHERE EXISTS (SELECT FROM pg_class c WHERE c.oid = t.tableoid AND (c.oid = 1 OR c.relispartition)) AND \"id\" = '''; DROP TABLE y; --'"
         );
     }

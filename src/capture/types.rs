@@ -108,8 +108,11 @@ impl Types {
              LEFT JOIN pg_proc s ON s.oid = t.typsend LEFT JOIN pg_proc o ON o.oid = t.typoutput \
              ORDER BY steps"
         );
+        let rows = connection.query("looking at types", &sql).await?;
+        // Those that are not there any more. Not before the answer has come: a connection that broke would make opaque for good what it was
+        // asked for.
         self.0.extend(unknown.iter().map(|oid| (*oid, OPAQUE)));
-        for row in connection.query("looking at types", &sql).await? {
+        for row in rows {
             let (Some(root), Some(oid)) = (parsed::<u32>(&row, 0), parsed::<u32>(&row, 1)) else { continue };
             let is = |index| text(&row, index).as_deref() == Some("t");
             let delimiter = text(&row, 3).and_then(|text| text.bytes().next()).unwrap_or(b',');

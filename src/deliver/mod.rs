@@ -27,7 +27,7 @@ pub use self::error::DeliverError;
 pub use self::replay::Replay;
 use crate::capture::readback::{Found, Readback};
 use crate::dead_letter::DeadLetters;
-use crate::event::{Event, Span, Timestamp};
+use crate::event::{Event, Timestamp};
 use crate::log::Log;
 use crate::log::share::{Share, SharedLog};
 use crate::project::coalesce::coalesce;
@@ -159,12 +159,13 @@ impl<L: Log, S: Sink> Deliver<L, S> {
         }
     }
 
-    /// Projects and stages a run of events; `ends`: the last one ends its transaction; `replay`: it begins among these.
+    /// Projects and stages a run of events; `ends`: the last one ends its transaction; `before`: the
+    /// checkpoint in front of them.
     async fn apply(
         &mut self,
         events: &[Event],
         ends: bool,
-        replay: Option<Span>,
+        before: Option<&Checkpoint>,
         batch: &mut Batch,
     ) -> Result<(), DeliverError> {
         let (mut mutations, mut refused) = (Vec::new(), Vec::new());
@@ -179,8 +180,8 @@ impl<L: Log, S: Sink> Deliver<L, S> {
             }
         }
         let mut mutations = coalesce(mutations);
-        if let Some(replay) = replay {
-            let deletes = replay::forget_the_past(&mut mutations, replay);
+        if let Some(before) = before.filter(|before| before.replay.is_some() || before.ahead.is_some()) {
+            let deletes = replay::forget_the_past(&mut mutations, before.replay);
             self.stage(&deletes, &mut refused).await?;
         }
         for run in mutations.chunk_by(|one, other| !is_sweep(one) && !is_sweep(other)) {

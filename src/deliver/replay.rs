@@ -9,11 +9,14 @@
 //!   right. A row that kept its key may: what stands there is its own, or of one that comes later, whole.
 //! - the sweep at the end of a copy that began before them is left out. The target has been through it, and nothing of before that copy is applied
 //!   again; and where it began may no longer be in the log.
+//!
+//! A row that is read back from the source, in a replay or not, makes the target ahead likewise, up to what was committed when it was read
+//! ([`Checkpoint::ahead`]): the first of these holds there, too.
 
 use tokio::sync::oneshot;
 
 use super::{Deliver, DeliverError};
-use crate::event::{Offset, Place, Span, Timestamp};
+use crate::event::{Offset, Place, Position, Span, Timestamp};
 use crate::log::{Log, LogError};
 use crate::project::mutation::{Effect, Mutation};
 use crate::sink::{Checkpoint, Sink};
@@ -38,6 +41,15 @@ impl<L: Log, S: Sink> Deliver<L, S> {
         // Whoever asked may have gone.
         let _ = order.answer.send(outcome);
         Ok(())
+    }
+
+    /// The target is ahead up to what was committed when rows were read back; and no longer once the log has come there.
+    pub(super) fn note_ahead(&mut self, checkpoint: &mut Checkpoint) {
+        if let Some(commit_lsn) = self.readback.take_newest() {
+            let epoch = self.log.durable().borrow().position.map_or(0, |last| last.epoch);
+            checkpoint.ahead = checkpoint.ahead.max(Some(Position { epoch, commit_lsn, ordinal: 0 }));
+        }
+        checkpoint.ahead.take_if(|ahead| checkpoint.position >= Some(*ahead));
     }
 
     async fn move_back(&mut self, from: Place) -> Result<Result<Span, String>, DeliverError> {
@@ -96,10 +108,11 @@ fn unfound(error: &LogError) -> String {
     }
 }
 
-/// Takes from the mutations of a replay what goes by the target's past. Returns what is to be staged before them: deletes of what has no older
+/// Takes from mutations for a target that is ahead what goes by its past. Returns what is to be staged before them: deletes of what has no older
 /// values of its own, so that the source is asked for them.
-pub(super) fn forget_the_past(mutations: &mut Vec<Mutation>, replay: Span) -> Vec<Mutation> {
-    mutations.retain(|mutation| !matches!(mutation.effect, Effect::Sweep { since, .. } if since < replay.from));
+pub(super) fn forget_the_past(mutations: &mut Vec<Mutation>, replay: Option<Span>) -> Vec<Mutation> {
+    let is_over = |since: Offset| replay.is_some_and(|replay| since < replay.from);
+    mutations.retain(|mutation| !matches!(mutation.effect, Effect::Sweep { since, .. } if is_over(since)));
     let mut deletes = Vec::new();
     for Mutation { key, position, effect } in mutations {
         if let Effect::Put { document, moved_from } = effect
@@ -110,4 +123,33 @@ pub(super) fn forget_the_past(mutations: &mut Vec<Mutation>, replay: Span) -> Ve
         }
     }
     deletes
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::project::mutation::{Document, Key};
+    use crate::project::testing::{relation, row};
+
+    #[test]
+    fn only_rows_that_moved_and_lack_values_and_sweeps_of_before_forget() {
+        let relation = Arc::new(relation("t", &["id", "big"], &[0]));
+        let key = |name: &'static str| Key(name.into());
+        let mutation = |name, effect| Mutation { key: key(name), position: Position::default(), effect };
+        let put = |name, big, from: Option<&'static str>| {
+            let document = Document { relation: relation.clone(), row: row(&[name, big]) };
+            mutation(name, Effect::Put { document, moved_from: from.map(key) })
+        };
+        let sweep = |since| mutation("", Effect::Sweep { relation: relation.clone(), since: Offset(since) });
+        let all = || vec![put("1", "~", None), put("2", "~", Some("9")), put("3", "b", Some("8")), sweep(4), sweep(5)];
+        let replay = Span { from: Offset(5), until: Offset(9) };
+        for (replay, left) in [(Some(replay), vec![sweep(5)]), (None, vec![sweep(4), sweep(5)])] {
+            let mut mutations = all();
+            assert_eq!(forget_the_past(&mut mutations, replay), [mutation("2", Effect::Delete)]);
+            let puts = vec![put("1", "~", None), put("2", "~", None), put("3", "b", None)];
+            assert_eq!(mutations, [puts, left].concat());
+        }
+    }
 }

@@ -275,7 +275,8 @@ impl<L: SharedLog, S: SharedSink> Deliver<L, S> {
 
     fn place_of(&self, parts: &Parts) -> Result<Place, DeliverError> {
         let offset = parts.first();
-        let checkpoint = Checkpoint { log: self.log.id(), offset, position: None, time: None, replay: None };
+        let checkpoint =
+            Checkpoint { log: self.log.id(), offset, position: None, time: None, replay: None, ahead: None };
         Ok(Place { checkpoint, bytes: self.log.bytes_at(offset)?, commit_time: None })
     }
 

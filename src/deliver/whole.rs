@@ -122,7 +122,7 @@ impl<L: Log, S: Sink> Deliver<L, S> {
 
     fn checkpoint(&self, offset: Offset, known: Option<Checkpoint>) -> Checkpoint {
         let time = Some(Timestamp::now());
-        known.unwrap_or(Checkpoint { log: self.log.id(), offset, position: None, time, replay: None })
+        known.unwrap_or(Checkpoint { log: self.log.id(), offset, position: None, time, replay: None, ahead: None })
     }
 
     /// Takes what was read. A unit in which a table's copy ends begins after a commit; so does one that comes in parts, whose
@@ -138,8 +138,9 @@ impl<L: Log, S: Sink> Deliver<L, S> {
         if begins_anew && batch.at_boundary() && !batch.is_empty() {
             self.commit(place, batch, backoff).await?;
         }
-        self.apply(&read.events, read.ends_transaction, place.checkpoint.replay, batch).await?;
+        self.apply(&read.events, read.ends_transaction, Some(&place.checkpoint), batch).await?;
         place.read(&read.events);
+        self.note_ahead(&mut place.checkpoint);
         (place.checkpoint.offset, place.bytes) = (read.next, read.bytes);
         Ok(())
     }

@@ -42,6 +42,8 @@ pub struct Checkpoint {
     /// These events had been applied, and are being applied again by an operator's order. Until the offset is behind them, what the target
     /// holds is of no age before them.
     pub replay: Option<Span>,
+    /// Before this Position documents may be newer than the offset says, for rows were read back from the source; `None`: none is.
+    pub ahead: Option<Position>,
 }
 
 /// A target. The loop stages mutations in order and commits them; on any error it calls [`Sink::resume`] and goes on from

@@ -17,6 +17,8 @@ pub(super) struct Saved {
     time: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     replay: Option<Span>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ahead: Option<Position>,
     #[serde(flatten)]
     position: Option<SavedPosition>,
 }
@@ -36,8 +38,8 @@ impl From<Checkpoint> for Saved {
             ordinal,
         });
         let time = checkpoint.time.map(Timestamp::unix_micros);
-        let replay = checkpoint.replay;
-        Saved { log: checkpoint.log.to_string(), offset: checkpoint.offset, time, replay, position }
+        let Checkpoint { log, offset, replay, ahead, .. } = checkpoint;
+        Saved { log: log.to_string(), offset, time, replay, ahead, position }
     }
 }
 
@@ -48,7 +50,7 @@ impl Saved {
         let position =
             self.position.map(|SavedPosition { epoch, commit_lsn, ordinal }| Position { epoch, commit_lsn, ordinal });
         let time = self.time.map(Timestamp::from_unix_micros);
-        Some(Checkpoint { log, offset: self.offset, position, time, replay: self.replay })
+        Some(Checkpoint { log, offset: self.offset, position, time, replay: self.replay, ahead: self.ahead })
     }
 }
 
@@ -63,7 +65,8 @@ mod tests {
         for (position, time, replay) in
             [(None, None, None), (position, Some(Timestamp::from_unix_micros(7)), None), (None, None, replay)]
         {
-            let checkpoint = Checkpoint { log: LogId(1 << 127), offset: Offset(u64::MAX), position, time, replay };
+            let (log, ahead) = (LogId(1 << 127), position);
+            let checkpoint = Checkpoint { log, offset: Offset(u64::MAX), position, time, replay, ahead };
             let json = serde_json::to_string(&Saved::from(checkpoint)).unwrap();
             let saved: Saved = serde_json::from_str(&json).unwrap();
             assert_eq!(saved.checkpoint(), Some(checkpoint), "{json}");

@@ -7,7 +7,6 @@ mod client;
 mod guarded;
 mod server;
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -196,12 +195,3 @@ impl Kafka {
 
 /// How long a broker may take to come up or an answer to come, on a machine that does much else.
 const PATIENCE: Duration = Duration::from_secs(90);
-
-/// Where `scripts/setup` puts the jars: the newest version there.
-fn jars() -> PathBuf {
-    let folder = PathBuf::from("/var/cache/walbridge/kafka");
-    let versions = std::fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    let newest = versions.filter(|path| path.extension().is_none_or(|extension| extension != "new")).max();
-    assert!(newest.is_some(), "no Kafka in {}; run `make setup`", folder.display());
-    newest.unwrap_or_default()
-}

@@ -8,9 +8,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use super::{PATIENCE, jars};
+use super::PATIENCE;
 use crate::support::process::{self, Signal};
-use crate::support::{eventually_sync, ports};
+use crate::support::{eventually_sync, java, ports};
 
 /// A running (or stopped) broker.
 pub(super) struct Server {
@@ -50,7 +50,7 @@ impl Server {
             };
             text.extend(settings.iter().map(|(name, value)| format!("{name}={}\n", filled(value))));
             fs::write(directory.join("server.properties"), text).expect("server.properties");
-            fs::write(directory.join("log4j2.properties"), LOGGING).expect("log4j2.properties");
+            fs::write(directory.join("log4j2.properties"), java::LOGGING).expect("log4j2.properties");
             Server { port, directory, machine, child: None }
         };
         (1..).zip(&ports).map(make).collect()
@@ -61,7 +61,7 @@ impl Server {
         assert!(self.child.is_none(), "the broker is still running");
         let log = File::options().create(true).append(true).open(self.log_path()).expect("the broker's log file");
         let mut command = match self.machine {
-            Machine::Quick => java("192m"),
+            Machine::Quick => quick_java("192m"),
             Machine::Usual => usual_java("1g"),
         };
         command.arg(format!("-Dlog4j2.configurationFile={}", self.directory.join("log4j2.properties").display()));
@@ -108,7 +108,7 @@ impl Drop for Server {
 
 /// Runs a tool of Kafka's to its end.
 pub(super) fn tool(class: &str, arguments: &[&str], input: &str) -> String {
-    let mut command = java("96m");
+    let mut command = quick_java("96m");
     command.arg(class).args(arguments);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = process::spawn(&mut command);
@@ -120,11 +120,11 @@ pub(super) fn tool(class: &str, arguments: &[&str], input: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// A Java that starts fast: what is compiled is compiled once, and cheaply.
-fn java(heap: &str) -> Command {
+/// Kafka's programs in a Java that starts fast.
+fn quick_java(heap: &str) -> Command {
     let mut command = Command::new("java");
-    command.args(["-XX:TieredStopAtLevel=1", "-Xshare:auto", "-XX:+UseSerialGC"]);
-    command.arg(format!("-Xmx{heap}")).arg("-cp").arg(jars().join("*"));
+    command.args(java::QUICK);
+    command.arg(format!("-Xmx{heap}")).arg("-cp").arg(java::installed("kafka").join("*"));
     command
 }
 
@@ -132,7 +132,7 @@ fn java(heap: &str) -> Command {
 fn usual_java(heap: &str) -> Command {
     let mut command = Command::new("java");
     command.args(["-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35"]);
-    command.arg(format!("-Xmx{heap}")).arg(format!("-Xms{heap}")).arg("-cp").arg(jars().join("*"));
+    command.arg(format!("-Xmx{heap}")).arg(format!("-Xms{heap}")).arg("-cp").arg(java::installed("kafka").join("*"));
     command
 }
 
@@ -145,7 +145,7 @@ fn bootstrap() -> &'static [u8] {
         let (data, settings) = (directory.path().join("data"), directory.path().join("server.properties"));
         let text = properties(1, 9092, 9093, "1@127.0.0.1:9093", &data, 1);
         fs::write(&settings, text).expect("server.properties");
-        let mut command = java("64m");
+        let mut command = quick_java("64m");
         command.args(["kafka.tools.StorageTool", "format", "-t", &unique_id(), "-c"]).arg(&settings);
         let output = command.output().expect("java runs");
         let said = String::from_utf8_lossy(&output.stderr);
@@ -204,12 +204,3 @@ controller.quorum.fetch.timeout.ms=1000
 "
     )
 }
-
-const LOGGING: &str = "status = error
-appender.out.type = Console
-appender.out.name = OUT
-appender.out.layout.type = PatternLayout
-appender.out.layout.pattern = %d %p %m (%c)%n
-rootLogger.level = warn
-rootLogger.appenderRef.out.ref = OUT
-";

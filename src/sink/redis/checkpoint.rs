@@ -52,6 +52,8 @@ struct Stored {
     time: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     replay: Option<Span>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ahead: Option<Position>,
     /// Parts have checkpoints of their own, and this one says only from where on those do that have none.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     shared: bool,
@@ -74,6 +76,7 @@ pub(super) fn encode(checkpoint: &Checkpoint, shared: bool) -> Vec<u8> {
         ordinal: position.map(|position| position.ordinal),
         time: checkpoint.time.map(Timestamp::unix_micros),
         replay: checkpoint.replay,
+        ahead: checkpoint.ahead,
         shared,
     };
     // Strings and numbers always have a JSON form.
@@ -120,7 +123,8 @@ fn decode(text: &[u8]) -> Option<Found> {
         _ => return None,
     };
     let time = stored.time.map(Timestamp::from_unix_micros);
-    let checkpoint = Checkpoint { log, offset: stored.offset, position, time, replay: stored.replay };
+    let checkpoint =
+        Checkpoint { log, offset: stored.offset, position, time, replay: stored.replay, ahead: stored.ahead };
     Some(Found { checkpoint, shared: stored.shared })
 }
 
@@ -130,7 +134,14 @@ mod tests {
 
     fn at(offset: u64) -> Checkpoint {
         let position = Position { epoch: 2, commit_lsn: Lsn::new(0x16_B374_D848), ordinal: 7 };
-        Checkpoint { log: LogId(0xAB), offset: Offset(offset), position: Some(position), time: None, replay: None }
+        Checkpoint {
+            log: LogId(0xAB),
+            offset: Offset(offset),
+            position: Some(position),
+            time: None,
+            replay: None,
+            ahead: None,
+        }
     }
 
     #[test]
@@ -143,7 +154,8 @@ mod tests {
         assert_eq!(decode(&text), found(at(5)));
         let first = Checkpoint { position: None, time: Some(Timestamp::from_unix_micros(7)), ..at(0) };
         assert_eq!(decode(&encode(&first, false)), found(first));
-        let again = Checkpoint { replay: Some(Span { from: Offset(3), until: Offset(9) }), ..first };
+        let again =
+            Checkpoint { replay: Some(Span { from: Offset(3), until: Offset(9) }), ahead: at(5).position, ..first };
         assert_eq!(decode(&encode(&again, false)), found(again));
         assert_eq!(decode(&encode(&at(u64::MAX), false)), found(at(u64::MAX)));
         assert_eq!(decode(&encode(&at(5), true)), Some(Found { checkpoint: at(5), shared: true }));

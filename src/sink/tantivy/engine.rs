@@ -404,7 +404,14 @@ mod tests {
                 engine.stage(vec![Mutation { key: Key(id.into()), position: at, effect }])?;
                 position = Some(at);
             }
-            engine.commit(Checkpoint { log: LogId(1), offset: Offset(self.puts), position, time: None, replay: None })
+            engine.commit(Checkpoint {
+                log: LogId(1),
+                offset: Offset(self.puts),
+                position,
+                time: None,
+                replay: None,
+                ahead: None,
+            })
         }
 
         fn keys(&mut self) -> Vec<String> {

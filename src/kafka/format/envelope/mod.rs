@@ -68,6 +68,25 @@ pub struct Encoder<W: Wire> {
     wire: W,
 }
 
+/// A row as it is now, and as it was.
+#[derive(Clone, Copy, Debug)]
+struct New<'a> {
+    row: &'a [u8],
+    /// What was logged of it.
+    old: Option<&'a [u8]>,
+}
+
+impl<'a> New<'a> {
+    const fn of(row: &'a [u8]) -> Self {
+        New { row, old: None }
+    }
+
+    /// What a column was before, if that was logged.
+    fn was(&self, index: usize) -> Option<Cell<'a>> {
+        self.old.and_then(|old| Cells::of_tuple(old).nth(index)).filter(|cell| *cell != Cell::Null)
+    }
+}
+
 /// A row being named by its key.
 type Key = Option<Range<usize>>;
 
@@ -140,7 +159,7 @@ impl<W: Wire> Encoder<W> {
     }
 
     fn new_row(&self, unit: &Unit, ordinal: u64, op: u8, new: &[u8], out: &mut Records) -> Result<(), DecodeError> {
-        let value = self.value(unit, ordinal, op, None, Some(new), out)?;
+        let value = self.value(unit, ordinal, op, None, Some(New::of(new)), out)?;
         let key = self.key(out);
         out.push(key, Some(value), []);
         Ok(())
@@ -157,8 +176,9 @@ impl<W: Wire> Encoder<W> {
         if let Some((kind, _)) = old {
             self.tell_kind(kind, out);
         }
-        let before = old.map(|(_, tuple)| (Side::Old, tuple));
-        let value = self.value(unit, ordinal, b'u', before, Some(new), out)?;
+        let old = old.map(|(_, tuple)| tuple);
+        let before = old.map(|tuple| (Side::Old, tuple));
+        let value = self.value(unit, ordinal, b'u', before, Some(New { row: new, old }), out)?;
         let key = self.key(out);
         out.push(key, Some(value), []);
         Ok(())
@@ -192,7 +212,7 @@ impl<W: Wire> Encoder<W> {
         exact::put_old(kind, rendered.as_ref().map_or(old, |row| row.as_bytes()), &mut out.exact);
         let mut told = std::mem::take(&mut out.exact);
         unit.count(&self.name);
-        let value = self.value(unit, ordinal, b'c', None, Some(new), out)?;
+        let value = self.value(unit, ordinal, b'c', None, Some(New { row: new, old: Some(old) }), out)?;
         let new_key = self.key(out);
         told.append(&mut out.exact);
         let header = |name, key: &Key| key.clone().map(|key| (name, key));
@@ -213,30 +233,43 @@ impl<W: Wire> Encoder<W> {
         ordinal: u64,
         op: u8,
         before: Option<(Side, &[u8])>,
-        after: Option<&[u8]>,
+        after: Option<New<'_>>,
         out: &mut Records,
     ) -> Result<Range<usize>, DecodeError> {
         let value = out.mark();
         self.wire.open(out);
-        for (place, row) in [(Place::Before, before), (Place::After, after.map(|after| (Side::New, after)))] {
-            match row {
-                None => self.wire.no_row(place, out),
-                Some((side, tuple)) => self.row(place, side, tuple, out)?,
-            }
+        match before {
+            None => self.wire.no_row(Place::Before, out),
+            Some((side, tuple)) => self.row(Place::Before, side, New::of(tuple), out)?,
+        }
+        match after {
+            None => self.wire.no_row(Place::After, out),
+            Some(new) => self.row(Place::After, Side::New, new, out)?,
         }
         self.wire.close(unit, ordinal, op, out);
         Ok(out.since(value))
     }
 
-    /// Writes a row, and remembers where the key's columns stand.
+    /// Writes a row, and remembers where the key's columns stand. Unchanged TOAST is told as what it was, where that was logged.
     #[inline]
-    fn row(&self, place: Place, side: Side, tuple: &[u8], out: &mut Records) -> Result<(), DecodeError> {
-        tuple::expect_columns("TupleData", tuple, self.columns.len())?;
+    fn row(&self, place: Place, side: Side, new: New<'_>, out: &mut Records) -> Result<(), DecodeError> {
+        tuple::expect_columns("TupleData", new.row, self.columns.len())?;
         out.key.resize(self.key_columns, 0..0);
         let opened = self.wire.open_row(place, out);
-        for (index, (column, cell)) in self.columns.iter().zip(Cells::of_tuple(tuple)).enumerate() {
-            let start = column.write(side, index, cell, out)?;
-            // A key that is unchanged TOAST stands in the old row, which was written before.
+        for (index, (column, cell)) in self.columns.iter().zip(Cells::of_tuple(new.row)).enumerate() {
+            let was = if cell == Cell::Unchanged { new.was(index) } else { None };
+            let (cell, start) = match was {
+                None => (cell, column.write(side, index, cell, out)?),
+                Some(was) => {
+                    // For our own reader it is what PostgreSQL sent.
+                    let told = out.exact.len();
+                    let start = column.write(side, index, was, out)?;
+                    out.exact.truncate(told);
+                    exact::put_unchanged(side, index, &mut out.exact);
+                    (was, start)
+                }
+            };
+            // A key that is unchanged TOAST stands in the old row alone, which was written before.
             if let Some(slot) = column.key_slot().filter(|_| cell != Cell::Unchanged)
                 && let Some(range) = out.key.get_mut(slot)
             {

@@ -8,7 +8,7 @@
 //!   and all is delivered again.
 //! - **Order.** Before data is sent, the checkpoint is looked at: whoever is fenced sends nothing. What had been sent before that, and comes
 //!   late, meets versions made of [`crate::event::Position`] (`version`), and what a delete leaves of one is kept for longer than a request
-//!   can be under way ([`index`]).
+//!   can be under way (`index`).
 //! - **Whole transactions** are not kept: a search sees a bulk request's documents as the shards refresh.
 
 mod bulk;

@@ -36,6 +36,7 @@ fn load(text: &str, path: &Path, secrets: &Path) -> Result<Config, ConfigErrors>
     let environment = |name: &str| {
         Some(match name {
             "DATABASE_URL" | "DEMO_PG_URL" => "postgres://walbridge:secret@localhost/network".to_owned(),
+            "SEARCH_PASSWORD" => "secret".to_owned(),
             "KAFKA_BROKERS" => "localhost:9092".to_owned(),
             "REDIS_URL" | "DEMO_REDIS_URL" => "redis://localhost:6379".to_owned(),
             "DEMO_DIR" => "/tmp/demo".to_owned(),

@@ -37,6 +37,7 @@ mod setup;
 mod shop;
 mod sinks;
 mod sinks_file;
+mod sinks_opensearch;
 mod sinks_rows;
 #[cfg(feature = "search")]
 mod sinks_tantivy;

@@ -14,16 +14,17 @@ const FILE_LINES_MAX: usize = 500;
 const FUNCTION_LINES_MAX: usize = 70;
 
 /// Who may use what. A stage may always use itself; everything not listed is refused.
-const IMPORTS: [(&str, &[&str]); 16] = [
+const IMPORTS: [(&str, &[&str]); 17] = [
     ("event", &[]),
     ("status", &["event"]),
     ("retry", &[]),
+    ("http", &[]),
     ("decode", &["event", "status"]),
-    ("kafka", &["event", "decode", "project", "status"]),
+    ("kafka", &["event", "decode", "http", "project", "status"]),
     ("log", &["event", "decode", "kafka", "status"]),
     ("project", &["event", "decode"]),
     ("capture", &["decode", "event", "retry", "status"]),
-    ("sink", &["project", "event", "decode", "kafka", "log", "status"]),
+    ("sink", &["project", "event", "decode", "http", "kafka", "log", "status"]),
     ("dead_letter", &["decode", "event", "project"]),
     ("ingest", &["capture", "decode", "event", "log", "retry", "status"]),
     (
@@ -40,7 +41,7 @@ const IMPORTS: [(&str, &[&str]); 16] = [
             "status",
         ],
     ),
-    ("config", &["capture::address", "event", "kafka", "project::key"]),
+    ("config", &["capture::address", "event", "http", "kafka", "project::key"]),
     ("admin", &["event", "status"]),
     (
         "bridge",
@@ -64,8 +65,8 @@ const IMPORTS: [(&str, &[&str]); 16] = [
 ];
 
 /// Concrete types, which only their own stage and those who wire or print may name.
-const CONCRETE: [&str; 6] =
-    ["log::embedded", "log::kafka", "sink::redis", "sink::tantivy", "sink::file", "sink::kafka"];
+const CONCRETE: [&str; 7] =
+    ["log::embedded", "log::kafka", "sink::redis", "sink::tantivy", "sink::opensearch", "sink::file", "sink::kafka"];
 const MAY_NAME_CONCRETE: [&str; 2] = ["bridge", "cli"];
 
 struct Source {

@@ -12,6 +12,7 @@ pub mod dead_letter;
 pub mod decode;
 pub mod deliver;
 pub mod event;
+pub mod http;
 pub mod ingest;
 pub mod kafka;
 pub mod log;

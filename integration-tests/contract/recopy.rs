@@ -17,7 +17,7 @@ use walbridge::log::embedded::{Log, Options, Writer, open};
 use walbridge::log::{Entry, Epoch};
 use walbridge::project::mutation::Mutation;
 use walbridge::project::{Kind, Projection};
-use walbridge::sink::{Checkpoint, KeyPage, Sink, SinkError, Staged};
+use walbridge::sink::{Checkpoint, KeyPage, Rejection, Sink, SinkError, Staged};
 use walbridge::status::{Board, State};
 
 use super::target::Target;
@@ -147,6 +147,11 @@ impl<S: Sink> Sink for Fragile<S> {
         self.sink.keys(table, from).await
     }
 
+    async fn flush(&mut self) -> Result<Vec<Rejection>, SinkError> {
+        self.call()?;
+        self.sink.flush().await
+    }
+
     async fn commit(&mut self, upto: Checkpoint) -> Result<(), SinkError> {
         self.call()?;
         self.sink.commit(upto).await
@@ -188,7 +193,11 @@ pub(super) async fn caught_up(board: &Board, end: Offset) {
         let sink = status.sinks.get("contract").ok_or("no status")?;
         assert!(sink.state != State::Halted, "{:?}", sink.message);
         let there = sink.checkpoint == Some(end) && sink.replay.is_none();
-        if there { Ok(()) } else { Err(format!("{:?} of {end}, replay {:?}", sink.checkpoint, sink.replay)) }
+        if there {
+            Ok(())
+        } else {
+            Err(format!("{:?} of {end}, replay {:?}: {:?}", sink.checkpoint, sink.replay, sink.message))
+        }
     })
     .await;
 }

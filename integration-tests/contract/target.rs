@@ -8,21 +8,24 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 use walbridge::event::TableName;
+use walbridge::http::Address;
 use walbridge::project::key::KeyTemplate;
 use walbridge::project::mutation::Mutation;
 use walbridge::sink::file::{self, FileSink};
+use walbridge::sink::opensearch::{self, OpenSearchSink};
 use walbridge::sink::redis::{self as redis_sink, DocumentKeys, RedisSink, ValueKind};
 #[cfg(feature = "search")]
 use walbridge::sink::tantivy::{self, SearchHandle, SearchRequest, TantivySink};
-use walbridge::sink::{Checkpoint, KeyPage, Sink, SinkError, Staged};
+use walbridge::sink::{Checkpoint, KeyPage, Rejection, Sink, SinkError, Staged};
 
 use super::world::{Documents, Values, World};
-use crate::support::Redis;
+use crate::support::{OpenSearch, Redis};
 
 /// A target of some kind, empty at first, with a place of its own.
 pub(super) struct Target {
     pub(super) kind: Kind,
     server: Option<Redis>,
+    node: Option<(Arc<OpenSearch>, String)>,
     home: TempDir,
 }
 
@@ -32,6 +35,7 @@ pub(super) enum Kind {
     RedisHash,
     #[cfg(feature = "search")]
     Tantivy,
+    OpenSearch,
     File,
 }
 
@@ -40,6 +44,7 @@ const KINDS: &[Kind] = &[
     Kind::RedisHash,
     #[cfg(feature = "search")]
     Kind::Tantivy,
+    Kind::OpenSearch,
     Kind::File,
 ];
 
@@ -48,6 +53,7 @@ pub(super) enum AnySink {
     Redis(Box<RedisSink>),
     #[cfg(feature = "search")]
     Tantivy(TantivySink),
+    OpenSearch(Box<OpenSearchSink>),
     File(FileSink),
 }
 
@@ -57,6 +63,7 @@ impl Sink for AnySink {
             AnySink::Redis(sink) => sink.resume().await,
             #[cfg(feature = "search")]
             AnySink::Tantivy(sink) => sink.resume().await,
+            AnySink::OpenSearch(sink) => sink.resume().await,
             AnySink::File(sink) => sink.resume().await,
         }
     }
@@ -66,6 +73,7 @@ impl Sink for AnySink {
             AnySink::Redis(sink) => sink.stage(mutations).await,
             #[cfg(feature = "search")]
             AnySink::Tantivy(sink) => sink.stage(mutations).await,
+            AnySink::OpenSearch(sink) => sink.stage(mutations).await,
             AnySink::File(sink) => sink.stage(mutations).await,
         }
     }
@@ -75,7 +83,18 @@ impl Sink for AnySink {
             AnySink::Redis(sink) => sink.keys(table, from).await,
             #[cfg(feature = "search")]
             AnySink::Tantivy(sink) => sink.keys(table, from).await,
+            AnySink::OpenSearch(sink) => sink.keys(table, from).await,
             AnySink::File(sink) => sink.keys(table, from).await,
+        }
+    }
+
+    async fn flush(&mut self) -> Result<Vec<Rejection>, SinkError> {
+        match self {
+            AnySink::Redis(sink) => sink.flush().await,
+            #[cfg(feature = "search")]
+            AnySink::Tantivy(sink) => sink.flush().await,
+            AnySink::OpenSearch(sink) => sink.flush().await,
+            AnySink::File(sink) => sink.flush().await,
         }
     }
 
@@ -84,6 +103,7 @@ impl Sink for AnySink {
             AnySink::Redis(sink) => sink.commit(upto).await,
             #[cfg(feature = "search")]
             AnySink::Tantivy(sink) => sink.commit(upto).await,
+            AnySink::OpenSearch(sink) => sink.commit(upto).await,
             AnySink::File(sink) => sink.commit(upto).await,
         }
     }
@@ -93,6 +113,7 @@ impl Sink for AnySink {
             AnySink::Redis(sink) => sink.probe().await,
             #[cfg(feature = "search")]
             AnySink::Tantivy(sink) => sink.probe().await,
+            AnySink::OpenSearch(sink) => sink.probe().await,
             AnySink::File(sink) => sink.probe().await,
         }
     }
@@ -107,8 +128,14 @@ impl Target {
             let home = tempfile::Builder::new().prefix("walbridge-contract-").tempdir().expect("a directory");
             // The test's output is shown if it fails: the last line names the sink.
             println!("{kind:?}");
-            Target { kind, server, home }
+            let node = (kind == Kind::OpenSearch).then(|| (OpenSearch::shared(), OpenSearch::name()));
+            Target { kind, server, node, home }
         })
+    }
+
+    /// Whether its readers are promised that they see each transaction whole.
+    pub(super) fn shows_whole_transactions(&self) -> bool {
+        !matches!(self.kind, Kind::File | Kind::OpenSearch)
     }
 
     pub(super) fn keeps_history(&self) -> bool {
@@ -132,11 +159,30 @@ impl Target {
                 };
                 AnySink::Tantivy(TantivySink::new(options).expect("sound options"))
             }
+            Kind::OpenSearch => AnySink::OpenSearch(Box::new(self.opensearch())),
             Kind::File => {
                 let source = world.relations()[0].name.schema.clone();
                 AnySink::File(FileSink::new(file::Options { name, source, path: self.path() }))
             }
         }
+    }
+
+    fn opensearch(&self) -> OpenSearchSink {
+        let (node, index) = self.node();
+        let options = opensearch::Options {
+            address: Address::parse(&node.url()).expect("a URL"),
+            credentials: None,
+            ca: None,
+            index: index.clone(),
+            mapping: Default::default(),
+            settings: Default::default(),
+            bulk_bytes_max: opensearch::BULK_BYTES_MAX,
+        };
+        OpenSearchSink::new(options).expect("sound options")
+    }
+
+    fn node(&self) -> &(Arc<OpenSearch>, String) {
+        self.node.as_ref().expect("an OpenSearch target")
     }
 
     fn redis(&self, value: ValueKind, world: &World) -> RedisSink {
@@ -172,8 +218,21 @@ impl Target {
             AnySink::Redis(_) => self.redis_documents().await,
             #[cfg(feature = "search")]
             AnySink::Tantivy(sink) => tantivy_documents(&sink.search_handle()),
+            AnySink::OpenSearch(_) => self.node_documents().await,
             AnySink::File(_) => self.file_documents(),
         }
+    }
+
+    async fn node_documents(&self) -> Documents {
+        let (node, index) = self.node();
+        let documents = node.documents(index).await.into_iter();
+        let document = |(id, mut document): (String, Value)| {
+            let table = document.as_object_mut().and_then(|fields| fields.remove("_walbridge"));
+            let table = table.as_ref().map(|own| own["table"].as_str().unwrap_or_default().to_owned());
+            assert_eq!(table.as_deref(), id.rsplit_once(':').map(|(table, _)| table));
+            (id, values_of(&document))
+        };
+        documents.map(document).collect()
     }
 
     async fn redis_documents(&self) -> Documents {
@@ -244,7 +303,7 @@ impl Target {
                 let amount = |key: &str| documents.get(key)?.get("amount")?.as_ref()?.parse().ok();
                 Some([amount(keys[0])?, amount(keys[1])?])
             }
-            Reader::None => None,
+            Reader::Node(..) | Reader::None => None,
         }
     }
 
@@ -257,6 +316,7 @@ impl Target {
             }
             #[cfg(feature = "search")]
             Reader::Tantivy(handle) => Some(tantivy_documents(handle).into_keys().collect()),
+            Reader::Node(node, index) => Some(node.documents(index).await.into_iter().map(|(id, _)| id).collect()),
             Reader::None => None,
         }
     }
@@ -266,6 +326,7 @@ impl Target {
             AnySink::Redis(_) => Reader::Redis(self.server().connection().await),
             #[cfg(feature = "search")]
             AnySink::Tantivy(sink) => Reader::Tantivy(sink.search_handle()),
+            AnySink::OpenSearch(_) => Reader::Node(Arc::clone(&self.node().0), self.node().1.clone()),
             AnySink::File(_) => Reader::None,
         }
     }
@@ -279,19 +340,24 @@ impl Target {
             }
             #[cfg(feature = "search")]
             Kind::Tantivy => std::fs::remove_dir_all(self.path()).expect("a directory to remove"),
+            Kind::OpenSearch => {
+                let (node, index) = self.node();
+                node.ask(reqwest::Method::DELETE, &format!("/{index}-1"), None).await;
+                node.ask(reqwest::Method::DELETE, &format!("/.walbridge/_doc/{index}"), None).await;
+            }
             Kind::File => std::fs::remove_file(self.path()).expect("a file to remove"),
         }
     }
 
     /// As new.
     pub(super) async fn empty_if_filled(&self) {
-        if self.server.is_some() || self.path().exists() {
+        if self.server.is_some() || self.node.is_some() || self.path().exists() {
             self.empty().await;
         }
     }
 
     /// Ends what serves it with SIGKILL, and starts it again. An embedded target has nothing but its sink, which a test
-    /// drops.
+    /// drops; the node is other tests' too.
     pub(super) fn restart(&mut self) {
         if let Some(server) = &mut self.server {
             server.kill9();
@@ -305,6 +371,7 @@ pub(super) enum Reader {
     Redis(redis::aio::MultiplexedConnection),
     #[cfg(feature = "search")]
     Tantivy(SearchHandle),
+    Node(Arc<OpenSearch>, String),
     None,
 }
 

@@ -16,6 +16,7 @@ pub(crate) mod flink;
 pub(crate) mod java;
 #[cfg(feature = "kafka")]
 pub(crate) mod kafka;
+pub(crate) mod opensearch;
 pub(crate) mod ports;
 pub(crate) mod postgres;
 pub(crate) mod process;
@@ -34,6 +35,7 @@ pub(crate) use kafka::Kafka;
 pub(crate) use registry::Registry;
 #[allow(unused_imports, reason = "the tests, the demo and the benches each use a part")]
 pub(crate) use {
+    opensearch::OpenSearch,
     postgres::{Auth, PgOptions, Postgres, StopMode},
     proxy::{Direction, Proxy},
     redis::Redis,

@@ -9,6 +9,7 @@ use crate::config::{self, Config, Target};
 use crate::event::TableName;
 use crate::ingest::{Past, preflight};
 use crate::project::key::KeyTemplate;
+use crate::sink::opensearch::OpenSearchSink;
 use crate::sink::{Sink as _, redis};
 use crate::status::Code;
 
@@ -65,6 +66,15 @@ pub(super) async fn look_at_sink(
         };
         let looked = match redis::RedisSink::new(options) {
             Ok(mut sink) => sink.resume().await.err(),
+            Err(error) => Some(error),
+        };
+        if let Some(error) = looked {
+            return Some((error.code(), error.to_string()));
+        }
+    }
+    if let Target::OpenSearch(index) = &sink.target {
+        let looked = match OpenSearchSink::new(tables::index_options((**index).clone())) {
+            Ok(mut sink) => sink.look().await.err(),
             Err(error) => Some(error),
         };
         if let Some(error) = looked {

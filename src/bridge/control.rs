@@ -53,7 +53,7 @@ const fn no_replay(target: &Target) -> Option<&'static str> {
             "topics keep history: what they have cannot be replaced, and would be in them twice. Give the sink another name and other topics, and they are \
              written from the log's beginning",
         ),
-        Target::Redis { .. } | Target::Tantivy { .. } => None,
+        Target::Redis { .. } | Target::Tantivy { .. } | Target::OpenSearch(_) => None,
     }
 }
 

@@ -19,6 +19,7 @@ use crate::project::{Kind, Projection};
 use crate::sink::file::{self, FileSink};
 #[cfg(feature = "kafka")]
 use crate::sink::kafka::{self, KafkaSink};
+use crate::sink::opensearch::OpenSearchSink;
 use crate::sink::redis::{self, RedisSink};
 use crate::sink::{Sink, SinkError};
 use crate::status::{Board, Code, State};
@@ -48,6 +49,11 @@ pub(super) async fn run(parts: Parts, log: impl Log, stop: &CancellationToken) {
     match parts.config.target.clone() {
         Target::Redis { .. } => match redis_sink(&parts, &known) {
             Ok(sink) => deliver(parts, log, sink, Kind::State, known, stop).await,
+            Err(error) => halt(&parts, error.code(), &error.to_string()),
+        },
+        Target::OpenSearch(index) => match OpenSearchSink::new(tables::index_options(*index)) {
+            // Large: a request is prepared inside it.
+            Ok(sink) => Box::pin(deliver(parts, log, sink, Kind::State, known, stop)).await,
             Err(error) => halt(&parts, error.code(), &error.to_string()),
         },
         Target::File { path } => {

@@ -6,10 +6,11 @@ use crate::capture::CaptureError;
 use crate::capture::connection::{Connection, Purpose};
 use crate::capture::types::Types;
 use crate::capture::{catalog, schema};
-use crate::config::{RedisValue, TablePatterns};
+use crate::config::{self, RedisValue, TablePatterns};
 use crate::event::{Relation, TableName};
 use crate::ingest::Source;
 use crate::project::known::KnownTables;
+use crate::sink::opensearch;
 use crate::sink::redis::{DocumentKeys, KeysOf, ValueKind};
 
 /// The tables that a sink takes, as they are published now.
@@ -47,4 +48,15 @@ pub(super) fn value_kind(value: RedisValue) -> ValueKind {
         RedisValue::Hash => ValueKind::Hash,
         RedisValue::Invalidate => ValueKind::Invalidate,
     }
+}
+
+/// The configuration of an index as the sink's.
+pub(super) fn index_options(index: config::OpenSearch) -> opensearch::Options {
+    let config::OpenSearch { address, credentials, ca, index, key: _, mapping, settings } = index;
+    let credentials = credentials.map(|credentials| match credentials {
+        config::Credentials::Basic(name, password) => opensearch::Credentials::Basic(name, password),
+        config::Credentials::ApiKey(key) => opensearch::Credentials::ApiKey(key),
+    });
+    let bulk_bytes_max = opensearch::BULK_BYTES_MAX;
+    opensearch::Options { address, credentials, ca, index, mapping, settings, bulk_bytes_max }
 }

@@ -148,7 +148,7 @@ fn refuse_shared_slots(sources: &Sources<'_>) {
 fn local_path(target: &Target) -> Option<&Path> {
     match target {
         Target::Tantivy { path, .. } | Target::File { path } => Some(path),
-        Target::Redis { .. } | Target::Kafka(_) => None,
+        Target::Redis { .. } | Target::OpenSearch(_) | Target::Kafka(_) => None,
     }
 }
 

@@ -7,8 +7,9 @@ use serde_json::Value as Json;
 
 use super::key::{Describe, Key, Section, Value, table_schema};
 use super::reader::Item;
+use crate::http::Address;
 use crate::kafka::format::Format;
-use crate::kafka::registry::{Address, Settings};
+use crate::kafka::registry::Settings;
 
 /// [`Address`], checked.
 struct Url(Address);

@@ -8,6 +8,7 @@ use serde_json::{Value as Json, json};
 
 use super::kafka;
 use super::key::{Describe, Key, Section, Value, table_schema};
+use super::opensearch::{self, OpenSearch};
 use super::pattern::TablePatterns;
 use super::reader::Item;
 use super::value::{Bytes, Choice, Count, Limit, Names, Patterns, Positive};
@@ -78,6 +79,8 @@ pub enum Target {
         /// The columns to search in; empty for all.
         fields: Vec<String>,
     },
+    /// An index of OpenSearch or Elasticsearch.
+    OpenSearch(Box<OpenSearch>),
     /// A file of JSON Lines.
     File {
         /// The file.
@@ -93,6 +96,7 @@ impl Target {
     pub fn key(&self) -> Option<&str> {
         match self {
             Target::Redis { key, .. } | Target::Tantivy { key, .. } => key.as_deref(),
+            Target::OpenSearch(index) => index.key.as_deref(),
             Target::File { .. } | Target::Kafka(_) => None,
         }
     }
@@ -103,6 +107,7 @@ impl Target {
         match self {
             Target::Redis { .. } => "redis",
             Target::Tantivy { .. } => "tantivy",
+            Target::OpenSearch(_) => "opensearch",
             Target::File { .. } => "file",
             Target::Kafka(_) => "kafka",
         }
@@ -132,19 +137,24 @@ impl Choice for SharedBy {
 pub(super) enum Kind {
     Redis,
     Tantivy,
+    OpenSearch,
     File,
     Kafka,
 }
 
 impl Choice for Kind {
-    const WORDS: &'static [(&'static str, Self)] =
-        &[("redis", Kind::Redis), ("tantivy", Kind::Tantivy), ("file", Kind::File), ("kafka", Kind::Kafka)];
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("redis", Kind::Redis),
+        ("tantivy", Kind::Tantivy),
+        ("opensearch", Kind::OpenSearch),
+        ("file", Kind::File),
+        ("kafka", Kind::Kafka),
+    ];
 
     fn hint(word: &str) -> Option<&'static str> {
         match word {
-            "opensearch" | "elasticsearch" | "postgres" | "http" | "meilisearch" => {
-                Some("this build has redis, tantivy, file and kafka")
-            }
+            "elasticsearch" => Some("an Elasticsearch server is an opensearch sink: kind = \"opensearch\""),
+            "postgres" | "http" | "meilisearch" => Some("this build has redis, tantivy, opensearch, file and kafka"),
             "valkey" => Some("a Valkey server is a redis sink: kind = \"redis\""),
             "stdout" => Some("walbridge tail prints events; a file sink writes them"),
             _ => None,
@@ -162,7 +172,7 @@ impl Choice for RedisValue {
 }
 
 static KIND: Key<Kind> =
-    Key::required("kind", "\"redis\"", "What the target is: `redis`, `tantivy`, `file` or `kafka`.");
+    Key::required("kind", "\"redis\"", "What the target is: `redis`, `tantivy`, `opensearch`, `file` or `kafka`.");
 pub(super) static FROM: Key<Patterns> = Key::required(
     "from",
     "\"public.users\"",
@@ -192,7 +202,7 @@ static ROWS: Key<Count> = Key::default("rows", "10000", "1000", "At most so many
 static BYTES: Key<Bytes> = Key::default("bytes", "\"8MiB\"", "\"4MiB\"", "At most so many bytes of rows.");
 static LINGER: Key<Duration> = Key::optional(
     "linger",
-    "`0s`; for `tantivy` `1s`, because each commit of an index costs",
+    "`0s`; for `tantivy` `1s`, for `opensearch` `200ms`, because each commit of an index costs",
     "\"50ms\"",
     "How long a batch waits for more changes.",
 );
@@ -252,6 +262,7 @@ impl Kind {
         match self {
             Kind::Redis => REDIS,
             Kind::Tantivy => TANTIVY,
+            Kind::OpenSearch => opensearch::KEYS,
             Kind::File => FILE,
             Kind::Kafka => kafka::KEYS,
         }
@@ -297,7 +308,7 @@ pub(super) fn read(name: &str, section: &Section<'_>) -> Option<RawSink> {
     let known: Vec<&dyn Describe> = match kind {
         Some(kind) => COMMON.iter().chain(kind.own_keys()).copied().collect(),
         // Whatever it is meant to be: no key of any kind is complained of then.
-        None => COMMON.iter().chain(REDIS).chain(TANTIVY).chain(FILE).chain(kafka::KEYS).copied().collect(),
+        None => Kind::WORDS.iter().fold(COMMON.to_vec(), |known, (_, kind)| [&known, kind.own_keys()].concat()),
     };
     section.refuse_others(&known, belongs_elsewhere);
     let from = section.get(&FROM);
@@ -314,11 +325,16 @@ pub(super) fn read(name: &str, section: &Section<'_>) -> Option<RawSink> {
     let target = match kind? {
         Kind::Redis => read_redis(section),
         Kind::Tantivy => read_tantivy(section),
+        Kind::OpenSearch => opensearch::read(section).map(|index| Target::OpenSearch(Box::new(index))),
         Kind::File => section.get(&FILE_PATH).map(|path| Target::File { path }),
         Kind::Kafka => read_kafka(section),
     };
     let (batch, target) = (batch?, target?);
-    let default_linger = if matches!(target, Target::Tantivy { .. }) { Duration::from_secs(1) } else { Duration::ZERO };
+    let default_linger = match target {
+        Target::Tantivy { .. } => Duration::from_secs(1),
+        Target::OpenSearch(_) => Duration::from_millis(200),
+        Target::Redis { .. } | Target::File { .. } | Target::Kafka(_) => Duration::ZERO,
+    };
     let batch = BatchLimits { rows: batch.rows, bytes: batch.bytes, linger: batch.linger.unwrap_or(default_linger) };
     let row_bytes_max = row_bytes_max?.0.map(|bytes| bytes.0);
     Some(RawSink { name: name.to_owned(), source, from: from?, on_reject: on_reject?, row_bytes_max, batch, target })
@@ -402,7 +418,7 @@ fn read_kafka(section: &Section<'_>) -> Option<Target> {
 }
 
 /// The text of a key template. Whether its columns are the table's is known once there is a table.
-struct Template(String);
+pub(super) struct Template(pub(super) String);
 
 impl Value for Template {
     fn read(item: &Item<'_>) -> Option<Self> {

@@ -157,6 +157,8 @@ impl<L: Log, S: Sink> Deliver<L, S> {
         if place.checkpoint.replay.take_if(|events| events.until <= place.checkpoint.offset).is_some() {
             tracing::info!(sink = %self.name, "replayed");
         }
+        let refused = self.sink.flush().await?;
+        self.set_aside(&refused).await?;
         self.sink.commit(place.checkpoint).await?;
         backoff.reset();
         self.show_progress(place, Some(batch.mutations()));

@@ -1,6 +1,7 @@
 //! Where mutations go: the targets, all behind one small trait and all in files of the same order: config, connect, apply,
 //! classify errors, read back.
 
+mod belief;
 mod blocking;
 mod disk;
 mod error;
@@ -8,10 +9,13 @@ pub mod file;
 mod history;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+pub mod opensearch;
 pub mod redis;
 mod saved;
 #[cfg(feature = "search")]
 pub mod tantivy;
+mod uncommitted;
+mod whole;
 
 use std::future::Future;
 
@@ -69,6 +73,15 @@ pub trait Sink: Send {
     /// The whole run is in doubt: call `resume`.
     fn keys(&mut self, table: &TableName, from: Option<u64>)
     -> impl Future<Output = Result<KeyPage, SinkError>> + Send;
+
+    /// Sends what is staged, for a target whose word on a row is only known then; returns those that it can never take. Called
+    /// before a [`Sink::commit`], so that they are set aside before the checkpoint moves past them.
+    ///
+    /// # Errors
+    /// The whole run is in doubt: call `resume`.
+    fn flush(&mut self) -> impl Future<Output = Result<Vec<Rejection>, SinkError>> + Send {
+        async { Ok(Vec::new()) }
+    }
 
     /// Makes what was staged, and the checkpoint, durable in the target's own sense.
     ///

@@ -37,7 +37,7 @@ pub(super) fn look(config: &Config) -> Report {
                 writable(&mut report, path);
                 space(&mut report, path, None);
             }
-            Target::Redis { .. } | Target::Kafka(_) => {}
+            Target::Redis { .. } | Target::OpenSearch(_) | Target::Kafka(_) => {}
         }
     }
     report

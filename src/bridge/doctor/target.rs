@@ -34,7 +34,7 @@ pub(super) async fn look(source: &config::Source, sink: &config::Sink, tables: &
         }
         #[cfg(not(feature = "kafka"))]
         Target::Kafka(_) => {}
-        Target::Tantivy { .. } | Target::File { .. } => {}
+        Target::Tantivy { .. } | Target::OpenSearch(_) | Target::File { .. } => {}
     }
     report
 }

@@ -11,4 +11,4 @@ mod settings;
 
 #[cfg(feature = "kafka")]
 pub use self::client::Registry;
-pub use self::settings::{Address, Settings};
+pub use self::settings::Settings;

@@ -23,6 +23,7 @@ use crate::event::TableName;
 use crate::log::LogId;
 use crate::log::share::{Part, Reached};
 use crate::project::mutation::{Document, Effect, Key, Mutation};
+use crate::sink::belief;
 use crate::sink::{Checkpoint, Claim, KeyPage, Rejection, SinkError, Staged};
 
 /// Writes are held here up to this size, and beyond it sent into the open transaction.
@@ -199,7 +200,7 @@ impl Session {
             Checkpoints::Whole(belief) => {
                 let found = found.first().cloned().flatten();
                 let found = found.map(|text| checkpoint::read_whole(&self.target, &text)).transpose()?;
-                checkpoint::verify(self.shown(), found, *belief)
+                belief::verify(self.shown(), found, *belief)
             }
             Checkpoints::Parts(owned) => Err(owned.judge(&self.target, found)),
         }

@@ -8,8 +8,6 @@ use tantivy::TantivyDocument;
 use tantivy::schema::{Field, OwnedValue};
 
 use super::fields::{Fields, Kind, date};
-use crate::decode::json;
-use crate::event::{Cell, Relation, Row};
 use crate::project::mutation::Key;
 
 /// A longer key is found by its hash: an index term must be shorter than 64 KiB, and a table without a primary key may
@@ -30,33 +28,6 @@ pub(super) fn id_of(key: &Key) -> Vec<u8> {
     let mut id = vec![1];
     id.extend_from_slice(&Sha256::digest(&key.0));
     id
-}
-
-/// The row as a JSON object, its columns in their order, unchanged TOAST values taken from the document it replaces.
-/// `None` if that has not all of them.
-pub(super) fn source(relation: &Relation, row: &Row, older: Option<&str>) -> Option<String> {
-    let mut out = Vec::new();
-    if !row.lacks_values() {
-        json::write_row(relation, row, &mut out);
-        return String::from_utf8(out).ok();
-    }
-    let older: HashMap<String, &RawValue> = serde_json::from_str(older?).ok()?;
-    out.push(b'{');
-    for (column, cell) in relation.columns.iter().zip(row.cells()) {
-        if out.len() > 1 {
-            out.push(b',');
-        }
-        json::write_string(column.name.as_bytes(), &mut out);
-        out.push(b':');
-        match cell {
-            Cell::Null => out.extend_from_slice(b"null"),
-            Cell::Unchanged => out.extend_from_slice(older.get(&column.name)?.get().as_bytes()),
-            Cell::Text(text) => json::write_cell(column.shape, text, &mut out),
-            Cell::Binary(bytes) => json::write_hex(bytes, &mut out),
-        }
-    }
-    out.push(b'}');
-    String::from_utf8(out).ok()
 }
 
 /// What is given to the index. A value that its field cannot hold (`NaN`, `infinity`, a year beyond 2261) is left out of

@@ -17,13 +17,13 @@ use super::directory::{self, Identity};
 use super::error::{REBUILD, classify};
 use super::fields::{self, Fields, Kind};
 use super::search::View;
-use super::uncommitted::{Known, Uncommitted};
 use super::{Options, document, keys};
 use crate::event::{Position, TableName};
 use crate::project::mutation::{Document, Effect, Key, Mutation};
 use crate::sink::disk::{not_open, regressed, unusable};
 use crate::sink::saved::Saved;
-use crate::sink::{Checkpoint, KeyPage, Rejection, SinkError, Staged};
+use crate::sink::uncommitted::{Known, Uncommitted};
+use crate::sink::{Checkpoint, KeyPage, Rejection, SinkError, Staged, whole};
 
 /// What [`super::TantivySink`] runs on the blocking pool.
 pub(super) struct Engine {
@@ -284,7 +284,7 @@ impl Open {
     ) -> Result<Option<String>, TantivyError> {
         let Document { relation, row } = document;
         if !row.lacks_values() {
-            return Ok(document::source(relation, row, None));
+            return Ok(whole::source(relation, row, None));
         }
         let known = match moved_from {
             Some(from) => uncommitted.find_moved(from, &relation.name),
@@ -295,7 +295,7 @@ impl Open {
             Known::Committed => self.committed_source(moved_from.unwrap_or(key))?.map(Arc::from),
             Known::Nothing => None,
         };
-        Ok(older.and_then(|older| document::source(relation, row, Some(&older))))
+        Ok(older.and_then(|older| whole::source(relation, row, Some(&older))))
     }
 
     /// The document under this key as last committed.

@@ -18,7 +18,6 @@ mod error;
 mod fields;
 mod keys;
 mod search;
-mod uncommitted;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

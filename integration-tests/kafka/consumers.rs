@@ -2,12 +2,15 @@
 //! `SELECT` finds there in the end is what it finds in the tables.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::PATIENCE;
 use crate::pipeline::caught_up;
 use crate::support::connect::Connect;
 use crate::support::flink::Flink;
 use crate::support::{Kafka, PgOptions, Postgres, Registry, Walbridge, eventually, java};
+
+/// Connect looks through all its plugins before it begins, which takes it more than a minute where several tests share two cores.
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// Tables, the same in a database `mirror` that a consumer writes to, and the topics between them.
 struct Mirrored {

@@ -19,7 +19,7 @@ pub(crate) struct Flink {
 }
 
 /// How long it may take to come up or to answer, on a machine that does much else.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 impl Flink {
     /// Starts the gateway and waits for it.

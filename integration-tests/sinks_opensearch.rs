@@ -156,7 +156,9 @@ async fn a_server_that_takes_no_writes_is_waited_for() {
 /// Scenario 130: requests take effect and their answers get lost, again and again, among changes of the same rows.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lost_answers_change_nothing() {
-    let proxy = Proxy::start(OpenSearch::shared().port);
+    // Held: the node ends with the last who shares it, and another has another port.
+    let node = OpenSearch::shared();
+    let proxy = Proxy::start(node.port);
     let sql = "CREATE TABLE t (id int PRIMARY KEY, n int); INSERT INTO t SELECT i, 0 FROM generate_series(1, 50) i";
     let world = World::open(sql, Some(proxy.port), "");
     world.equals("SELECT * FROM t").await;

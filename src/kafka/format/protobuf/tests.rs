@@ -318,6 +318,9 @@ fn what_is_not_such_an_envelope_is_refused() {
     // Behind the prefix, a tag and a length.
     let row_ends = 8 + usize::from(value[7]);
     (0..row_ends).for_each(|end| assert!(decode(&value[..end]).is_err(), "{end}"));
+    let mut another_message = value.to_vec();
+    another_message[5] = 2;
+    assert!(decode(&another_message).is_err(), "not the schema's first message");
     let other = testing::relation(ReplicaIdentity::Default, &[("other", 23, -1)], vec![0]);
     assert!(Format::Protobuf.decoder(&other).decode(Some(value), |_| None).is_err());
     let avro = testing::encoded(Format::Avro, &relation, Op::Insert, &body(&[(b'N', &new)]));

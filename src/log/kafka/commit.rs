@@ -7,13 +7,11 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread;
-use std::time::Instant;
 
 use tokio::sync::watch;
 
 use super::control::ControlRecord;
 use super::judge::Judge;
-use super::pause::Pause;
 use super::sender::Shared;
 use crate::event::Timestamp;
 use crate::kafka::KafkaError;
@@ -27,8 +25,6 @@ pub(super) struct Sent {
     /// What is still to be sent in it.
     pub(super) control: Vec<ControlRecord>,
     pub(super) has_begun: bool,
-    /// Little is being written: how long it takes tells of the cluster.
-    pub(super) is_small: bool,
     /// What holds once it is committed.
     pub(super) durable: Durable,
 }
@@ -57,13 +53,11 @@ impl Committer {
         let (sent, waiting) = channel::<Sent>();
         let (give_back, free) = channel();
         let body = move || {
-            let mut pause = Pause::default();
             for sent in waiting {
-                if let Err(error) = finish(&sent, &topic, &mut pause) {
+                if let Err(error) = finish(&sent, &topic) {
                     return shared.fail(judge.judge(error));
                 }
                 durable.send_replace(sent.durable);
-                thread::sleep(pause.wait());
                 // The sender may have ended.
                 drop(give_back.send(sent.producer));
             }
@@ -108,16 +102,11 @@ impl Committer {
     }
 }
 
-fn finish(sent: &Sent, topic: &str, pause: &mut Pause) -> Result<(), KafkaError> {
-    let since = Instant::now();
+fn finish(sent: &Sent, topic: &str) -> Result<(), KafkaError> {
     if !sent.has_begun {
         sent.producer.begin()?;
     }
     send_control(&sent.producer, topic, &sent.control)?;
-    sent.producer.flush()?;
-    if sent.is_small {
-        pause.wrote_in(since.elapsed());
-    }
     sent.producer.commit()
 }
 

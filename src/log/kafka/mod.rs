@@ -24,7 +24,6 @@ mod lanes;
 mod load;
 mod member;
 mod merge;
-mod pause;
 mod reader;
 mod seek;
 mod sender;

@@ -351,9 +351,9 @@ impl Sender {
         let Some(Uncommitted { producer, state, durable, mut control, .. }) = self.open.take() else { return Ok(()) };
         control.append(&mut self.noted);
         control.push(state);
-        let (has_begun, is_small) = (producer.is_some(), !self.load.is_high());
+        let has_begun = producer.is_some();
         let producer = producer.map_or_else(|| self.committer.take(), Ok)?;
-        Ok(self.committer.commit(Sent { producer, control, has_begun, is_small, durable })?)
+        Ok(self.committer.commit(Sent { producer, control, has_begun, durable })?)
     }
 
     /// Makes or takes a topic before its first record.

@@ -22,9 +22,8 @@ use crate::log::Durable;
 /// A transaction that wants nothing but to be committed.
 pub(super) struct Sent {
     pub(super) producer: Producer,
-    /// What is still to be sent in it.
+    /// What is still to be sent in it; if anything, it has not been begun.
     pub(super) control: Vec<ControlRecord>,
-    pub(super) has_begun: bool,
     /// What holds once it is committed.
     pub(super) durable: Durable,
 }
@@ -103,15 +102,15 @@ impl Committer {
 }
 
 fn finish(sent: &Sent, topic: &str) -> Result<(), KafkaError> {
-    if !sent.has_begun {
+    if !sent.control.is_empty() {
         sent.producer.begin()?;
+        send_control(&sent.producer, topic, &sent.control)?;
     }
-    send_control(&sent.producer, topic, &sent.control)?;
     sent.producer.commit()
 }
 
 /// Sends records for the control topic, in the transaction that is open.
-fn send_control(producer: &Producer, topic: &str, records: &[ControlRecord]) -> Result<(), KafkaError> {
+pub(super) fn send_control(producer: &Producer, topic: &str, records: &[ControlRecord]) -> Result<(), KafkaError> {
     for ControlRecord { key, value, event } in records {
         let outgoing = Outgoing {
             topic,

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, watch};
 
 use super::Options;
-use super::commit::{Committer, Gone, Sent};
+use super::commit::{Committer, Gone, Sent, send_control};
 use super::control::{ControlRecord, topic_record};
 use super::group::Group;
 use super::judge::Judge;
@@ -351,9 +351,16 @@ impl Sender {
         let Some(Uncommitted { producer, state, durable, mut control, .. }) = self.open.take() else { return Ok(()) };
         control.append(&mut self.noted);
         control.push(state);
-        let has_begun = producer.is_some();
-        let producer = producer.map_or_else(|| self.committer.take(), Ok)?;
-        Ok(self.committer.commit(Sent { producer, control, has_begun, durable })?)
+        let sent = match producer {
+            // Written here, not by the committer: what comes meanwhile gathers, and is the next transaction as a whole.
+            Some(producer) => {
+                send_control(&producer, &self.control, &control)?;
+                producer.flush()?;
+                Sent { producer, control: Vec::new(), durable }
+            }
+            None => Sent { producer: self.committer.take()?, control, durable },
+        };
+        Ok(self.committer.commit(sent)?)
     }
 
     /// Makes or takes a topic before its first record.

@@ -99,16 +99,7 @@ fn take<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
 }
 
 fn take_length(rest: &mut &[u8]) -> Option<usize> {
-    let mut length = 0_usize;
-    for shift in (0..usize::BITS).step_by(7) {
-        let (&byte, after) = rest.split_first()?;
-        *rest = after;
-        length |= usize::from(byte & 0x7F).checked_shl(shift)?;
-        if byte < 0x80 {
-            return Some(length);
-        }
-    }
-    None
+    usize::try_from(number::take_varint(rest)?).ok()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::super::envelope::{Parts, Reading};
 use super::super::exact::{Exact, Side};
 use super::super::typed::{self, Type, Value};
-use super::super::{FormatError, schemas};
+use super::super::{FormatError, number, schemas};
 use crate::event::{Change, Relation, Row};
 
 /// Reads envelopes in Avro.
@@ -73,15 +73,8 @@ struct Input<'a>(&'a [u8]);
 
 impl<'a> Input<'a> {
     fn long(&mut self) -> Option<i64> {
-        let mut value = 0_u64;
-        for shift in (0..u64::BITS).step_by(7) {
-            let byte = self.byte()?;
-            value |= u64::from(byte & 0x7F).checked_shl(shift)?;
-            if byte < 0x80 {
-                return Some((value >> 1).cast_signed() ^ -(value & 1).cast_signed());
-            }
-        }
-        None
+        let zigzag = number::take_varint(&mut self.0)?;
+        Some((zigzag >> 1).cast_signed() ^ -(zigzag & 1).cast_signed())
     }
 
     fn byte(&mut self) -> Option<u8> {

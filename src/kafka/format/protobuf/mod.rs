@@ -176,20 +176,15 @@ fn close(opened: usize, out: &mut Vec<u8>) -> usize {
         out.get_mut(start).into_iter().for_each(|byte| *byte = short);
         return 0;
     }
-    let (mut head, mut width) = ([0; 10], 0_usize);
-    let mut rest = length;
-    for byte in &mut head {
-        width = width.saturating_add(1);
-        #[expect(clippy::cast_possible_truncation, reason = "seven bits")]
-        let low = (rest & 0x7F) as u8;
-        rest >>= 7;
-        *byte = if rest > 0 { low | 0x80 } else { low };
-        if rest == 0 {
-            break;
-        }
+    // The length is written behind the content, then brought to its place.
+    push_varint(length as u64, out);
+    let width = out.len().saturating_sub(end);
+    let mut head = [0; 10];
+    if let (Some(head), Some(written)) = (head.get_mut(..width), out.get(end..)) {
+        head.copy_from_slice(written);
     }
     let moved = width.saturating_sub(1);
-    out.resize(end.saturating_add(moved), 0);
+    out.truncate(end.saturating_add(moved));
     out.copy_within(opened..end, opened.saturating_add(moved));
     if let (Some(place), Some(head)) = (out.get_mut(start..start.saturating_add(width)), head.get(..width)) {
         place.copy_from_slice(head);

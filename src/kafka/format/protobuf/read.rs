@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::super::FormatError;
 use super::super::envelope::{Parts, Reading};
 use super::super::exact::{Exact, Side};
+use super::super::number::take_varint;
 use super::super::typed::{self, Type, Value};
 use super::number::tag;
 use super::{PREFIX, VALUE, field, wire};
@@ -119,16 +120,7 @@ impl<'a> Input<'a> {
     }
 
     fn varint(&mut self) -> Option<u64> {
-        let mut value = 0_u64;
-        for shift in (0..u64::BITS).step_by(7) {
-            let (&byte, rest) = self.0.split_first()?;
-            self.0 = rest;
-            value |= u64::from(byte & 0x7F).checked_shl(shift)?;
-            if byte < 0x80 {
-                return Some(value);
-            }
-        }
-        None
+        take_varint(&mut self.0)
     }
 
     fn bytes(&mut self) -> Option<&'a [u8]> {

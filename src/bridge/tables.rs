@@ -53,10 +53,6 @@ pub(super) fn value_kind(value: RedisValue) -> ValueKind {
 /// The configuration of an index as the sink's.
 pub(super) fn index_options(index: config::OpenSearch) -> opensearch::Options {
     let config::OpenSearch { address, credentials, ca, index, key: _, mapping, settings } = index;
-    let credentials = credentials.map(|credentials| match credentials {
-        config::Credentials::Basic(name, password) => opensearch::Credentials::Basic(name, password),
-        config::Credentials::ApiKey(key) => opensearch::Credentials::ApiKey(key),
-    });
     let bulk_bytes_max = opensearch::BULK_BYTES_MAX;
     opensearch::Options { address, credentials, ca, index, mapping, settings, bulk_bytes_max }
 }

@@ -42,7 +42,7 @@ pub use self::schema::{KeyDocumentation, documented_keys, json_schema};
 pub use self::sink::{BatchLimits, OnReject, RedisValue, Sink, Target};
 pub use self::source::{OriginMode, SnapshotMode, Source, Values};
 pub use self::units::parse_duration;
-pub use opensearch::{Credentials, OpenSearch};
+pub use opensearch::OpenSearch;
 
 use self::error::Complaint;
 use self::key::{Section, did_you_mean};

@@ -9,7 +9,7 @@ use toml::de::DeValue;
 use super::key::{Describe, Key, Section, Value};
 use super::reader::Item;
 use super::sink::Template;
-use crate::http::Address;
+use crate::http::{Address, Credentials};
 
 /// Where the index is, and how it is made.
 #[derive(Clone, Debug)]
@@ -28,15 +28,6 @@ pub struct OpenSearch {
     pub mapping: Map<String, Json>,
     /// Settings of the index.
     pub settings: Map<String, Json>,
-}
-
-/// How we say who we are.
-#[derive(Clone, Debug)]
-pub enum Credentials {
-    /// A name and its password.
-    Basic(String, SecretString),
-    /// An API key.
-    ApiKey(SecretString),
 }
 
 /// [`Address`], checked.

@@ -3,8 +3,10 @@
 
 mod address;
 mod connection;
+mod credentials;
 mod tls;
 
 pub use self::address::Address;
 pub(crate) use self::connection::{Answer, Failed, Sender, exchange, open};
+pub use self::credentials::Credentials;
 pub(crate) use self::tls::connector;

@@ -10,8 +10,8 @@ use secrecy::ExposeSecret as _;
 use serde::de::DeserializeOwned;
 use tokio_rustls::TlsConnector;
 
-use super::{Credentials, Options, error};
-use crate::http::{self, Address, Failed, Sender};
+use super::{Options, error};
+use crate::http::{self, Address, Credentials, Failed, Sender};
 use crate::kafka::format::put_base64;
 use crate::sink::SinkError;
 

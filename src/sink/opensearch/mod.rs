@@ -25,14 +25,13 @@ mod version;
 
 use std::path::PathBuf;
 
-use secrecy::SecretString;
 use serde_json::{Map, Value};
 
 use self::client::Client;
 use self::session::Session;
 use super::{Checkpoint, KeyPage, Rejection, Sink, SinkError, Staged};
 use crate::event::TableName;
-use crate::http::Address;
+use crate::http::{Address, Credentials};
 use crate::project::mutation::Mutation;
 
 /// What an index is made of, and where it is.
@@ -52,15 +51,6 @@ pub struct Options {
     pub settings: Map<String, Value>,
     /// A bulk request is no longer, unless a single document is.
     pub bulk_bytes_max: usize,
-}
-
-/// How we say who we are.
-#[derive(Clone, Debug)]
-pub enum Credentials {
-    /// A name and its password.
-    Basic(String, SecretString),
-    /// An API key, encoded.
-    ApiKey(SecretString),
 }
 
 /// [`Options::bulk_bytes_max`] if nothing else is configured.

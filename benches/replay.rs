@@ -6,24 +6,26 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
-use walbridge::capture::address::Address;
 use walbridge::capture::readback::Readback;
+use walbridge::config::BatchLimits;
 use walbridge::dead_letter::DeadLetters;
 use walbridge::decode::shape;
-use walbridge::deliver::{Deliver, Limits, OnReject};
+use walbridge::deliver::{Deliver, Limits, OnReject, Orders};
 use walbridge::event::{
     Cell, Column, Lsn, Offset, Op, Relation, ReplicaIdentity, RowBuilder, TableName, Timestamp, Transaction,
 };
-use walbridge::log::{Entry, Epoch, embedded};
+use walbridge::log::{Entry, Epoch, Log, embedded};
+use walbridge::postgres::address::Address;
 use walbridge::project::mutation::Mutation;
 use walbridge::project::{Kind, Projection};
-use walbridge::sink::{Checkpoint, KeyPage, Sink, SinkError, Staged};
+use walbridge::sink::{Checkpoint, KeyPage, Rejection, Sink, SinkError, Staged};
 use walbridge::status::Board;
 
 use crate::meter::{median, setting};
 
 const ROWS_PER_TRANSACTION: u32 = 1_000;
-const ROUNDS: u32 = 3;
+/// How often each log is read.
+pub(crate) const ROUNDS: u32 = 3;
 
 /// Prints its figures, one a line.
 pub(crate) fn run() {
@@ -32,7 +34,8 @@ pub(crate) fn run() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let speeds = runtime.block_on(async {
         let (mut writer, log, _) = embedded::open(directory.path(), embedded::Options::default()).expect("a new log");
-        fill(&mut writer, rows).await;
+        let text = "0123456789abcdef".repeat(6);
+        fill(&mut writer, rows, |_| text.clone()).await;
         let mut speeds = Vec::new();
         for _ in 0..ROUNDS {
             let started = Instant::now();
@@ -44,11 +47,8 @@ pub(crate) fn run() {
     println!("replay null sink rows/s {:.0}", median(speeds));
 }
 
-/// Stops the loop once everything is committed.
-struct NullSink {
-    end: Offset,
-    stop: CancellationToken,
-}
+/// A target that does nothing.
+struct NullSink;
 
 impl Sink for NullSink {
     async fn resume(&mut self) -> Result<Option<Checkpoint>, SinkError> {
@@ -64,10 +64,7 @@ impl Sink for NullSink {
         Ok(KeyPage::default())
     }
 
-    async fn commit(&mut self, upto: Checkpoint) -> Result<(), SinkError> {
-        if upto.offset >= self.end {
-            self.stop.cancel();
-        }
+    async fn commit(&mut self, _upto: Checkpoint) -> Result<(), SinkError> {
         Ok(())
     }
 
@@ -76,26 +73,75 @@ impl Sink for NullSink {
     }
 }
 
-async fn replay(log: embedded::Log, directory: &Path, end: Offset) {
+/// Stops the loop once everything is committed.
+struct Until<S> {
+    sink: S,
+    end: Offset,
+    stop: CancellationToken,
+}
+
+impl<S: Sink> Sink for Until<S> {
+    async fn resume(&mut self) -> Result<Option<Checkpoint>, SinkError> {
+        self.sink.resume().await
+    }
+
+    async fn stage(&mut self, mutations: &[Mutation]) -> Result<Staged, SinkError> {
+        self.sink.stage(mutations).await
+    }
+
+    async fn keys(&mut self, table: &TableName, from: Option<u64>) -> Result<KeyPage, SinkError> {
+        self.sink.keys(table, from).await
+    }
+
+    async fn flush(&mut self) -> Result<Vec<Rejection>, SinkError> {
+        self.sink.flush().await
+    }
+
+    async fn commit(&mut self, upto: Checkpoint) -> Result<(), SinkError> {
+        self.sink.commit(upto).await?;
+        if upto.offset >= self.end {
+            self.stop.cancel();
+        }
+        Ok(())
+    }
+
+    async fn probe(&mut self) -> Result<(), SinkError> {
+        self.sink.probe().await
+    }
+}
+
+/// Delivers what a log holds before `end`, from its start, to a target that does nothing.
+pub(crate) async fn replay(log: impl Log, directory: &Path, end: Offset) {
+    deliver(log, directory, end, NullSink, BatchLimits::DEFAULT).await;
+}
+
+/// Delivers what a log holds before `end`, from its start.
+pub(crate) async fn deliver(log: impl Log, directory: &Path, end: Offset, sink: impl Sink, batch: BatchLimits) {
     let stop = CancellationToken::new();
-    let deliver = Deliver {
-        name: "null".to_owned(),
+    let mut deliver = Deliver {
+        name: "bench".to_owned(),
         log,
-        sink: NullSink { end, stop: stop.clone() },
+        sink: Until { sink, end, stop: stop.clone() },
         projection: Projection::new(Kind::State, Arc::new(|_| true), None),
-        limits: Limits { rows: 10_000, bytes: 8 << 20, linger: std::time::Duration::ZERO, row_bytes_max: usize::MAX },
+        limits: Limits {
+            rows: batch.rows,
+            bytes: usize::try_from(batch.bytes).expect("a size"),
+            linger: batch.linger,
+            row_bytes_max: usize::MAX,
+            dead_letters_max: 100,
+        },
         on_reject: OnReject::Stop,
-        dead_letters: DeadLetters::open(&directory.join("dead"), "null", "bench").expect("dead letters"),
+        dead_letters: DeadLetters::open(&directory.join("dead"), "bench", "bench").expect("dead letters"),
+        orders: Orders::none(),
         readback: Readback::new(Address::parse("postgres://nobody@127.0.0.1/none").expect("an address")),
         board: Board::default(),
     };
-    deliver.run(&stop).await.expect("nothing goes wrong in a null sink");
+    deliver.run(&stop).await.expect("nothing goes wrong");
 }
 
-/// Rows such as those of the drain: `(id bigint, k int, v text of about 100 characters, ts timestamptz)`.
-async fn fill(writer: &mut embedded::Writer, rows: u32) {
+/// Rows such as those of the drain: `(id bigint, k int, v text, ts timestamptz)`.
+pub(crate) async fn fill(writer: &mut embedded::Writer, rows: u32, text: impl Fn(u32) -> String) {
     let relation = relation();
-    let text = "0123456789abcdef".repeat(6);
     let epoch =
         Epoch { number: 1, system_identifier: 1, timeline: 1, slot: "bench".to_owned(), start_lsn: Lsn::new(1) };
     writer.append(Entry::Epoch(&epoch)).expect("the log takes it");
@@ -114,7 +160,7 @@ async fn fill(writer: &mut embedded::Writer, rows: u32) {
         for _ in 0..ROWS_PER_TRANSACTION.min(rows - id) {
             id += 1;
             let mut row = RowBuilder::default();
-            for value in [&id.to_string(), &(id % 1_000).to_string(), &text, "2026-11-24 10:00:00.123456+00"] {
+            for value in [&id.to_string(), &(id % 1_000).to_string(), &text(id), "2026-11-24 10:00:00.123456+00"] {
                 row.push(Cell::Text(value.as_bytes()));
             }
             let body = [b"N".as_slice(), row.finish().as_bytes()].concat();
@@ -129,7 +175,7 @@ async fn fill(writer: &mut embedded::Writer, rows: u32) {
     writer.sync().await.expect("the disk takes it");
 }
 
-fn relation() -> Arc<Relation> {
+pub(crate) fn relation() -> Arc<Relation> {
     let column = |(name, type_oid): (&str, u32)| Column {
         name: name.to_owned(),
         type_oid,

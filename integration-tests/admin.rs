@@ -11,9 +11,11 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use walbridge::admin::{
-    Admin, ControlError, ControlFuture, Controls, Pages, SearchError, SearchRegistry, SearchRequest,
+    Admin, ControlError, ControlFuture, CopyControls, LetterControls, Pages, RebuildControls, RebuildRequest,
+    ReplayControls, SearchError, SearchRegistry, SearchRequest,
 };
-use walbridge::event::{Lsn, Offset};
+use walbridge::dead_letter::{Outcome, Request};
+use walbridge::event::{Lsn, Offset, Place, Span};
 use walbridge::status::{Board, Code, State};
 
 struct Port {
@@ -48,8 +50,8 @@ impl Port {
         });
         let port = Admin::bind("127.0.0.1:0".parse().expect("valid")).await.expect("a free port");
         let (address, stop) = (port.address(), CancellationToken::new());
-        let mut controls = Controls::default();
-        let control = |tables: Vec<String>| -> ControlFuture {
+        let mut controls = CopyControls::default();
+        let control = |tables: Vec<String>| -> ControlFuture<Vec<String>> {
             Box::pin(async move {
                 match tables.as_slice() {
                     [] => Ok(vec!["public.all".to_owned()]),
@@ -58,7 +60,35 @@ impl Port {
             })
         };
         controls.add("shop", Arc::new(control));
-        let pages = Pages { board: board.clone(), search, controls };
+        let mut letters = LetterControls::default();
+        let control = |request: Request| -> ControlFuture<Outcome> {
+            Box::pin(async move { Ok(Outcome { discarded: request.ids, ..Outcome::default() }) })
+        };
+        letters.add("cache", Arc::new(control));
+        let mut replays = ReplayControls::default();
+        let control = |from: Place| -> ControlFuture<Span> {
+            Box::pin(async move {
+                match from {
+                    Place::Start => Ok(Span { from: Offset(3), until: Offset(9) }),
+                    other => Err(ControlError::Refused(format!("nothing is at {other}"))),
+                }
+            })
+        };
+        replays.add("cache", Arc::new(control));
+        let mut rebuilds = RebuildControls::default();
+        let control = |request: RebuildRequest| -> ControlFuture<Option<Span>> {
+            Box::pin(async move {
+                match request {
+                    RebuildRequest::Begin { keep_old: true, copy: false } => {
+                        Ok(Some(Span { from: Offset(0), until: Offset(9) }))
+                    }
+                    RebuildRequest::Begin { .. } => Err(ControlError::Refused("not so".to_owned())),
+                    RebuildRequest::Cancel {} => Ok(None),
+                }
+            })
+        };
+        rebuilds.add("cache", Arc::new(control));
+        let pages = Pages { board: board.clone(), search, controls, replays, rebuilds, letters, ..Pages::default() };
         let served = tokio::spawn(port.serve(token.map(Into::into), pages, stop.clone()));
         let client = Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().expect("a client");
         Port { address, board, stop, served, client }
@@ -182,7 +212,7 @@ async fn only_who_may_look_can_and_nobody_can_change_anything() {
     );
 }
 
-/// Scenario 168: the one order there is, and who cannot give it.
+/// Scenario 168: the orders there are, and who cannot give them.
 #[tokio::test]
 async fn an_order_needs_a_program_that_knows_what_it_does() {
     let port = Port::open(None).await;
@@ -203,6 +233,35 @@ async fn an_order_needs_a_program_that_knows_what_it_does() {
     }
     assert_eq!(port.post("/api/sources/nobody/resnapshot", &[json], "{}").await.0, StatusCode::NOT_FOUND);
     assert_eq!(port.get(path).await.0, StatusCode::METHOD_NOT_ALLOWED, "GET changes nothing");
+    let letters = "/api/sinks/cache/dead-letters";
+    let (status, body) = port.post(letters, &[json], "{\"action\":\"discard\",\"ids\":[7]}").await;
+    assert!(status == StatusCode::OK && body.contains("\"discarded\":[7]"), "{status} {body}");
+    for body in ["{}", "{\"action\":\"burn\",\"all\":true}", "{\"action\":\"retry\",\"everything\":true}"] {
+        assert_eq!(port.post(letters, &[json], body).await.0, StatusCode::BAD_REQUEST, "{body}");
+    }
+    assert_eq!(port.post("/api/sinks/nobody/dead-letters", &[json], "{}").await.0, StatusCode::NOT_FOUND);
+    assert_eq!(port.post(letters, &[("Content-Type", "text/plain")], "{}").await.0, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    let replay = "/api/sinks/cache/replay";
+    let (status, body) = port.post(replay, &[json], "{\"from\":\"start\"}").await;
+    assert_eq!((status, body.as_str()), (StatusCode::OK, r#"{"sink":"cache","from":3,"until":9}"#));
+    let (status, body) = port.post(replay, &[json], "{\"from\":\"7\"}").await;
+    assert!(status == StatusCode::CONFLICT && body.contains("nothing is at"), "{status} {body}");
+    for body in ["{}", "{\"from\":\"soon\"}", "{\"from\":\"start\",\"until\":\"7\"}"] {
+        assert_eq!(port.post(replay, &[json], body).await.0, StatusCode::BAD_REQUEST, "{body}");
+    }
+    assert_eq!(port.post("/api/sinks/nobody/replay", &[json], "{}").await.0, StatusCode::NOT_FOUND);
+    let rebuild = "/api/sinks/cache/rebuild";
+    let begun = r#"{"sink":"cache","events":{"from":0,"until":9}}"#;
+    for (body, status, answer) in [
+        ("{\"action\":\"begin\",\"keep_old\":true}", StatusCode::OK, begun),
+        ("{\"action\":\"cancel\"}", StatusCode::OK, r#"{"sink":"cache","events":null}"#),
+        ("{\"action\":\"begin\"}", StatusCode::CONFLICT, r#"{"error":"not so"}"#),
+    ] {
+        assert_eq!(port.post(rebuild, &[json], body).await, (status, answer.to_owned()), "{body}");
+    }
+    for body in ["{}", "{\"action\":\"begin\",\"from\":1}", "{\"action\":\"cancel\",\"copy\":true}"] {
+        assert_eq!(port.post(rebuild, &[json], body).await.0, StatusCode::BAD_REQUEST, "{body}");
+    }
     let guarded = Port::open(Some("0123456789abcdef")).await;
     assert_eq!(guarded.post(path, &[json], "{}").await.0, StatusCode::UNAUTHORIZED);
     let shown = ("Authorization", "Bearer 0123456789abcdef");

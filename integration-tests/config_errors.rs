@@ -1,7 +1,11 @@
 //! Mistakes made on purpose, and the whole report for each: what an operator reads at the first start.
 
+mod files;
 #[cfg(feature = "kafka")]
 mod kafka;
+mod redis;
+#[cfg(feature = "search")]
+mod search;
 
 use std::path::Path;
 
@@ -180,7 +184,8 @@ fn no_two_write_to_the_same_place() {
              [sinks.b]\nkind = 'file'\npath = 'x/../out/./a'\nfrom = 'public.*'\n\
              [sinks.c]\nkind = 'tantivy'\npath = 'log/index'\nfrom = 'public.*'\n\
              [sinks.d]\nkind = 'redis'\nurl = 'redis://c'\nkey = 'k:{id}'\nfrom = 'public.a'\n\
-             [sinks.e]\nkind = 'redis'\nurl = 'redis://c'\nkey = 'k:{id}'\nfrom = 'public.b'\n",
+             [sinks.e]\nkind = 'redis'\nurl = 'redis://c'\nkey = 'k:{id}'\nfrom = 'public.b'\n\
+             [sinks.f]\nkind = 'exec'\ncommand = ['rows']\ncheckpoint = 'out/a'\nfrom = 'public.*'\n",
         ),
         &expect![[r#"
             walbridge.toml:12:8: error: sink `a` writes there already
@@ -193,7 +198,12 @@ fn no_two_write_to_the_same_place() {
                 |        ^
                = give each a key of its own: key = "prefix:{id}"
 
-            2 mistakes in walbridge.toml
+            walbridge.toml:31:14: error: sink `a` writes there already
+             31 | checkpoint = 'out/a'
+                |              ^^^^^^^
+               = give it a path of its own, outside the others' directories
+
+            3 mistakes in walbridge.toml
         "#]],
     );
 }
@@ -387,4 +397,70 @@ fn the_report_for_programs_has_the_same_places() {
     let first = &json["mistakes"][0];
     assert_eq!((first["line"].as_u64(), first["column"].as_u64()), (Some(6), Some(8)), "{json}");
     assert_eq!(first["key"], "sinks.a.from");
+}
+
+#[test]
+fn mistakes_in_expressions_have_their_place_inside_the_text() {
+    let sink = "[sinks.c]\nkind = 'redis'\nurl = 'redis://localhost'\nfrom = 'public.users'\n";
+    check(
+        &with(&format!(
+            "{sink}[sinks.c.shape]\nwhere = \"a = 1 AND created > now()\"\ndeleted = 'old.gone IS NOT NULL'\ncolumns = [\"id\", \"!password\", \"lower(email)\", \"nam e\"]\nhash = \"email\"\nhash_key = \"short\"\n"
+        )),
+        &expect![[r#"
+            walbridge.toml:11:30: error: now has another value each time
+             11 | where = "a = 1 AND created > now()"
+                |                              ^^^
+               = what is derived from a row must be the same in every replay, so an expression has no clock, no chance and no session; keep the moment in a column
+
+            walbridge.toml:12:11: error: this is about one row
+             12 | deleted = 'old.gone IS NOT NULL'
+                |           ^^^^^^^^^^^^^^^^^^^^^^
+               = name the column alone; `old.` and `new.` tell the rows of a change apart in `where` of a file or kafka sink
+
+            walbridge.toml:13:31: error: a computed column needs a name
+             13 | columns = ["id", "!password", "lower(email)", "nam e"]
+                |                               ^^^^^^^^^^^^^^
+               = give it one: "lower(email) AS name"
+
+            walbridge.toml:13:52: error: `e` does not belong here
+             13 | columns = ["id", "!password", "lower(email)", "nam e"]
+                |                                                    ^
+
+            walbridge.toml:15:12: error: a key has at least 16 bytes
+             15 | hash_key = ***
+                |            ^^^
+               = make one: openssl rand -hex 32
+
+            5 mistakes in walbridge.toml
+        "#]],
+    );
+    check(
+        &with(&format!(
+            "{sink}[[sinks.c.shape]]\ntables = 'public.posts'\nwhere = 'old.a <> new.a'\n[[sinks.c.shape]]\nhash = 'email'\n"
+        )),
+        &expect![[r#"
+            walbridge.toml:13:1: error: `hash` needs a key
+             13 | [[sinks.c.shape]]
+                | ^^^^^^^^^^^^^^^^^
+               = add hash_key = "${HASH_KEY}": without a key everyone can try which value a hash is of
+
+            1 mistake in walbridge.toml
+        "#]],
+    );
+    check(
+        &with(&format!("{sink}[sinks.c.shape]\ntables = 'public.posts'\nwhere = 'old.a <> new.a'\n")),
+        &expect![[r#"
+            walbridge.toml:10:1: error: `where` chooses changes (line 12), and this sink keeps rows
+             10 | [sinks.c.shape]
+                | ^^^^^^^^^^^^^^^
+               = name the column alone: the row is there as long as it is true of it. Changes are chosen by `old.` and `new.` where each is kept: in webhook, exec, file and kafka sinks
+
+            walbridge.toml:11:10: error: the sink does not take `public.posts`
+             11 | tables = 'public.posts'
+                |          ^^^^^^^^^^^^^^
+               = add it to `from`
+
+            2 mistakes in walbridge.toml
+        "#]],
+    );
 }

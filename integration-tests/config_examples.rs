@@ -37,10 +37,12 @@ fn load(text: &str, path: &Path, secrets: &Path) -> Result<Config, ConfigErrors>
         Some(match name {
             "DATABASE_URL" | "DEMO_PG_URL" => "postgres://walbridge:secret@localhost/network".to_owned(),
             "SEARCH_PASSWORD" => "secret".to_owned(),
+            "WEBHOOK_SECRET" => "a secret of some length".to_owned(),
             "KAFKA_BROKERS" => "localhost:9092".to_owned(),
             "REDIS_URL" | "DEMO_REDIS_URL" => "redis://localhost:6379".to_owned(),
             "DEMO_DIR" => "/tmp/demo".to_owned(),
             "DEMO_ADMIN" => "127.0.0.1:7431".to_owned(),
+            "HASH_KEY" => "0123456789abcdef".to_owned(),
             "WALBRIDGE_TOKEN" => "0123456789abcdef0123456789abcdef".to_owned(),
             "SECRETS" => secrets.to_string_lossy().into_owned(),
             _ => return None,
@@ -64,7 +66,7 @@ fn every_example_loads() {
 fn every_whole_configuration_in_the_documents_loads() {
     let secrets = secrets();
     let mut found = 0;
-    for document in ["README.md", "docs/configuration.md", "docs/operating.md"] {
+    for document in ["README.md", "docs/configuration.md", "docs/operating.md", "docs/search.md", "docs/shaping.md"] {
         let text = fs::read_to_string(root().join(document)).expect("text");
         for block in text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()) {
             if !block.contains("[sources.") || !block.contains("[log]") {

@@ -96,6 +96,12 @@ async fn each_mistake_is_told_by_its_item_with_what_to_do() {
     postgres.psql("ALTER ROLE walbridge NOREPLICATION");
     let (_, items) = diagnose(&walbridge);
     message(&items, "source shop/role failure");
+    let mut connection = redis.connection().await;
+    let _ok: String =
+        redis::cmd("ACL").arg(&["SETUSER", "default", "-eval"]).query_async(&mut connection).await.expect("a user");
+    let (_, items) = diagnose(&walbridge);
+    let denied = message(&items, "sink cache/target failure");
+    assert!(denied.contains("EVAL: NOPERM") && denied.contains("ACL SETUSER"), "{denied}");
     drop(redis);
     let (_, items) = diagnose(&walbridge);
     message(&items, "sink cache/target failure");
@@ -148,4 +154,37 @@ async fn a_clusters_rights_and_topics_are_looked_at() {
     let (_, items) = configure("walbridge", "right", "");
     assert!(message(&items, "log shop/replicas failure").contains("it takes nothing"), "{items:#?}");
     message(&items, "log shop/rights ok");
+    groups_and_a_registry_are_looked_at(&kafka, |more| configure("walbridge", "right", more).1).await;
+}
+
+/// Sinks read in consumer groups: one of all, and one that is a shared sink's own. And schemas are in a registry.
+#[cfg(feature = "kafka")]
+async fn groups_and_a_registry_are_looked_at(
+    kafka: &crate::support::Kafka,
+    mut configure: impl FnMut(&str) -> Vec<(String, String)>,
+) {
+    use crate::support::{Registry, ports};
+    let redis = Redis::start(&[]);
+    let registry = Registry::shared().await;
+    let sinks = format!(
+        "[sinks.lines]\nkind = \"file\"\npath = \"x.jsonl\"\nfrom = \"public.t\"\n\
+         [sinks.cache]\nkind = \"redis\"\nurl = \"{}\"\nfrom = \"public.t\"\nshare = \"partitions\"\n",
+        redis.url()
+    );
+    let with = |registry: &str| format!("format = \"avro\"\nschema_registry = {registry}\n{sinks}");
+    let items = configure(&with(&format!("{{ url = \"{}\" }}", registry.url())));
+    assert!(message(&items, "log shop/group ok").contains("group walbridge may be joined"), "{items:#?}");
+    let refused = message(&items, "log shop/group failure");
+    assert!(refused.contains("on group walbridge.shop.cache this principal lacks Read"), "{refused}");
+    assert!(refused.contains("kafka-acls --add"), "{refused}");
+    assert!(message(&items, "log shop/schema_registry ok").contains("none yet"), "{items:#?}");
+    kafka.allow("walbridge", &["Read"], &["--group", "walbridge.shop.cache"]);
+    let unregistered = with(&format!("{{ url = \"{}\", auto_register = false }}", registry.url()));
+    let items = configure(&unregistered);
+    assert!(complaints(&items).iter().all(|about| !about.contains("group")), "{items:#?}");
+    let missing = message(&items, "log shop/schema_registry failure");
+    assert!(missing.contains("shop.public.t-value") && missing.contains("auto_register = true"), "{missing}");
+    let nobody = format!("{{ url = \"http://127.0.0.1:{}\" }}", ports::free());
+    let items = configure(&with(&nobody));
+    message(&items, "log shop/schema_registry failure");
 }

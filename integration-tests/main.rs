@@ -17,6 +17,7 @@ mod contract;
 mod decode_golden;
 mod decode_values;
 mod doctor;
+mod event_store;
 mod history;
 #[cfg(feature = "kafka")]
 mod kafka;
@@ -30,19 +31,28 @@ mod network;
 mod pipeline;
 mod pipeline_kill;
 mod pipeline_life;
+#[cfg(feature = "search")]
+mod rebuild;
 mod replay;
 mod schema;
 mod servers;
 mod setup;
+mod shaping;
 mod shop;
 mod sinks;
+mod sinks_exec;
 mod sinks_file;
 mod sinks_opensearch;
+mod sinks_postgres;
+mod sinks_postgres_rebuild;
 mod sinks_rows;
+mod sinks_store;
 #[cfg(feature = "search")]
 mod sinks_tantivy;
+mod sinks_webhook;
 mod support;
 mod support_servers;
 mod tidy;
 mod transactions;
 mod values;
+mod verify;

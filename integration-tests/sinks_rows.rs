@@ -57,7 +57,7 @@ pub(crate) fn position(n: u64) -> Position {
 
 /// The checkpoint after the n-th event.
 pub(crate) fn after(n: u64) -> Checkpoint {
-    Checkpoint { log: LogId(7), offset: Offset(n), position: Some(position(n)), time: None, replay: None, ahead: None }
+    Checkpoint { position: Some(position(n)), ..Checkpoint::new(LogId(7), Offset(n)) }
 }
 
 pub(crate) fn put(n: u64, relation: &Arc<Relation>, at: &str, values: &[Option<&str>]) -> Mutation {

@@ -14,19 +14,20 @@ const FILE_LINES_MAX: usize = 500;
 const FUNCTION_LINES_MAX: usize = 70;
 
 /// Who may use what. A stage may always use itself; everything not listed is refused.
-const IMPORTS: [(&str, &[&str]); 17] = [
+const IMPORTS: [(&str, &[&str]); 19] = [
     ("event", &[]),
     ("status", &["event"]),
     ("retry", &[]),
     ("http", &[]),
+    ("postgres", &["status"]),
     ("decode", &["event", "status"]),
     ("kafka", &["event", "decode", "http", "project", "status"]),
     ("log", &["event", "decode", "kafka", "status"]),
     ("project", &["event", "decode"]),
-    ("capture", &["decode", "event", "retry", "status"]),
-    ("sink", &["project", "event", "decode", "http", "kafka", "log", "status"]),
-    ("dead_letter", &["decode", "event", "project"]),
-    ("ingest", &["capture", "decode", "event", "log", "retry", "status"]),
+    ("capture", &["decode", "event", "postgres", "retry", "status"]),
+    ("sink", &["project", "event", "decode", "http", "kafka", "log", "postgres", "status"]),
+    ("dead_letter", &["decode", "event", "log", "project"]),
+    ("ingest", &["capture", "decode", "event", "log", "postgres", "retry", "status"]),
     (
         "deliver",
         &[
@@ -41,8 +42,21 @@ const IMPORTS: [(&str, &[&str]); 17] = [
             "status",
         ],
     ),
-    ("config", &["capture::address", "event", "http", "kafka", "project::key"]),
-    ("admin", &["event", "status"]),
+    ("verify", &["capture", "decode", "deliver", "event", "log", "postgres", "project", "sink", "status"]),
+    (
+        "config",
+        &[
+            "event",
+            "http",
+            "kafka",
+            "postgres::address",
+            "project::key",
+            "project::layout",
+            "project::shape",
+            "project::sql",
+        ],
+    ),
+    ("admin", &["dead_letter", "event", "status", "verify"]),
     (
         "bridge",
         &[
@@ -52,21 +66,34 @@ const IMPORTS: [(&str, &[&str]); 17] = [
             "dead_letter",
             "deliver",
             "event",
+            "http",
             "ingest",
             "kafka",
             "log",
+            "postgres",
             "project",
             "retry",
             "sink",
             "status",
+            "verify",
         ],
     ),
-    ("cli", &["admin", "bridge", "config", "decode", "event", "log", "project", "status"]),
+    ("cli", &["admin", "bridge", "config", "dead_letter", "decode", "event", "log", "project", "status", "verify"]),
 ];
 
 /// Concrete types, which only their own stage and those who wire or print may name.
-const CONCRETE: [&str; 7] =
-    ["log::embedded", "log::kafka", "sink::redis", "sink::tantivy", "sink::opensearch", "sink::file", "sink::kafka"];
+const CONCRETE: [&str; 10] = [
+    "log::embedded",
+    "log::kafka",
+    "sink::redis",
+    "sink::tantivy",
+    "sink::opensearch",
+    "sink::postgres",
+    "sink::webhook",
+    "sink::exec",
+    "sink::file",
+    "sink::kafka",
+];
 const MAY_NAME_CONCRETE: [&str; 2] = ["bridge", "cli"];
 
 struct Source {

@@ -7,7 +7,7 @@ use crate::drain::{Drainer, drop_slot, walbridge_into};
 use crate::meter::{cpu_seconds, median, setting};
 use crate::support::{Kafka, Postgres};
 
-use super::{debezium, producer};
+use super::{debezium, producer, reading};
 
 /// Who takes the backlog, and to where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +74,11 @@ pub(super) async fn run(kafka: &Kafka) -> Vec<String> {
             all.push((way, taken));
         }
     }
-    summary(&all)
+    let mut lines = summary(&all);
+    if let Some(source) = bench.written.as_ref().and_then(|topic| topic.split('.').next()) {
+        lines.push(format!("kafka read back, null sink: rows/s {:.0}", reading::run(kafka, source, rows).await));
+    }
+    lines
 }
 
 /// `BENCH_WAYS` chooses by the first letters: `walbridge, exactly;Debezium`.

@@ -1,5 +1,5 @@
 //! Kafka: one backlog into the embedded log and into Kafka, with both ways of delivery, beside Debezium and beside a bare producer of
-//! the same records; then how long a commit takes to a `read_committed` consumer.
+//! the same records; then reading it back; then how long a commit takes to a `read_committed` consumer.
 //!
 //! One broker on the same machine, in a Java as it is in service; it takes its share of the CPU, and is told apart.
 
@@ -7,6 +7,7 @@ mod debezium;
 mod drains;
 mod latency;
 pub(crate) mod producer;
+mod reading;
 
 use crate::support::Kafka;
 

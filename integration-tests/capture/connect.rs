@@ -5,17 +5,17 @@ use std::net::TcpListener;
 use std::thread;
 
 use walbridge::capture::CaptureError;
-use walbridge::capture::address::Address;
-use walbridge::capture::connection::{Connection, Purpose};
 use walbridge::capture::types::Types;
 use walbridge::event::{Column, Relation, ReplicaIdentity, Scalar, Shape, TableName};
+use walbridge::postgres::address::Address;
+use walbridge::postgres::connection::{Connection, Purpose};
 use walbridge::status::{Code, Disposition};
 
 use crate::support::postgres::PASSWORD;
 use crate::support::{Auth, PgOptions, Postgres};
 
 async fn open(url: &str) -> Result<Connection, CaptureError> {
-    Connection::open(&Address::parse(url).expect("a valid url"), Purpose::Query).await
+    Connection::open(&Address::parse(url).expect("a valid url"), Purpose::Query).await.map_err(CaptureError::from)
 }
 
 async fn refused(url: &str) -> CaptureError {

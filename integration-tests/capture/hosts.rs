@@ -4,15 +4,15 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use walbridge::capture::CaptureError;
-use walbridge::capture::address::Address;
-use walbridge::capture::connection::{Connection, Purpose};
+use walbridge::postgres::address::Address;
+use walbridge::postgres::connection::{Connection, Purpose};
 use walbridge::status::{Code, Disposition};
 
 use crate::support::postgres::role::{ROLE, ROLE_PASSWORD};
 use crate::support::{Auth, PgOptions, Postgres, Walbridge, ports};
 
 async fn open(url: &str) -> Result<Connection, CaptureError> {
-    Connection::open(&Address::parse(url).expect("a valid url"), Purpose::Query).await
+    Connection::open(&Address::parse(url).expect("a valid url"), Purpose::Query).await.map_err(CaptureError::from)
 }
 
 #[tokio::test]

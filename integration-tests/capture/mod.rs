@@ -5,6 +5,7 @@ mod connect;
 mod copies;
 mod held;
 mod hosts;
+mod key_order;
 mod resume;
 mod snapshot;
 
@@ -16,8 +17,6 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use walbridge::capture::address::Address;
-use walbridge::capture::connection::{Connection, Purpose};
 use walbridge::capture::setup::{Plan, statements};
 use walbridge::event::{Cell, Change, Event, Offset, Relation, Row};
 use walbridge::ingest::{
@@ -25,6 +24,8 @@ use walbridge::ingest::{
 };
 use walbridge::log::embedded::{self, Log, Options};
 use walbridge::log::{Limit, LogError};
+use walbridge::postgres::address::Address;
+use walbridge::postgres::connection::{Connection, Purpose};
 use walbridge::status::{Board, SourceStatus};
 
 use crate::support::postgres::role;

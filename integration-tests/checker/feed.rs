@@ -68,7 +68,11 @@ pub(super) fn events(dump: &str) -> Vec<Event> {
 }
 
 fn event(line: &str) -> Option<Event> {
-    let line: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    event_of(&serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+}
+
+/// A line of the log's dump; `None`: it is of none of the workload's tables.
+pub(super) fn event_of(line: &Value) -> Option<Event> {
     let table = table(line["table"].as_str()?)?;
     let position = &line["position"];
     let lsn = lsn(position["commit_lsn"].as_str().expect("an LSN"));

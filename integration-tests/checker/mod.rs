@@ -1,10 +1,13 @@
 //! The checker: a workload in which every mistake shows, harm to all programs, and two witnesses that know nothing of walbridge:
 //! PostgreSQL's own `SELECT`, and a second slot decoded by another plugin.
 //!
+//! Every run has two caches, a search index and a file of events; which other sinks it has, the seed draws (`drawn`).
+//!
 //! `CHECK_SECONDS=600` makes a long run of it, `SEED=n` repeats a schedule (not the machine's own timing), `CHECK_MAJOR=18`
 //! chooses the server. The checks themselves are checked at the end of each run, on that run's own evidence.
 
 mod checks;
+mod drawn;
 mod feed;
 mod live;
 mod nemesis;
@@ -66,6 +69,8 @@ async fn run(major: u64, seed: u64, seconds: u64) {
     let wrong = stage.sinks("", 0).await;
     println!("sinks read after {:.1?}", began.elapsed());
     stage.judge("in the sinks", &wrong);
+    stage.judge("by walbridge's own word", &stage.verified());
+    println!("verified after {:.1?}", began.elapsed());
     drop(onlookers);
     stage.judge("seen on the way", &seen.all());
     let evidence = stage.evidence().await;
@@ -82,11 +87,11 @@ async fn run(major: u64, seed: u64, seconds: u64) {
 /// C12: fresh sinks, filled from the log's beginning, end up the same, and the old ones stay as they are.
 async fn replayed(stage: &mut Stage) {
     assert_eq!(stage.walbridge.sigterm(), Some(0), "{}", stage.walbridge.log());
-    let config = stage.config(&[("", 0), ("-again", 2)]);
+    let config = stage.config(&[("", 0), ("-again", 3)]);
     stage.walbridge.configure(&config);
     stage.walbridge.go_on();
     stage.quiet().await;
-    let mut wrong = stage.sinks("-again", 2).await;
+    let mut wrong = stage.sinks("-again", 3).await;
     wrong.extend(stage.sinks("", 0).await);
     stage.judge("after a replay", &wrong);
     assert_eq!(stage.walbridge.sigterm(), Some(0), "{}", stage.walbridge.log());

@@ -30,6 +30,7 @@ pub(super) enum Harm {
     AddColumn { table: usize, default: bool },
     CopyAgain { table: usize },
     Replay { sink: &'static str, ago_millis: Option<u64> },
+    KillPrograms,
 }
 
 /// The schedule of a run: harms, and how long to wait before each. The seed decides it alone.
@@ -61,10 +62,11 @@ fn harm(random: &mut StdRng) -> Harm {
         76..80 => Harm::Rewrite { table, cluster: random.random_bool(0.5) },
         80..82 => Harm::Checkpoint,
         82..89 => Harm::AddColumn { table, default: random.random_bool(0.5) },
-        89..95 => Harm::CopyAgain { table },
+        89..93 => Harm::CopyAgain { table },
+        93..95 => Harm::KillPrograms,
         // Not the sink that an onlooker reads: its rows may go back.
         _ => Harm::Replay {
-            sink: if random.random_bool(0.5) { "hashes" } else { "search" },
+            sink: ["hashes", "search", "scores"][random.random_range(0..3)],
             ago_millis: random.random_bool(0.7).then_some(4 * millis),
         },
     }
@@ -132,11 +134,18 @@ impl Stage {
             Harm::CopyAgain { table } => {
                 self.order(&["resnapshot", "bank", "--table", &format!("public.{}", TABLES[table].name)]);
             }
+            Harm::KillPrograms => self.kill_programs(),
             Harm::Replay { sink, ago_millis } => {
                 let from = ago_millis.map_or("start".to_owned(), |millis| format!("{millis}ms"));
                 self.order(&["replay", sink, "--from", &from]);
             }
         }
+    }
+
+    /// Those that walbridge has started.
+    fn kill_programs(&self) {
+        let pid = self.walbridge.pid().expect("walbridge runs");
+        process::children(pid).into_iter().for_each(|child| _ = process::signal(child, Signal::KILL));
     }
 
     /// All rows go to other places, without a word in the stream. A partitioned table has none.

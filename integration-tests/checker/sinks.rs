@@ -8,7 +8,7 @@ use super::workload::{TABLES, Table};
 use crate::support::equal::{difference, fill, keys, plain, rows};
 use crate::support::{Postgres, Walbridge};
 
-type Document = Map<String, Value>;
+pub(super) type Document = Map<String, Value>;
 
 /// Read at once.
 const PAGE: usize = 1_000;
@@ -25,7 +25,7 @@ impl Table {
         format!("public.{}:{}", self.name, values.join(":"))
     }
 
-    async fn expected(&self, postgres: &Postgres, hashes: bool) -> BTreeMap<String, Document> {
+    pub(super) async fn expected(&self, postgres: &Postgres, hashes: bool) -> BTreeMap<String, Document> {
         let rows = rows(postgres, &format!("SELECT * FROM {}", self.quoted()), hashes).await;
         rows.into_iter().map(|row| (fill(&self.template(), &row), row)).collect()
     }
@@ -62,7 +62,7 @@ fn document(value: &redis::Value, hash: bool) -> Document {
     as_document(serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")))
 }
 
-fn as_document(value: Value) -> Document {
+pub(super) fn as_document(value: Value) -> Document {
     match plain(value) {
         Value::Object(members) => members,
         other => panic!("{other} is no document"),
@@ -95,7 +95,7 @@ pub(super) async fn search(what: &str, postgres: &Postgres, walbridge: &Walbridg
 /// The tables of the search sink: those that stay small enough to be listed by a search.
 pub(super) const SEARCHED: &[&str] = &["reg", "lst", "mover", "big", "bigfull", "parts", "typed", "Odd näme", "churn"];
 
-fn compare(
+pub(super) fn compare(
     what: &str,
     expected: &BTreeMap<String, Document>,
     found: &BTreeMap<String, Document>,

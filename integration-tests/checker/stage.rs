@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::checks::{Evidence, State};
+use super::drawn::Drawn;
 use super::feed::{self, Row, events};
 use super::oracle;
 use super::sinks::{self, SEARCHED};
@@ -20,6 +21,8 @@ pub(super) struct Stage {
     pub(super) proxy: Proxy,
     pub(super) redis: Redis,
     pub(super) postgres: Postgres,
+    /// Which sinks there are besides those that every run has.
+    drawn: Drawn,
     /// How many columns have been added.
     pub(super) columns: u32,
     seed: u64,
@@ -38,8 +41,16 @@ impl Stage {
         postgres.psql(&format!("SELECT pg_create_logical_replication_slot('{ORACLE}', 'test_decoding')"));
         let redis = Redis::start(&["--appendonly", "yes", "--appendfsync", "always"]);
         let proxy = Proxy::start(postgres.port);
-        let mut stage =
-            Stage { walbridge: Walbridge::configured(""), proxy, redis, postgres, columns: 0, seed, schedule };
+        let mut stage = Stage {
+            walbridge: Walbridge::configured(""),
+            proxy,
+            redis,
+            postgres,
+            drawn: Drawn::of(seed),
+            columns: 0,
+            seed,
+            schedule,
+        };
         let config = stage.config(&[("", 0)]);
         stage.walbridge.configure(&config);
         stage
@@ -64,6 +75,7 @@ impl Stage {
                  [sinks.events{suffix}]\nkind = \"file\"\npath = \"events{suffix}.jsonl\"\nfrom = \"public.*\"\n",
                 searched.join(", ")
             );
+            config += &self.drawn.config(suffix, (&self.redis, database + 2), self.walbridge.directory());
         }
         config
     }
@@ -97,8 +109,21 @@ impl Stage {
         let file = fs::read_to_string(self.walbridge.directory().join(format!("events{suffix}.jsonl")));
         let replayed = super::checks::replay(&events(&file.expect("the events")));
         let what = format!("C1 events{suffix}");
-        wrong.extend(super::checks::differences(&what, &replayed, &self.selected().await));
+        let selected = self.selected().await;
+        wrong.extend(super::checks::differences(&what, &replayed, &selected));
+        let (redis, directory) = ((&self.redis, database + 2), self.walbridge.directory());
+        wrong.extend(self.drawn.wrong(suffix, redis, directory, &self.postgres, &selected).await);
         wrong
+    }
+
+    /// What `walbridge verify` has against sinks that are right, as has been found without it.
+    pub(super) fn verified(&self) -> Vec<String> {
+        let output = self.walbridge.run(&["verify"]);
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() && told.matches("equals its source").count() == 3 + self.drawn.verifiable() {
+            return Vec::new();
+        }
+        vec![format!("{:?}: {told}{}", output.status.code(), String::from_utf8_lossy(&output.stderr))]
     }
 
     /// The log, the second slot and `SELECT`. Nobody may be writing.

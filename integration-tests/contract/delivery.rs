@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use walbridge::event::Cell;
-use walbridge::project::coalesce::coalesce;
-use walbridge::project::mutation::{Effect, Mutation};
-use walbridge::project::{Kind, Projection};
-use walbridge::sink::{Sink, SinkError};
+use walbridge::event::{Cell, Change, Event};
+use walbridge::project::coalesce::{coalesce, take_deletes_of_returned};
+use walbridge::project::mutation::{Effect, Key, Mutation};
+use walbridge::project::{ProjectError, Projection};
+use walbridge::sink::{Image, Sink, SinkError};
 
-use super::target::{AnySink, Target};
-use super::world::World;
+use super::any::AnySink;
+use super::target::Target;
+use super::world::{Table, World, empty};
 use crate::support::eventually;
 
 /// A sink, and how far it has been fed.
@@ -39,8 +40,7 @@ impl Delivery {
 
     /// The same, at once or not at all.
     pub(super) async fn try_begin(target: &Target, world: &World) -> Result<Delivery, SinkError> {
-        let kind = if target.keeps_history() { Kind::History } else { Kind::State };
-        let projection = Projection::new(kind, std::sync::Arc::new(|_| true), None);
+        let projection = target.projection(&world.shaping);
         let mut delivery = Delivery { sink: target.open(world), projection, at: 0, run: 1000, read_back: 0 };
         delivery.resume(world).await?;
         Ok(delivery)
@@ -58,9 +58,12 @@ impl Delivery {
         for events in world.events[from..to].chunks(self.run) {
             let mut mutations = Vec::new();
             for event in events {
-                self.projection.project(event, &mut mutations).expect("every row has a key");
+                self.project(world, event, &mut mutations);
             }
-            self.stage(world, &coalesce(mutations)).await?;
+            let mut mutations = coalesce(mutations);
+            let returned = take_deletes_of_returned(&mut mutations);
+            self.stage(world, events, &returned).await?;
+            self.stage(world, events, &mutations).await?;
         }
         self.at = transactions;
         Ok(())
@@ -77,12 +80,46 @@ impl Delivery {
         self.deliver_to(world, world.len()).await
     }
 
+    /// What a row's document is called, whether there is one or not.
+    pub(super) fn key(&mut self, world: &World, table: Table, id: i64) -> Key {
+        let document = self.projection.document(world.relation(table), &empty(id)).expect("a whole row");
+        document.expect("the sink's").0
+    }
+
+    /// What the sink says that a put of a row leaves.
+    pub(super) fn image(&mut self, world: &World, table: Table, id: i64) -> Option<Image> {
+        let relation = world.relation(table);
+        let row = world.read_back(relation, id.to_string().as_bytes())?;
+        let (_, document) = self.projection.document(relation, &row).expect("a whole row").expect("the sink's");
+        Some((self.sink.imager())(&document).expect("a whole row"))
+    }
+
+    /// Projects an event; one that needs a value which was not sent has its row read from the source.
+    fn project(&mut self, world: &World, event: &Event, out: &mut Vec<Mutation>) {
+        match (self.projection.project(event, out), &event.change) {
+            (Ok(()), _) => {}
+            (Err(ProjectError::Incomplete(_)), Change::Update { relation, old, new }) => {
+                self.read_back += 1;
+                let Some(Cell::Text(id)) = new.cell(0) else { panic!("a row without its key") };
+                let Some(new) = world.read_back(relation, id) else {
+                    return self.projection.forget_rows(event, out).expect("a key");
+                };
+                let change = Change::Update { relation: relation.clone(), old: old.clone(), new };
+                self.projection.project(&Event { change, ..event.clone() }, out).expect("a whole row");
+            }
+            (other, _) => panic!("every row has a document: {other:?}"),
+        }
+    }
+
     /// Stages, and completes what comes back for lack of values from the source.
-    async fn stage(&mut self, world: &World, mutations: &[Mutation]) -> Result<(), SinkError> {
+    async fn stage(&mut self, world: &World, events: &[Event], mutations: &[Mutation]) -> Result<(), SinkError> {
         let staged = self.sink.stage(mutations).await?;
         assert!(staged.rejected.is_empty(), "{:?}", staged.rejected);
-        let completed: Vec<Mutation> =
-            staged.incomplete.iter().map(|&index| completed(world, &mutations[index])).collect();
+        let completed: Vec<Mutation> = staged
+            .incomplete
+            .iter()
+            .map(|&index| completed(&mut self.projection, world, events, &mutations[index]))
+            .collect();
         self.read_back += completed.len();
         if !completed.is_empty() {
             let staged = self.sink.stage(&completed).await?;
@@ -92,12 +129,15 @@ impl Delivery {
     }
 }
 
-fn completed(world: &World, mutation: &Mutation) -> Mutation {
+fn completed(projection: &mut Projection, world: &World, events: &[Event], mutation: &Mutation) -> Mutation {
     let mut mutation = mutation.clone();
     let Effect::Put { document, moved_from } = &mut mutation.effect else { panic!("only rows lack values") };
-    let Some(Cell::Text(id)) = document.row.cell(0) else { panic!("a row without its key") };
-    match world.read_back(&document.relation, id) {
-        Some(row) => (document.row, *moved_from) = (row, None),
+    let event = events.iter().find(|event| event.position() == mutation.position).expect("what it came of");
+    let Change::Update { relation, new, .. } = &event.change else { panic!("only updates lack values") };
+    let Some(Cell::Text(id)) = new.cell(0) else { panic!("a row without its key") };
+    let row = world.read_back(relation, id);
+    match row.and_then(|row| projection.document(relation, &row).expect("a whole row")) {
+        Some((_, whole)) => (*document, *moved_from) = (whole, None),
         None => mutation.effect = Effect::Delete,
     }
     mutation

@@ -4,11 +4,24 @@
 //! coalescing (`delivery`), and in the end each target (`target`) must hold what the world holds, read from outside. Tests of
 //! what only one kind of target can do stand beside that sink's own.
 
+mod any;
+mod cache;
+mod cuts;
+mod database;
 mod delivery;
 mod faults;
+mod history;
+mod index;
+mod kind;
+mod letters;
+mod picky;
+mod program;
 mod promises;
 mod random;
+mod rebuild;
 mod recopy;
 mod replay;
+mod running;
+mod shaped;
 mod target;
 mod world;

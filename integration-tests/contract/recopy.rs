@@ -2,28 +2,17 @@
 //! readers never see less. The loop is the real one, on a real log.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use walbridge::capture::address::Address;
-use walbridge::capture::readback::Readback;
-use walbridge::dead_letter::DeadLetters;
-use walbridge::deliver::{Deliver, Limits, OnReject};
-use walbridge::event::{Change, Event, Lsn, Offset, OldRow, TableName};
-use walbridge::log::embedded::{Log, Options, Writer, open};
-use walbridge::log::{Entry, Epoch};
-use walbridge::project::mutation::Mutation;
-use walbridge::project::{Kind, Projection};
-use walbridge::sink::{Checkpoint, KeyPage, Rejection, Sink, SinkError, Staged};
-use walbridge::status::{Board, State};
+use walbridge::event::{Change, Offset};
 
+use super::kind::Promise::{Kills, Sweep};
+use super::running::{Fragile, assert_documents, caught_up, deliver, log, record};
 use super::target::Target;
 use super::world::Table::{Items, Others};
 use super::world::{Statement, World, rename, values};
-use crate::support::eventually;
 
 /// Where the copy of a world begins: events before it, and the rows that are there all along.
 struct Recopied {
@@ -69,148 +58,15 @@ fn recopied() -> Recopied {
     Recopied { world, before, stays }
 }
 
-/// Writes events into a log, each unit whole.
-pub(super) async fn record(writer: &mut Writer, events: &[Event]) {
-    for unit in events.chunk_by(|one, other| one.transaction == other.transaction) {
-        let transaction = &unit[0].transaction;
-        writer.append(Entry::Begin(transaction)).expect("a begin");
-        for event in unit {
-            append(writer, &event.change);
-        }
-        let end_lsn = Lsn::new(transaction.commit_lsn.get() + 8);
-        writer.append(Entry::Commit { end_lsn }).expect("a commit");
-        writer.sync().await.expect("a disk");
-    }
-}
-
-fn append(writer: &mut Writer, change: &Change) {
-    let new = |row: &walbridge::event::Row| [b"N".as_slice(), row.as_bytes()].concat();
-    let old = |row: &OldRow| [b"K".as_slice(), row.row().as_bytes()].concat();
-    let body = match change {
-        Change::CopyBegun { relation } => return writer.append(Entry::CopyBegun { relation }).expect("a copy"),
-        Change::CopyDone { relation, since } => {
-            return writer.append(Entry::CopyDone { relation, since: *since }).expect("a copy's end");
-        }
-        Change::Insert { new: row, .. } | Change::Read { row, .. } => new(row),
-        Change::Update { old: before, new: row, .. } => {
-            [before.as_ref().map(old).unwrap_or_default(), new(row)].concat()
-        }
-        Change::Delete { old: row, .. } => old(row),
-        Change::Truncate { .. } => Vec::new(),
-        Change::Message { .. } => panic!("the world has no messages"),
-    };
-    let relation = change.relation().expect("a table");
-    writer.append(Entry::Change { op: change.op(), relation, body: &body }).expect("a change");
-}
-
-async fn log(directory: &Path, events: &[Event]) -> (Writer, Log) {
-    log_of(directory, events, Options::default()).await
-}
-
-/// A log with these events.
-pub(super) async fn log_of(directory: &Path, events: &[Event], options: Options) -> (Writer, Log) {
-    let (mut writer, log, _) = open(&directory.join("log"), options).expect("a log");
-    let epoch = Epoch { number: 1, system_identifier: 1, timeline: 1, slot: "s".to_owned(), start_lsn: Lsn::new(1) };
-    writer.append(Entry::Epoch(&epoch)).expect("an epoch");
-    record(&mut writer, events).await;
-    (writer, log)
-}
-
-/// A sink whose target is lost before every so many-th call, and which may be ended there: what SIGKILL leaves behind.
-pub(super) struct Fragile<S> {
-    pub(super) sink: S,
-    pub(super) calls: Arc<AtomicUsize>,
-    pub(super) fails_at: usize,
-}
-
-impl<S: Sink> Fragile<S> {
-    fn call(&self) -> Result<(), SinkError> {
-        if self.calls.fetch_add(1, Ordering::SeqCst) + 1 == self.fails_at {
-            return Err(SinkError::Unavailable { target: "it".to_owned(), detail: "as the test wants it".to_owned() });
-        }
-        Ok(())
-    }
-}
-
-impl<S: Sink> Sink for Fragile<S> {
-    async fn resume(&mut self) -> Result<Option<Checkpoint>, SinkError> {
-        self.sink.resume().await
-    }
-
-    async fn stage(&mut self, mutations: &[Mutation]) -> Result<Staged, SinkError> {
-        self.call()?;
-        self.sink.stage(mutations).await
-    }
-
-    async fn keys(&mut self, table: &TableName, from: Option<u64>) -> Result<KeyPage, SinkError> {
-        self.call()?;
-        self.sink.keys(table, from).await
-    }
-
-    async fn flush(&mut self) -> Result<Vec<Rejection>, SinkError> {
-        self.call()?;
-        self.sink.flush().await
-    }
-
-    async fn commit(&mut self, upto: Checkpoint) -> Result<(), SinkError> {
-        self.call()?;
-        self.sink.commit(upto).await
-    }
-
-    async fn probe(&mut self) -> Result<(), SinkError> {
-        self.sink.probe().await
-    }
-}
-
-/// A loop on the log.
-pub(super) fn deliver<S: Sink>(
-    target: &Target,
-    log: &Log,
-    home: &Path,
-    sink: S,
-    rows: usize,
-) -> (Deliver<Log, S>, Board) {
-    let kind = if target.keeps_history() { Kind::History } else { Kind::State };
-    let board = Board::default();
-    let deliver = Deliver {
-        name: "contract".to_owned(),
-        log: log.clone(),
-        sink,
-        projection: Projection::new(kind, Arc::new(|_| true), None),
-        limits: Limits { rows, bytes: 1 << 20, linger: Duration::ZERO, row_bytes_max: usize::MAX },
-        on_reject: OnReject::Stop,
-        dead_letters: DeadLetters::open(&home.join("dead"), "contract", "world").expect("dead letters"),
-        readback: Readback::new(Address::parse("postgres://nobody@127.0.0.1:1/none").expect("an address")),
-        board: board.clone(),
-    };
-    (deliver, board)
-}
-
-/// Waits until the sink has everything.
-pub(super) async fn caught_up(board: &Board, end: Offset) {
-    eventually(Duration::from_secs(60), || async {
-        let status = board.read();
-        let sink = status.sinks.get("contract").ok_or("no status")?;
-        assert!(sink.state != State::Halted, "{:?}", sink.message);
-        let there = sink.checkpoint == Some(end) && sink.replay.is_none();
-        if there {
-            Ok(())
-        } else {
-            Err(format!("{:?} of {end}, replay {:?}: {:?}", sink.checkpoint, sink.replay, sink.message))
-        }
-    })
-    .await;
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_table_copied_again_loses_what_is_gone_and_nothing_else_and_is_never_seen_emptied() {
     let Recopied { world, before, stays } = recopied();
-    for target in Target::each() {
+    for target in Target::each(Sweep) {
         let home = tempfile::tempdir().expect("a directory");
         let (mut writer, log) = log(home.path(), &world.events[..before]).await;
         let sink = target.open(&world);
         let reader = target.reader(&sink).await;
-        let (loop_, board) = deliver(&target, &log, home.path(), sink, 256);
+        let (mut loop_, board) = deliver(&target, &log, home.path(), sink, 256);
         let stop = CancellationToken::new();
         let ending = stop.clone();
         let work = tokio::spawn(async move { loop_.run(&ending).await });
@@ -236,27 +92,11 @@ async fn a_table_copied_again_loses_what_is_gone_and_nothing_else_and_is_never_s
     }
 }
 
-pub(super) async fn assert_documents(target: &Target, mut sink: super::target::AnySink, world: &World) {
-    // Its lock may seem held for a moment: see `Delivery::begin`.
-    while sink.resume().await.is_err_and(|error| matches!(error, SinkError::Fenced { .. })) {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    let (found, wanted) = (target.documents(&sink).await, world.documents_after(world.len()));
-    let differing: Vec<_> = found
-        .keys()
-        .chain(wanted.keys())
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .filter(|key| found.get(*key) != wanted.get(*key))
-        .collect();
-    assert!(differing.is_empty(), "{:?} differs in {differing:?}", target.kind);
-}
-
 /// Whatever step fails, or is the last before a kill, the whole is done again and ends the same.
 #[tokio::test]
 async fn a_sweep_cut_short_at_any_step_is_done_again() {
     let Recopied { world, .. } = recopied();
-    for target in Target::each() {
+    for target in Target::each(Kills) {
         let home = tempfile::tempdir().expect("a directory");
         let (_writer, log) = log(home.path(), &world.events).await;
         // First without a failure, to know how many calls there are; the sweep is among the last.
@@ -266,7 +106,7 @@ async fn a_sweep_cut_short_at_any_step_is_done_again() {
             let calls = Arc::new(AtomicUsize::new(0));
             let sink = Fragile { sink: target.open(&world), calls: calls.clone(), fails_at };
             // A loop is dropped in the middle of its work, as a killed process drops it; the next one finds the rest.
-            let (loop_, board) = deliver(&target, &log, home.path(), sink, 256);
+            let (mut loop_, board) = deliver(&target, &log, home.path(), sink, 256);
             let stop = CancellationToken::new();
             let work = tokio::spawn(async move { loop_.run(&stop).await });
             let failed = async {
@@ -281,7 +121,7 @@ async fn a_sweep_cut_short_at_any_step_is_done_again() {
             };
             work.abort();
             let _ = work.await;
-            let (loop_, board) = deliver(&target, &log, home.path(), target.open(&world), 256);
+            let (mut loop_, board) = deliver(&target, &log, home.path(), target.open(&world), 256);
             let stop = CancellationToken::new();
             let ending = stop.clone();
             let work = tokio::spawn(async move { loop_.run(&ending).await });

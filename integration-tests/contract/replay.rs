@@ -8,13 +8,15 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use walbridge::deliver::{DeliverError, Replay};
-use walbridge::event::{Change, Lsn, Offset, Place, Span, Timestamp};
+use walbridge::deliver::{DeliverError, Order, Orders};
+use walbridge::event::{Change, Lsn, Offset, Place, Span, TableName, Timestamp};
 use walbridge::log::embedded::{Log, Options, Retention};
-use walbridge::sink::{Checkpoint, Sink};
+use walbridge::project::mutation::Mutation;
+use walbridge::sink::{Checkpoint, KeyPage, Sink, SinkError, Staged};
 use walbridge::status::Board;
 
-use super::recopy::{Fragile, assert_documents, caught_up, deliver, log_of};
+use super::kind::Promise;
+use super::running::{Fragile, assert_documents, caught_up, deliver, log_of};
 use super::target::Target;
 use super::world::Table::{Items, Others};
 use super::world::{Statement, World, rename, values};
@@ -60,7 +62,7 @@ fn past() -> Past {
 /// A loop at work that takes orders.
 struct Loop {
     board: Board,
-    orders: mpsc::Sender<Replay>,
+    orders: mpsc::Sender<Order>,
     stop: CancellationToken,
     work: JoinHandle<Result<(), DeliverError>>,
     end: Offset,
@@ -68,11 +70,12 @@ struct Loop {
 
 impl Loop {
     fn start<S: Sink + 'static>(target: &Target, log: &Log, home: &Path, sink: S, rows: usize) -> Loop {
-        let (deliver, board) = deliver(target, log, home, sink, rows);
+        let (mut deliver, board) = deliver(target, log, home, sink, rows);
         let (orders, receiver) = mpsc::channel(1);
+        deliver.orders = Orders::from(receiver);
         let stop = CancellationToken::new();
         let stopped = stop.clone();
-        let work = tokio::spawn(async move { deliver.run_ordered(receiver, &stopped).await });
+        let work = tokio::spawn(async move { deliver.run(&stopped).await });
         let end = log.durable().borrow().offset;
         Loop { board, orders, stop, work, end }
     }
@@ -80,7 +83,7 @@ impl Loop {
     /// Gives the order, and returns what is going to be applied again.
     async fn order(&self, from: Place) -> Result<Span, String> {
         let (answer, answered) = oneshot::channel();
-        self.orders.send(Replay { from, answer }).await.expect("a loop that takes orders");
+        self.orders.send(Order::Replay { from, answer }).await.expect("a loop that takes orders");
         tokio::time::timeout(Duration::from_secs(60), answered).await.expect("an answer in time").expect("an answer")
     }
 
@@ -96,7 +99,7 @@ impl Loop {
 }
 
 fn states() -> impl Iterator<Item = Target> {
-    Target::each().filter(|target| !target.keeps_history())
+    Target::each(Promise::Replay)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -138,7 +141,7 @@ async fn a_replay_goes_on_after_a_kill_at_any_step() {
             let killed = Loop::start(&target, &log, home.path(), sink, 16);
             killed.caught_up().await;
             let (answer, _nobody) = oneshot::channel();
-            killed.orders.send(Replay { from: Place::Start, answer }).await.expect("a loop that takes orders");
+            killed.orders.send(Order::Replay { from: Place::Start, answer }).await.expect("a loop that takes orders");
             while calls.load(Ordering::SeqCst) < fails_at {
                 tokio::task::yield_now().await;
             }
@@ -199,6 +202,45 @@ async fn an_order_that_makes_no_sense_changes_nothing() {
         let refusal = all.order(from).await.expect_err("a refusal");
         assert!(refusal.contains(why), "{from}: {refusal}");
         all.caught_up().await;
+    }
+    all.end().await;
+}
+
+/// A target that is away.
+struct Away;
+
+impl Sink for Away {
+    async fn resume(&mut self) -> Result<Option<Checkpoint>, SinkError> {
+        Err(SinkError::Unavailable { target: "it".to_owned(), detail: "it is away".to_owned() })
+    }
+
+    async fn stage(&mut self, _: &[Mutation]) -> Result<Staged, SinkError> {
+        Ok(Staged::default())
+    }
+
+    async fn keys(&mut self, _: &TableName, _: Option<u64>) -> Result<KeyPage, SinkError> {
+        Ok(KeyPage::default())
+    }
+
+    async fn commit(&mut self, _: Checkpoint) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    async fn probe(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+/// Whoever asks a sink that is held up hears why, at once, and it is not done later behind his back.
+#[tokio::test]
+async fn an_order_to_a_sink_that_is_held_up_is_answered_with_the_reason() {
+    let target = states().next().expect("one");
+    let home = tempfile::tempdir().expect("a directory");
+    let (_writer, log) = log_of(home.path(), &past().world.events, SMALL).await;
+    let all = Loop::start(&target, &log, home.path(), Away, 16);
+    for _ in 0..2 {
+        let refusal = all.order(Place::Start).await.expect_err("a refusal");
+        assert!(refusal.contains("held up") && refusal.contains("it is away"), "{refusal}");
     }
     all.end().await;
 }

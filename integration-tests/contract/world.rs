@@ -8,6 +8,7 @@ use walbridge::event::{
     Shape, TableName, Timestamp, Transaction,
 };
 use walbridge::log::LogId;
+use walbridge::project::shape::Shaping;
 use walbridge::sink::Checkpoint;
 
 /// A row's or a document's values by column; `None` is NULL.
@@ -41,6 +42,8 @@ pub(super) enum Statement {
 /// The source and its log.
 pub(super) struct World {
     relations: [Arc<Relation>; 2],
+    /// What a sink's documents are made of.
+    pub(super) shaping: Arc<Shaping>,
     pub(super) rows: BTreeMap<(Table, i64), [Option<String>; 3]>,
     pub(super) events: Vec<Event>,
     /// The offset after each transaction, and what the tables held then.
@@ -56,6 +59,7 @@ impl World {
     pub(super) fn of([items, others]: [&str; 2]) -> World {
         World {
             relations: [relation(16_384, items), relation(16_385, others)],
+            shaping: Arc::default(),
             rows: BTreeMap::new(),
             events: Vec::new(),
             history: vec![(0, Documents::new())],
@@ -64,6 +68,15 @@ impl World {
 
     pub(super) fn relations(&self) -> &[Arc<Relation>] {
         &self.relations
+    }
+
+    /// As sinks are told of them.
+    pub(super) fn derived(&self) -> Vec<Arc<Relation>> {
+        let derive = |relation: &Arc<Relation>| match self.shaping.plan(relation).expect("it fits") {
+            Some(plan) => Arc::clone(plan.relation()),
+            None => Arc::clone(relation),
+        };
+        self.relations.iter().map(derive).collect()
     }
 
     /// Commits a transaction.
@@ -128,7 +141,7 @@ impl World {
     pub(super) fn checkpoint(&self, transactions: usize) -> Checkpoint {
         let offset = self.offset(transactions);
         let position = offset.checked_sub(1).map(|last| self.events[last].position());
-        Checkpoint { log: LOG, offset: Offset(offset as u64), position, time: None, replay: None, ahead: None }
+        Checkpoint { position, ..Checkpoint::new(LOG, Offset(offset as u64)) }
     }
 
     /// The row as it is now, as a look into the source would give it.
@@ -201,6 +214,11 @@ pub(super) fn values(name: &str, amount: &str, big: &str) -> [Option<String>; 3]
 /// An update of `name` alone.
 pub(super) fn rename(table: Table, id: i64, name: &str) -> Statement {
     Statement::Update(table, id, [Some(Some(name.to_owned())), None, None])
+}
+
+/// A row with nothing but its key.
+pub(super) fn empty(id: i64) -> Row {
+    whole(id, &[None, None, None])
 }
 
 fn whole(id: i64, values: &[Option<String>; 3]) -> Row {

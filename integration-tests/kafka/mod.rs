@@ -4,6 +4,7 @@ mod access;
 mod consumers;
 mod faults;
 mod kills;
+mod parked;
 pub(crate) mod protobuf;
 mod reading;
 mod records;

@@ -82,6 +82,9 @@ async fn a_new_sink_reads_a_compacted_topic_to_the_same_end() {
     stage.postgres.psql("UPDATE t SET n = n + 1");
     stage.caught_up().await;
     json_equals(&stage.postgres, &redis, "SELECT * FROM t", "t:{id}").await;
+    let verified = stage.walbridge.run(&["verify", "cache"]);
+    let told = String::from_utf8_lossy(&verified.stdout).into_owned();
+    assert!(verified.status.success() && told.contains("equals its source"), "{told}");
     replay::mends_from_a_compacted_topic(&kafka, &redis, &mut stage).await;
 }
 
@@ -126,6 +129,9 @@ async fn one_process_captures_and_another_delivers() {
     stage.postgres.psql("UPDATE t SET n = n + 1");
     stage.walbridge.start_again();
     json_equals(&stage.postgres, &redis, "SELECT * FROM t", "t:{id}").await;
+    let unknown = deliver.run(&["verify", "cache"]);
+    let told = String::from_utf8_lossy(&unknown.stdout).into_owned();
+    assert!(unknown.status.code() == Some(3) && told.contains("does not capture"), "{told}");
     let refused = replay::refused(&stage.walbridge, "start");
     assert!(refused.contains("this process has no sinks"), "{refused}");
     let status = deliver.status().await;

@@ -40,7 +40,8 @@ fn create(postgres: &Postgres) {
          CREATE TABLE users (id int PRIMARY KEY, name text, about text);
          CREATE TABLE full_rows (id int, note text); ALTER TABLE full_rows REPLICA IDENTITY FULL;
          ALTER TABLE full_rows ADD PRIMARY KEY (id);
-         ALTER TABLE users ALTER about SET STORAGE EXTERNAL",
+         ALTER TABLE users ALTER about SET STORAGE EXTERNAL;
+         GRANT SELECT ON ALL TABLES IN SCHEMA public TO walbridge",
         columns.join(", ")
     ));
 }
@@ -64,6 +65,9 @@ fn write(postgres: &Postgres) {
     );
 }
 
+/// Of a sink whose keys are made of the key alone, and some of whose filter is of a value that is often not sent.
+const SHAPE: &str = r#"shape = { where = "id % 2 = 0 AND about NOT LIKE '%x4%'", deleted = "name LIKE '%!'", columns = ["id AS user_id", "CASE WHEN id < 100 THEN 'low' ELSE 'high' END AS half", "upper(name) AS title", "name", "length(about) AS size"], mask = { name = 2 } }"#;
+
 fn configuration(postgres: &Postgres, redis: &Redis, source: &str, database: u32, log: &str) -> String {
     let (url, redis) = (postgres.url(), redis.url());
     format!(
@@ -73,8 +77,10 @@ fn configuration(postgres: &Postgres, redis: &Redis, source: &str, database: u32
          [sinks.cache]\nkind = \"redis\"\nurl = \"{redis}/{database}\"\nfrom = \"public.*\"\n\
          [sinks.hashes]\nkind = \"redis\"\nurl = \"{redis}/{}\"\nfrom = \"public.*\"\nvalue = \"hash\"\n\
          [sinks.history]\nkind = \"file\"\npath = \"history.jsonl\"\nfrom = \"public.*\"\n\
+         [sinks.shaped]\nkind = \"redis\"\nurl = \"{redis}/{}\"\nfrom = \"public.users\"\nkey = \"{{half}}:{{user_id}}\"\n{SHAPE}\n\
          [sinks.search]\nkind = \"tantivy\"\npath = \"index\"\nfrom = \"public.users\"\n",
-        database + 2
+        database + 2,
+        database + 4
     )
 }
 
@@ -159,6 +165,22 @@ async fn the_same(source: &str, log: &str) {
     }
     assert_eq!(ours.len(), theirs.len());
     assert!(ours.lines().count() > 400, "{}", ours.lines().count());
+    let (ours, theirs) = (dump(&redis, 4).await, dump(&redis, 5).await);
+    assert_eq!(ours, theirs, "shaped");
+    let expected = postgres.psql(
+        "SELECT CASE WHEN id < 100 THEN 'low' ELSE 'high' END || ':' || id || '=' || json_build_object('user_id', id, 'half',
+         CASE WHEN id < 100 THEN 'low' ELSE 'high' END, 'title', upper(name), 'name', repeat('*', length(name) - 2) || right(name, 2), 'size', length(about))
+         FROM users WHERE id % 2 = 0 AND about NOT LIKE '%x4%' AND NOT name LIKE '%!'",
+    );
+    let expected: BTreeMap<&str, Value> = expected
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .map(|(key, row)| (key, serde_json::from_str(row).unwrap()))
+        .collect();
+    let found: BTreeMap<&str, Value> =
+        ours.iter().map(|(key, row)| (key.as_str(), serde_json::from_str(row).unwrap())).collect();
+    assert_eq!(found, expected);
+    assert!(found.len() > 20, "{}", found.len());
     for database in [0, 2] {
         let (ours, theirs) = (dump(&redis, database).await, dump(&redis, database + 1).await);
         assert_eq!(ours, theirs, "database {database}");

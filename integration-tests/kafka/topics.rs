@@ -36,7 +36,9 @@ async fn a_record_too_large_halts_the_source_and_nothing_behind_it_is_written_be
     stage.postgres.psql("UPDATE t SET n = n + 1, v = repeat('large', 50000) WHERE id = 5; UPDATE t SET n = n + 1");
     let status = stage.await_code("halted", "kafka.record_too_large").await;
     let message = status["message"].as_str().unwrap_or_default().to_owned();
-    assert!(message.contains("public.t") && message.contains("max.message.bytes"), "{message}");
+    for told in ["public.t", "{\"id\":5}", "position 1/0/", "max.message.bytes"] {
+        assert!(message.contains(told), "{told}: {message}");
+    }
     assert_eq!(kafka.read(&stage.topic("t")).len(), 10, "nothing behind it");
     stage.walbridge.sigkill();
     let topic = stage.topic("t");

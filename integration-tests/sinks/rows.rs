@@ -48,14 +48,7 @@ pub(super) fn position(at: u64) -> Position {
 
 /// After the `at`th transaction.
 pub(super) fn checkpoint(at: u64) -> Checkpoint {
-    Checkpoint {
-        log: LogId(1),
-        offset: Offset(at),
-        position: Some(position(at)),
-        time: None,
-        replay: None,
-        ahead: None,
-    }
+    Checkpoint { position: Some(position(at)), ..Checkpoint::new(LogId(1), Offset(at)) }
 }
 
 pub(super) fn key(key: impl AsRef<[u8]>) -> Key {

@@ -1,5 +1,8 @@
 //! The search index, on a real directory.
 
+mod analysis;
+mod documented;
+mod facets;
 mod killed;
 mod queries;
 mod values;
@@ -13,7 +16,7 @@ use tempfile::TempDir;
 use walbridge::event::{Relation, Scalar, Shape};
 use walbridge::project::mutation::Mutation;
 use walbridge::sink::tantivy::{
-    MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MIN, Options, SearchAnswer, SearchHandle, SearchRequest, TantivySink,
+    Analysis, MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MIN, Options, SearchAnswer, SearchHandle, SearchRequest, TantivySink,
 };
 use walbridge::sink::{Sink, SinkError};
 
@@ -24,6 +27,7 @@ fn options(path: &Path, relations: &[Arc<Relation>]) -> Options {
         name: "search".to_owned(),
         path: path.to_owned(),
         fields: None,
+        analysis: Analysis::default(),
         relations: relations.to_vec(),
         memory_bytes: MEMORY_BYTES_DEFAULT,
     }
@@ -50,7 +54,7 @@ async fn apply(sink: &mut TantivySink, n: u64, mutations: &[Mutation]) {
 }
 
 fn request(q: &str) -> SearchRequest {
-    SearchRequest { q: q.to_owned(), fields: None, limit: 100, offset: 0, highlight: false }
+    SearchRequest { limit: 100, ..SearchRequest::new(q) }
 }
 
 fn search(handle: &SearchHandle, q: &str) -> SearchAnswer {
@@ -309,7 +313,7 @@ async fn an_index_made_for_other_columns_is_refused_unless_it_only_lacks_some() 
     let id = ("id", Shape::Scalar(Scalar::Integer));
     let other_type = table("users", &[id, ("name", Shape::Scalar(Scalar::Boolean))]);
     let error = sink(&path, &[other_type]).resume().await.unwrap_err();
-    assert!(error.to_string().contains("`name`") && error.to_string().contains("Remove the directory"), "{error}");
+    assert!(error.to_string().contains("`name`") && error.to_string().contains("walbridge rebuild search"), "{error}");
 
     let wider = table("users", &[id, ("name", Shape::TEXT), ("bio", Shape::TEXT), ("city", Shape::TEXT)]);
     let mut named = options(&path, &[Arc::clone(&wider)]);

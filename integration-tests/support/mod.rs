@@ -5,6 +5,7 @@
 //! too (through `#[path]`), so they hold no test-only code; each of the three uses another part of them.
 #![allow(dead_code, reason = "the tests, the demo and the benches each use a part")]
 
+pub(crate) mod cluster;
 #[cfg(feature = "kafka")]
 pub(crate) mod connect;
 #[cfg(feature = "kafka")]
@@ -12,6 +13,7 @@ pub(crate) mod debezium;
 pub(crate) mod equal;
 #[cfg(feature = "kafka")]
 pub(crate) mod flink;
+pub(crate) mod gate;
 #[cfg(feature = "kafka")]
 pub(crate) mod java;
 #[cfg(feature = "kafka")]
@@ -21,9 +23,12 @@ pub(crate) mod ports;
 pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod proxy;
+pub(crate) mod receiver;
 pub(crate) mod redis;
 #[cfg(feature = "kafka")]
 pub(crate) mod registry;
+pub(crate) mod sentinel;
+pub(crate) mod store;
 pub(crate) mod wait;
 pub(crate) mod walbridge;
 
@@ -35,9 +40,11 @@ pub(crate) use kafka::Kafka;
 pub(crate) use registry::Registry;
 #[allow(unused_imports, reason = "the tests, the demo and the benches each use a part")]
 pub(crate) use {
+    gate::Gate,
     opensearch::OpenSearch,
     postgres::{Auth, PgOptions, Postgres, StopMode},
     proxy::{Direction, Proxy},
+    receiver::Receiver,
     redis::Redis,
     wait::{eventually, eventually_sync},
     walbridge::Walbridge,

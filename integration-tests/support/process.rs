@@ -64,8 +64,11 @@ pub(crate) fn end(child: &mut Child, gently: Signal, patience: Duration) -> Opti
 
 /// The processes a process has started, by `/proc`.
 pub(crate) fn children(pid: u32) -> Vec<u32> {
-    let listed = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    listed.split_whitespace().filter_map(|child| child.parse().ok()).collect()
+    // Each thread has its own.
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let listed = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    let children = |text: String| text.split_whitespace().filter_map(|child| child.parse().ok()).collect::<Vec<u32>>();
+    listed.flat_map(children).collect()
 }
 
 /// Whether a process is there (a zombie is not).

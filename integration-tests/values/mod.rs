@@ -1,6 +1,7 @@
 //! Values of every type: from the server's two forms to text, from snapshot and stream to JSON, and back.
 
 mod cases;
+mod database;
 mod edges;
 mod encodings;
 mod large;
@@ -12,7 +13,7 @@ mod toast;
 use crate::support::Postgres;
 
 /// A seed: another in each run, unless `TEST_SEED` gives one again.
-fn seed() -> f64 {
+pub(crate) fn seed() -> f64 {
     let given = std::env::var("TEST_SEED").ok().and_then(|text| text.parse().ok());
     let seed = given.unwrap_or_else(|| {
         let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
@@ -22,7 +23,7 @@ fn seed() -> f64 {
     seed
 }
 
-/// What our connections pin (`capture::connection`), and the seed.
+/// What our connections pin (`postgres::connection`), and the seed.
 fn session(seed: f64) -> String {
     format!(
         "SET datestyle = 'ISO, YMD'; SET timezone = 'UTC'; SET extra_float_digits = 3; SET bytea_output = 'hex'; \

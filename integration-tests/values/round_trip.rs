@@ -11,19 +11,19 @@ use crate::pipeline::caught_up;
 use crate::support::{PgOptions, Postgres, Walbridge};
 
 /// So many rows come from the snapshot; as many with the same values from the stream.
-const ROWS: usize = 24;
+pub(super) const ROWS: usize = 24;
 /// A row's id in the stream is so much larger than in the snapshot.
-const STREAMED: usize = 1000;
+pub(super) const STREAMED: usize = 1000;
 
 /// A column of the table under test.
-struct Column {
-    name: String,
+pub(super) struct Column {
+    pub(super) name: String,
     type_name: String,
     expression: String,
 }
 
 /// Scalars and arrays of all these types, as far as arrays can be made of them.
-fn columns(cases: impl IntoIterator<Item = &'static Case>) -> Vec<Column> {
+pub(super) fn columns(cases: impl IntoIterator<Item = &'static Case>) -> Vec<Column> {
     let mut columns = Vec::new();
     for (index, case) in cases.into_iter().enumerate() {
         let scalar = (case.name.to_owned(), case.expression());
@@ -37,7 +37,7 @@ fn columns(cases: impl IntoIterator<Item = &'static Case>) -> Vec<Column> {
     columns
 }
 
-fn create(postgres: &Postgres, columns: &[Column], seed: f64) {
+pub(super) fn create(postgres: &Postgres, columns: &[Column], seed: f64) {
     install(postgres);
     let mut sql = "CREATE TABLE public.t (id int PRIMARY KEY".to_owned();
     columns.iter().for_each(|Column { name, type_name, .. }| write!(sql, ", {name} {type_name}").expect("a string"));

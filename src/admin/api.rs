@@ -9,8 +9,9 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::Pages;
 use super::guard::Access;
+use super::verify::VerifiedView;
+use super::{Pages, RebuildView};
 use crate::event::{Lsn, Offset, Position, Span, Timestamp};
 use crate::status::{Finding, SinkStatus, SourceStatus, State, Status, TableStatus};
 
@@ -180,11 +181,26 @@ pub struct SinkView {
     pub applied: u64,
     /// Mutations refused since the process started.
     pub rejected: u64,
+    /// Changes that are set aside, those that wait for another of their row included.
+    #[serde(default)]
+    pub dead_letters: usize,
+    /// Keys whose later changes wait.
+    #[serde(default)]
+    pub parked_keys: usize,
     /// Failed attempts since the last success.
     pub attempts: u32,
     /// What an operator had it apply again; `null` if nothing, or all is done.
     #[serde(default)]
     pub replay: Option<ReplayView>,
+    /// What is built to take its target's place; `null` if nothing is.
+    #[serde(default)]
+    pub rebuild: Option<RebuildView>,
+    /// When such a one took it, the last time since the process started.
+    #[serde(default)]
+    pub rebuilt: Option<String>,
+    /// What its last verification came to; `null` if there has been none since the process started.
+    #[serde(default)]
+    pub verified: Option<VerifiedView>,
 }
 
 /// A replay under way.
@@ -281,13 +297,22 @@ impl SinkView {
             lag_seconds: sink.lag_seconds(now),
             applied: sink.applied,
             rejected: sink.rejected,
+            dead_letters: sink.dead_letters,
+            parked_keys: sink.parked_keys,
             attempts: sink.attempts,
             replay: sink.replay.map(|events| {
                 let percent = events.percent(sink.checkpoint.unwrap_or_default());
-                ReplayView { events, percent: (percent * 10.0).round() / 10.0 }
+                ReplayView { events, percent: tenths(percent) }
             }),
+            rebuild: RebuildView::of(sink, Offset(events)),
+            rebuilt: sink.rebuilt.map(|time| time.to_string()),
+            verified: sink.verified.as_ref().map(|verified| VerifiedView::of(verified, now)),
         }
     }
+}
+
+pub(super) fn tenths(percent: f64) -> f64 {
+    (percent * 10.0).round() / 10.0
 }
 
 /// Which state to show for the whole.

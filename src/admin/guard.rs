@@ -20,6 +20,9 @@ use super::api::error;
 /// No page takes longer; a search over a huge index might.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// Below these, something can be changed.
+const ORDERS: [&str; 2] = ["/api/sources/", "/api/sinks/"];
+
 /// What is asked of every request.
 pub(super) struct Guard {
     token: Option<SecretString>,
@@ -44,9 +47,7 @@ impl Guard {
     fn judge(&self, method: &Method, path: &str, headers: &HeaderMap) -> Result<Access, Refusal> {
         match *method {
             Method::GET | Method::HEAD => {}
-            Method::POST if ["/api/sources/", "/api/sinks/"].iter().any(|orders| path.starts_with(orders)) => {
-                is_no_page_elsewhere(headers)?
-            }
+            Method::POST if ORDERS.iter().any(|orders| path.starts_with(orders)) => is_no_page_elsewhere(headers)?,
             _ => return Err(Refusal::Method),
         }
         let Some(token) = &self.token else {
@@ -88,10 +89,10 @@ enum Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         match self {
-            Refusal::Method => {
-                let orders = "GET looks; POST is for /api/sources/NAME/resnapshot and /api/sinks/NAME/replay";
-                error(StatusCode::METHOD_NOT_ALLOWED, orders)
-            }
+            Refusal::Method => error(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "GET looks; orders are POSTed to /api/sources/NAME/… and /api/sinks/NAME/…",
+            ),
             Refusal::ContentType => error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send Content-Type: application/json"),
             Refusal::Origin => error(StatusCode::FORBIDDEN, "a page from elsewhere changes nothing here"),
             Refusal::Host => error(
@@ -201,11 +202,11 @@ mod tests {
     #[test]
     fn an_order_comes_from_a_program_or_from_our_own_page() {
         let order = |pairs: &[(&'static str, &str)]| {
+            let paths = ["/api/sources/shop/resnapshot", "/api/sinks/cache/dead-letters", "/api/sinks/cache/replay"];
             let judged = |guard: Guard| {
-                let judge = |path| guard.judge(&Method::POST, path, &headers(pairs));
-                let judged = judge("/api/sources/shop/resnapshot");
-                assert_eq!(judge("/api/sinks/cache/replay"), judged);
-                judged
+                let [one, others @ ..] = paths.map(|path| guard.judge(&Method::POST, path, &headers(pairs)));
+                assert!(others.iter().all(|other| *other == one));
+                one
             };
             (judged(Guard::new(None)), judged(Guard::new(Some("0123456789abcdef".into()))))
         };

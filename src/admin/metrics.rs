@@ -52,7 +52,7 @@ const SOURCE_METRICS: [(&str, &str, &str, Of<SourceStatus>); 13] = [
 ];
 
 /// The same for a sink.
-const SINK_METRICS: [(&str, &str, &str, Of<SinkStatus>); 7] = [
+const SINK_METRICS: [(&str, &str, &str, Of<SinkStatus>); 11] = [
     ("sink_lag_events", GAUGE, "Events not applied yet.", |s, _| float(s.lag_events)),
     ("sink_lag_bytes", GAUGE, "Bytes of log not applied yet.", |s, _| float(s.lag_bytes)),
     ("sink_lag_seconds", GAUGE, "Age of the oldest event not applied.", |s, now| s.lag_seconds(now)),
@@ -61,6 +61,22 @@ const SINK_METRICS: [(&str, &str, &str, Of<SinkStatus>); 7] = [
     }),
     ("sink_applied_total", COUNTER, "Mutations applied since the process started.", |s, _| float(s.applied)),
     ("sink_rejected_total", COUNTER, "Mutations refused since the process started.", |s, _| float(s.rejected)),
+    ("sink_dead_letters", GAUGE, "Changes set aside, waiting ones included.", |s, _| count(s.dead_letters)),
+    ("sink_parked_keys", GAUGE, "Keys whose later changes wait for one set aside.", |s, _| count(s.parked_keys)),
+    (
+        "sink_verified_age_seconds",
+        GAUGE,
+        "Seconds since its last whole verification ended; NaN: there was none.",
+        |s, now| {
+            s.verified.filter(|verified| verified.is_whole).map_or(f64::NAN, |verified| verified.at.seconds_until(now))
+        },
+    ),
+    (
+        "sink_verified_differences",
+        GAUGE,
+        "Keys that its last verification found wrong and left so; NaN: there was none.",
+        |s, _| s.verified.map_or(f64::NAN, |verified| float(verified.remaining)),
+    ),
     ("sink_failed_attempts", GAUGE, "Failed attempts since the last success.", |s, _| f64::from(s.attempts)),
 ];
 

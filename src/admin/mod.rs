@@ -10,7 +10,9 @@ mod guard;
 mod listener;
 mod metrics;
 mod page;
+mod rebuild;
 mod search;
+mod verify;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,8 +24,10 @@ use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
 pub use self::api::{ReplayView, SinkView, SnapshotView, SourceView, StatusView, TableView, WarningView};
-pub use self::control::{Control, ControlError, ControlFuture, Controls, ReplayControl, ReplayFuture};
+pub use self::control::{Control, ControlError, ControlFuture, Controls, CopyControls, LetterControls, ReplayControls};
+pub use self::rebuild::{RebuildControls, RebuildRequest, RebuildView};
 pub use self::search::{SearchError, SearchFuture, SearchRegistry, SearchRequest};
+pub use self::verify::{VerifiedView, VerifyControl, VerifyControls};
 
 use self::guard::Guard;
 use crate::status::{Board, Code, ExitCode};
@@ -101,11 +105,19 @@ pub struct Pages {
     pub board: Board,
     /// Who can be searched.
     pub search: SearchRegistry,
-    /// Who can be told to copy, or to apply, again.
-    pub controls: Controls,
+    /// Who can be told to copy again.
+    pub controls: CopyControls,
+    /// Who can be told to apply again.
+    pub replays: ReplayControls,
+    /// Who can be told to build its target anew.
+    pub rebuilds: RebuildControls,
+    /// Who can be told what to do with dead letters.
+    pub letters: LetterControls,
+    /// Who can be verified.
+    pub verifications: VerifyControls,
 }
 
-/// The longest order is a list of tables.
+/// An order is a list of tables, or of dead letters, at the longest.
 const BODY_BYTES_MAX: usize = 1 << 20;
 
 fn router(guard: Guard, pages: Pages) -> Router {
@@ -121,6 +133,9 @@ fn router(guard: Guard, pages: Pages) -> Router {
         .route("/search/{sink}", get(search::search))
         .route("/api/sources/{name}/resnapshot", post(control::resnapshot))
         .route("/api/sinks/{name}/replay", post(control::replay))
+        .route("/api/sinks/{name}/rebuild", post(rebuild::rebuild))
+        .route("/api/sinks/{name}/dead-letters", post(control::dead_letters))
+        .route("/api/sinks/{name}/verify", post(verify::begin).get(verify::report))
         .fallback(api::not_found)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(axum::middleware::from_fn_with_state(guard, guard::check))

@@ -18,9 +18,19 @@ use super::api::{error, json_text};
 pub struct SearchRequest {
     /// In the query language of the index; `*` for everything.
     pub query: String,
+    /// What a hit must match too, in the same language.
+    pub filters: Vec<String>,
     /// Which fields to search in; empty for those that the index has by default.
     pub fields: Vec<String>,
-    /// How many hits at most; 1 to 1000.
+    /// How many letters of a word may be wrong; 0 to 2.
+    pub fuzzy: u8,
+    /// The field to sort by, after a `-` for the greatest first; `None` for the best first.
+    pub sort: Option<String>,
+    /// The fields by whose values to count what matches.
+    pub facets: Vec<String>,
+    /// How many values of each; 1 to 1000.
+    pub facet_limit: usize,
+    /// How many hits at most; 0, which only counts, to 1000.
     pub limit: usize,
     /// How many hits to pass over; at most 10 000.
     pub offset: usize,
@@ -69,6 +79,7 @@ impl std::fmt::Debug for SearchRegistry {
 const LIMIT_DEFAULT: usize = 10;
 const LIMIT_MAX: usize = 1_000;
 const OFFSET_MAX: usize = 10_000;
+const FUZZY_MAX: usize = 2;
 const QUERY_BYTES_MAX: usize = 4 << 10;
 
 impl SearchRequest {
@@ -76,7 +87,12 @@ impl SearchRequest {
     fn from_pairs(pairs: Vec<(String, String)>) -> Result<Self, String> {
         let mut request = SearchRequest {
             query: String::new(),
+            filters: Vec::new(),
             fields: Vec::new(),
+            fuzzy: 0,
+            sort: None,
+            facets: Vec::new(),
+            facet_limit: LIMIT_DEFAULT,
             limit: LIMIT_DEFAULT,
             offset: 0,
             highlight: Vec::new(),
@@ -89,11 +105,19 @@ impl SearchRequest {
         for (name, value) in pairs {
             match name.as_str() {
                 "q" => request.query = value,
+                "filter" => request.filters.push(value),
                 "fields" => request.fields = names(&value),
-                "highlight" => request.highlight = names(&value),
-                "limit" => request.limit = number("limit", &value, 1..=LIMIT_MAX)?,
+                "fuzzy" => request.fuzzy = u8::try_from(number("fuzzy", &value, 0..=FUZZY_MAX)?).unwrap_or_default(),
+                "sort" => request.sort = Some(value).filter(|column| !column.is_empty()),
+                "facets" => request.facets = names(&value),
+                "facet_limit" => request.facet_limit = number("facet_limit", &value, 1..=LIMIT_MAX)?,
+                "limit" => request.limit = number("limit", &value, 0..=LIMIT_MAX)?,
                 "offset" => request.offset = number("offset", &value, 0..=OFFSET_MAX)?,
-                _ => return Err("known here: q, fields, limit, offset, highlight".to_owned()),
+                "highlight" => request.highlight = names(&value),
+                _ => {
+                    let known = "q, filter, fields, fuzzy, sort, facets, facet_limit, limit, offset, highlight";
+                    return Err(format!("`{name}` is unknown; known here: {known}"));
+                }
             }
         }
         if request.query.is_empty() {
@@ -136,12 +160,15 @@ mod tests {
 
     #[test]
     fn a_question_has_defaults_and_limits() {
-        let request = read(&[("q", "a b"), ("fields", "name,bio,"), ("limit", "1000")]).expect("valid");
+        let pairs = [("q", "a b"), ("fields", "name,bio,"), ("limit", "1000"), ("filter", "a:1"), ("filter", "b:2,c")];
+        let request = read(&pairs).expect("valid");
+        assert_eq!(request.filters, ["a:1", "b:2,c"]);
         assert_eq!(request.fields, ["name", "bio"]);
         assert_eq!((request.limit, request.offset), (1_000, 0));
         for wrong in [
             &[("q", "x"), ("limit", "1001")][..],
-            &[("q", "x"), ("limit", "0")],
+            &[("q", "x"), ("facet_limit", "0")],
+            &[("q", "x"), ("fuzzy", "3")],
             &[("q", "x"), ("offset", "-1")],
             &[("q", "x"), ("offset", "10001")],
             &[("q", "x"), ("page", "2")],

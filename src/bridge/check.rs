@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use super::{resolve, tables};
 use crate::capture::CaptureError;
-use crate::capture::connection::{Connection, Purpose};
 use crate::config::{self, Config, Target};
 use crate::event::TableName;
 use crate::ingest::{Past, preflight};
-use crate::project::key::KeyTemplate;
+use crate::postgres::connection::{Connection, Purpose};
+use crate::project::key::Naming;
+use crate::sink::exec::ExecSink;
 use crate::sink::opensearch::OpenSearchSink;
-use crate::sink::{Sink as _, redis};
+use crate::sink::postgres::PostgresSink;
+use crate::sink::redis::RedisSink;
+use crate::sink::webhook::WebhookSink;
 use crate::status::Code;
 
 /// What a look at a source or sink has found.
@@ -54,45 +57,61 @@ pub(super) async fn look_at_sink(
     sink: &config::Sink,
     source_is_sound: bool,
 ) -> Option<(Code, String)> {
-    if let Target::Redis { url, value, ttl, .. } = &sink.target {
-        // Connecting reads the checkpoint, and changes nothing.
-        let options = redis::Options {
-            name: sink.name.clone(),
-            url: url.clone(),
-            value: tables::value_kind(*value),
-            ttl: *ttl,
-            keys_of: tables::keys_of(Arc::default(), false),
-            response_timeout: redis::RESPONSE_TIMEOUT,
-        };
-        let looked = match redis::RedisSink::new(options) {
-            Ok(mut sink) => sink.resume().await.err(),
-            Err(error) => Some(error),
-        };
-        if let Some(error) = looked {
-            return Some((error.code(), error.to_string()));
-        }
+    if let Some(problem) = look_at_target(source, sink, source_is_sound).await {
+        return Some(problem);
     }
-    if let Target::OpenSearch(index) = &sink.target {
-        let looked = match OpenSearchSink::new(tables::index_options((**index).clone())) {
-            Ok(mut sink) => sink.look().await.err(),
-            Err(error) => Some(error),
-        };
-        if let Some(error) = looked {
-            return Some((error.code(), error.to_string()));
-        }
-    }
-    let text = sink.target.key()?;
-    let template = match KeyTemplate::parse(text) {
-        Ok(template) => template,
-        Err(error) => return Some((Code::ConfigInvalid, format!("key = \"{text}\": {error}"))),
+    let naming = match tables::naming(&sink.target) {
+        Ok(naming) => naming,
+        Err(error) => return Some((Code::ConfigInvalid, error)),
     };
-    if !source_is_sound {
+    if !source_is_sound || (naming == Naming::default() && sink.shapes.is_empty()) {
         return None;
     }
-    // Before the first start there is no publication to learn the tables from; the key is then checked at the start.
+    // Before the first start there is no publication to learn the tables from; key and shape are then checked at the start.
     let relations = tables::relations(&resolve(source), &sink.tables).await.ok()?;
-    relations.iter().find_map(|relation| {
-        let error = template.check(relation).err()?;
-        Some((Code::ConfigInvalid, format!("key = \"{text}\" for table {}: {error}", relation.name)))
+    let derived = match tables::derived(&sink.shapes, &relations) {
+        Ok(derived) => derived,
+        Err(error) => return Some((Code::ConfigInvalid, error.to_string())),
+    };
+    derived.iter().find_map(|(relation, determined)| {
+        let error = naming.of(relation, determined).err()?;
+        Some((Code::ConfigInvalid, error.to_string()))
     })
+}
+
+/// What the target itself says, where it can be asked without changing anything.
+async fn look_at_target(source: &config::Source, sink: &config::Sink, source_is_sound: bool) -> Option<(Code, String)> {
+    let name = sink.name.clone();
+    let looked = match sink.target.clone() {
+        Target::Redis(redis) => {
+            let options = tables::redis_options(sink, &redis, tables::keys_of(Arc::default(), false));
+            match RedisSink::new(options) {
+                Ok(mut target) => target.rehearse(&tables::sample_keys(sink)).await,
+                Err(error) => Err(error),
+            }
+        }
+        Target::OpenSearch(index) => match OpenSearchSink::new(tables::index_options(*index)) {
+            Ok(mut sink) => sink.look().await,
+            Err(error) => Err(error),
+        },
+        Target::Postgres(database) => {
+            // Before the first start there is no publication to learn the tables from; they are then looked at when their rows come.
+            let relations = match source_is_sound {
+                true => tables::relations(&resolve(source), &sink.tables).await.unwrap_or_default(),
+                false => Vec::new(),
+            };
+            let relations: Vec<_> = match tables::derived(&sink.shapes, &relations) {
+                Ok(derived) => derived.into_iter().map(|(relation, _)| relation).collect(),
+                Err(error) => return Some((Code::ConfigInvalid, error.to_string())),
+            };
+            PostgresSink::new(tables::database_options(name, *database)).look(&relations).await
+        }
+        Target::Exec(program) => ExecSink::new(tables::exec_options(name, source.name.clone(), *program)).look(),
+        Target::Webhook(hook) => match WebhookSink::new(tables::webhook_options(name, source.name.clone(), *hook)) {
+            Ok(sink) => sink.look().await,
+            Err(error) => Err(error),
+        },
+        Target::Tantivy { .. } | Target::File(_) | Target::Kafka(_) => Ok(()),
+    };
+    looked.err().map(|error| (error.code(), error.to_string()))
 }

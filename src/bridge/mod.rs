@@ -1,7 +1,7 @@
 //! Wiring: the one place that names concrete types. Opens what the configuration names, starts the loops, and waits.
 //!
 //! Each source's ingest loop has a thread and a runtime of its own: nothing that a sink or the admin port does delays the
-//! answer to a keepalive, and reading in gulps (`capture::pace`) is not disturbed by other tasks' wake-ups. The deliver
+//! answer to a keepalive, and reading in gulps (`postgres::pace`) is not disturbed by other tasks' wake-ups. The deliver
 //! loops share the process's runtime.
 
 mod check;
@@ -9,6 +9,7 @@ mod control;
 mod doctor;
 #[cfg(feature = "search")]
 mod learn;
+mod rebuild;
 mod retention;
 #[cfg(feature = "search")]
 mod search;
@@ -16,7 +17,9 @@ mod setup;
 mod sinks;
 mod slots;
 mod tables;
+mod verify;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +33,8 @@ pub use self::check::{Finding, check};
 pub use self::doctor::{Diagnosis, Verdict, doctor};
 pub use self::setup::{Administrator, Setup, setup};
 pub use self::slots::{Leftover, SlotReport, find_leftovers, remove, slots};
-use crate::admin::{Admin, Controls, Pages, SearchRegistry};
+pub use self::verify::why_not_verified;
+use crate::admin::{Admin, Control, Pages};
 use crate::config::{self, Config, Failover, OnHistoryBreak, OnWalBudget, OriginMode, SnapshotMode, Values};
 use crate::ingest::{
     CATALOG_FILE_NAME, Halt, Ingest, OnBreak, OnSchemaChange, OnTableDrop, OnTruncate, OverBudget, Resnapshot, Source,
@@ -109,15 +113,22 @@ pub async fn run(mut config: Config, part: Part, stop: CancellationToken) -> Exi
         }
     }
     announce(&config, part, &board);
-    let (mut readers, mut controls) = (JoinSet::new(), Controls::default());
-    let registry = start_readers(&config, &opened, &board, &stop, &mut readers, &mut controls);
+    let mut readers = JoinSet::new();
     let mut ingests = JoinSet::new();
-    for source in opened.into_iter().filter(|_| part.captures()) {
-        let (control, commands) = control::channel();
-        controls.add(source.source.name.clone(), control);
+    let mut pages = Pages { board: board.clone(), ..Pages::default() };
+    let (mut copies, mut sources) = (BTreeMap::new(), Vec::new());
+    for opened in opened {
+        let (control, commands) = control::of_source();
+        if part.captures() {
+            pages.controls.add(opened.source.name.clone(), control.clone());
+            copies.insert(opened.source.name.clone(), control);
+        }
+        sources.push((opened, commands));
+    }
+    start_readers(&config, sources.iter().map(|(opened, _)| opened), &copies, &stop, &mut readers, &mut pages);
+    for (source, commands) in sources.into_iter().filter(|_| part.captures()) {
         ingests.spawn(ingest(source, board.clone(), commands, stop.clone()));
     }
-    let pages = Pages { board: board.clone(), search: registry, controls };
     readers.spawn(port.serve(config.admin.token.clone(), pages, stop.clone()));
     let sources = async {
         let exit = await_ingests(&mut ingests, &stop).await;
@@ -142,30 +153,38 @@ fn announce(config: &Config, part: Part, board: &Board) {
     }
 }
 
-/// Starts what reads the logs: the sinks, and retention. Returns who can be searched.
-fn start_readers(
+/// Starts what reads the logs: the sinks, and retention; tells the pages who can be searched, and told what. `copies`: who copies a source's
+/// tables, where that is done in this process.
+fn start_readers<'o>(
     config: &Config,
-    opened: &[Opened],
-    board: &Board,
+    opened: impl Iterator<Item = &'o Opened>,
+    copies: &BTreeMap<String, Control<Vec<String>, Vec<String>>>,
     stop: &CancellationToken,
     readers: &mut JoinSet<()>,
-    controls: &mut Controls,
-) -> SearchRegistry {
-    #[cfg_attr(not(feature = "search"), expect(unused_mut, reason = "then nobody can be searched"))]
-    let mut registry = SearchRegistry::default();
+    pages: &mut Pages,
+) {
+    let board = pages.board.clone();
     for Opened { source, log } in opened {
         for sink in config.sinks.iter().filter(|sink| sink.source == source.name) {
-            let (control, orders) = control::of_sink(sink);
-            controls.add_sink(sink.name.clone(), control);
+            let control::OfSink { replay, letters, rebuild, orders, rebuilds, sender } = control::of_sink(sink);
+            pages.replays.add(sink.name.clone(), replay);
+            pages.letters.add(sink.name.clone(), letters);
+            let (verification, verify) = verify::of_sink(sink, &board);
+            pages.verifications.add(sink.name.clone(), verification);
+            pages.rebuilds.add(sink.name.clone(), rebuild);
             let parts = sinks::Parts {
                 config: sink.clone(),
                 orders,
+                sender,
+                verify,
+                rebuilds: Some(rebuilds),
+                copy: copies.get(&source.name).cloned(),
                 source: source.clone(),
                 dead_letters: config.log.dead_letters(),
                 board: board.clone(),
                 #[cfg(feature = "search")]
-                search: matches!(sink.target, config::Target::Tantivy { .. })
-                    .then(|| search::register(&mut registry, &sink.name)),
+                search: matches!(sink.target, config::Target::Tantivy(_))
+                    .then(|| search::register(&mut pages.search, &sink.name)),
             };
             start_sink(parts, log, stop.clone(), readers);
         }
@@ -177,22 +196,21 @@ fn start_readers(
             readers.spawn(async move { stop.run_until_cancelled(task).await.unwrap_or_default() });
         }
     }
-    registry
 }
 
 fn start_sink(parts: sinks::Parts, log: &OpenedLog, stop: CancellationToken, readers: &mut JoinSet<()>) {
     match log {
         OpenedLog::Embedded(_, log, _) => {
             let log = log.clone();
-            readers.spawn(async move { sinks::run(parts, log, &stop).await });
+            readers.spawn(async move { Box::pin(sinks::run(parts, log, &stop)).await });
         }
         #[cfg(feature = "kafka")]
         OpenedLog::Kafka(_, log) => {
             let log = log.clone();
-            if matches!(parts.config.target, config::Target::Redis { shared: true, .. }) {
+            if parts.config.target.is_shared() {
                 readers.spawn(async move { sinks::run_shared(parts, log, &stop).await });
             } else {
-                readers.spawn(async move { sinks::run(parts, log, &stop).await });
+                readers.spawn(async move { Box::pin(sinks::run(parts, log, &stop)).await });
             }
         }
     }

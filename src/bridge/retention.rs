@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::config::Retain;
-use crate::event::{Offset, Timestamp};
+use crate::event::Timestamp;
 use crate::log::embedded::{Log, Retention};
-use crate::status::Board;
+use crate::status::{Board, SinkStatus};
 
 const INTERVAL: Duration = Duration::from_secs(30);
 
@@ -17,7 +17,7 @@ pub(super) async fn run(source: String, log: Log, retain: Retain, board: Board) 
         let status = board.read();
         let sinks = status.sinks.values().filter(|sink| sink.source == source);
         let end = log.durable().borrow().offset;
-        let keep_from = sinks.map(|sink| sink.checkpoint.unwrap_or(Offset(0))).min().unwrap_or(end);
+        let keep_from = sinks.map(SinkStatus::needs_from).min().unwrap_or(end);
         let (reader, limits) = (log.clone(), retention);
         let work = move || reader.retain(&limits, keep_from, Timestamp::now());
         match tokio::task::spawn_blocking(work).await {

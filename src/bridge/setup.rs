@@ -2,10 +2,10 @@
 
 use super::resolve;
 use crate::capture::CaptureError;
-use crate::capture::address::{Address, AddressError};
-use crate::capture::connection::{Connection, Purpose};
 use crate::capture::setup::{Plan, Statement, statements};
 use crate::config;
+use crate::postgres::address::{Address, AddressError};
+use crate::postgres::connection::{Connection, Purpose};
 
 /// What one source needs.
 #[derive(Clone, Debug)]

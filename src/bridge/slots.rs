@@ -1,11 +1,11 @@
 //! `walbridge slots` and `walbridge teardown`: what walbridge has on the servers, and taking it away again.
 
 use super::{Administrator, resolve};
-use crate::capture::connection::{Connection, Purpose};
 use crate::capture::slot::{self, END_OF_WAL, Slot, parsed};
 use crate::capture::{CaptureError, continuity, publication};
 use crate::config;
 use crate::event::Lsn;
+use crate::postgres::connection::{Connection, Purpose};
 
 /// A source's slot, as the server has it.
 #[derive(Clone, Debug)]

@@ -4,12 +4,12 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::connection::{Connection, TextRow};
 use super::error::CaptureError;
 use super::publication::sent;
 use super::slot::{parsed, text};
 use super::types::Types;
 use crate::event::{Column, Relation, ReplicaIdentity, Shape, TableName};
+use crate::postgres::connection::{Connection, TextRow};
 use crate::status::Code;
 
 /// A table that could be captured.
@@ -61,9 +61,12 @@ impl Table {
     }
 }
 
+/// The columns in the table's order and not in the index's, for the stream's announcement of a table marks them and tells no other: the copy must call
+/// a row what the stream calls it.
+///
 /// A deferrable key is not taken: within one statement two rows may have it, so it names none. Nor is one with a generated column, whose
 /// values PostgreSQL does not send before 18, and later only where the publication says so.
-pub(super) const KEY_OF_INDEX: &str = "(SELECT to_json(array_agg(a.attname ORDER BY k.place)) FROM pg_index i \
+pub(super) const KEY_OF_INDEX: &str = "(SELECT to_json(array_agg(a.attname ORDER BY a.attnum)) FROM pg_index i \
      CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, place) \
      JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum \
      WHERE i.indrelid = c.oid AND k.place <= i.indnkeyatts AND i.indimmediate AND NOT EXISTS (SELECT FROM pg_attribute g \

@@ -1,20 +1,11 @@
 //! What can go wrong with a source, by consequence.
 
 use crate::decode::DecodeError;
+use crate::postgres::PostgresError;
+pub use crate::postgres::ServerError;
 use crate::status::{Code, Disposition};
 
-/// An `ErrorResponse` of the server.
-#[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
-#[error("{message} (SQLSTATE {sqlstate}){}", if detail.is_empty() { String::new() } else { format!("; {detail}") })]
-pub struct ServerError {
-    /// Five characters; the only part programs may rely on.
-    pub sqlstate: String,
-    /// The primary message, in the server's language.
-    pub message: String,
-    /// Detail and hint, if any.
-    pub detail: String,
-}
-
+/// What an answer means where the server is a source.
 impl ServerError {
     /// The public code. Class 28 is authorization, 57P0x a server going down or coming up, 42501 a missing privilege.
     #[must_use]
@@ -28,12 +19,6 @@ impl ServerError {
             _ if self.disposition() == Disposition::Retry => Code::SourceUnreachable,
             _ => Code::SourceServer,
         }
-    }
-
-    /// A bug of the server's, or damage to its data (class XX).
-    #[must_use]
-    pub fn is_internal(&self) -> bool {
-        self.sqlstate.starts_with("XX")
     }
 
     /// What to do about it, where the SQLSTATE tells.
@@ -58,18 +43,6 @@ impl ServerError {
                  copies the tables again"
             }
             _ => "",
-        }
-    }
-
-    /// Whether trying again may help. Unknown means no: going on would be a guess.
-    #[must_use]
-    pub fn disposition(&self) -> Disposition {
-        let class = self.sqlstate.get(..2).unwrap_or_default();
-        match (class, self.sqlstate.as_str()) {
-            // Connection trouble, too many connections or slots, shutdown, start-up, cancel, lock and I/O trouble, the slot
-            // being in use, serialization failures: all pass by themselves or by another's hand.
-            ("08" | "53" | "57" | "58" | "40", _) | (_, "55006" | "55P03" | "25006") => Disposition::Retry,
-            _ => Disposition::Stop,
         }
     }
 }
@@ -167,5 +140,21 @@ impl CaptureError {
     pub(crate) fn wait(code: Code, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
         let (detail, remedy) = (detail.into(), remedy.into());
         CaptureError::Refused { code, disposition: Disposition::Retry, detail, remedy }
+    }
+}
+
+impl From<PostgresError> for CaptureError {
+    fn from(error: PostgresError) -> Self {
+        match error {
+            PostgresError::Unreachable { address, detail } => CaptureError::Unreachable { address, detail },
+            PostgresError::Unfit { standby, detail } => {
+                let code = if standby { Code::SourceNotPrimary } else { Code::SourceUnreachable };
+                CaptureError::wait(code, detail, "If no failover is under way, mend the hosts in the url")
+            }
+            PostgresError::Server { doing, source } => CaptureError::Server { doing, source },
+            PostgresError::Tls { address, detail } => CaptureError::Tls { address, detail },
+            PostgresError::Auth { address, detail } => CaptureError::Auth { address, detail },
+            PostgresError::Protocol(detail) => CaptureError::Protocol(detail),
+        }
     }
 }

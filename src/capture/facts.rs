@@ -2,10 +2,10 @@
 
 use postgres_protocol::escape::escape_literal;
 
-use super::connection::Connection;
 use super::error::CaptureError;
 use super::slot::{parsed, text};
 use crate::event::TableName;
+use crate::postgres::connection::Connection;
 
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

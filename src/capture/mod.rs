@@ -1,18 +1,11 @@
 //! The source's side: the connection, the slot, the stream, the snapshot. What comes out is appended to the log by
-//! `ingest`; nothing here knows a log or a sink.
+//! `ingest`; nothing here knows a log or a sink. The protocol's client is `postgres`.
 
-pub mod address;
-mod authenticate;
-mod buffer;
 pub mod catalog;
-pub mod connection;
 pub mod continuity;
 mod error;
 pub mod facts;
 pub mod feedback;
-mod literal;
-pub mod pace;
-mod password;
 pub mod publication;
 pub mod readback;
 pub mod schema;
@@ -20,9 +13,6 @@ pub mod setup;
 pub mod slot;
 pub mod snapshot;
 pub mod stream;
-mod tls;
-mod transport;
 pub mod types;
-mod url;
 
 pub use error::{CaptureError, ServerError};

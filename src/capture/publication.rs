@@ -2,10 +2,10 @@
 
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 
-use super::connection::Connection;
 use super::error::CaptureError;
 use super::slot::text;
 use crate::event::TableName;
+use crate::postgres::connection::Connection;
 use crate::status::{Code, Disposition};
 
 /// `"schema"."table"`, quoted for SQL.
@@ -165,7 +165,7 @@ pub async fn missing_tables(
 }
 
 async fn change(connection: &mut Connection, publication: &str, state: &str, sql: &str) -> Result<(), CaptureError> {
-    match connection.query("changing the publication", sql).await {
+    match connection.query("changing the publication", sql).await.map_err(CaptureError::from) {
         Ok(_) => {
             tracing::info!(publication, sql, "publication changed");
             Ok(())

@@ -11,13 +11,13 @@ use std::time::Duration;
 use postgres_protocol::escape::escape_identifier;
 use tokio::sync::oneshot;
 
-use super::address::Address;
-use super::connection::{Connection, Purpose};
 use super::error::CaptureError;
-use super::literal::literal;
 use super::publication::quoted;
 use super::slot::END_OF_WAL;
 use crate::event::{Cell, Lsn, Relation, Row, RowBuilder};
+use crate::postgres::address::Address;
+use crate::postgres::connection::{Connection, Purpose};
+use crate::postgres::literal::literal;
 
 /// A reader that connects when it is needed, and keeps the connection only while more is read: an open one would keep the server
 /// from a smart shutdown.
@@ -63,7 +63,7 @@ impl Readback {
             Some(connection) => connection,
             None => Connection::open(&self.address, Purpose::Query).await?,
         };
-        let read = connection.query("reading a row back", &sql).await;
+        let read = connection.query("reading a row back", &sql).await.map_err(CaptureError::from);
         if matches!(read, Ok(_) | Err(CaptureError::Server { .. })) {
             self.parked = Some(park(connection));
         }

@@ -4,12 +4,12 @@
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 
 use super::catalog::{self, Table};
-use super::connection::{Connection, TextRow};
 use super::error::CaptureError;
 use super::publication::{self, quoted};
 use super::schema;
 use super::slot::text;
 use crate::event::{TableFilter, TableName};
+use crate::postgres::connection::{Connection, TextRow};
 
 /// Who needs what.
 pub struct Plan<'a> {

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 
-use super::connection::{Connection, DataRow, TextRow, unexpected};
 use super::continuity::Server;
 use super::error::{CaptureError, ServerError};
 use crate::event::Lsn;
+use crate::postgres::connection::{Connection, DataRow, TextRow, unexpected};
 use crate::status::Code;
 
 /// A row of `pg_replication_slots`.
@@ -225,7 +225,7 @@ pub async fn create(
             Some((b'E', body)) => failure = Some(ServerError::parse(body)),
             Some((b'Z', _)) => break,
             Some((b'T' | b'C', _)) => {}
-            Some((tag, _)) => return Err(unexpected(tag)),
+            Some((tag, _)) => return Err(unexpected(tag).into()),
             None if tokio::time::Instant::now() >= deadline => return Err(not_ready(name, watcher.is_standby())),
             None => match tokio::time::timeout(CREATE_POLL, connection.fill()).await {
                 Ok(filled) => _ = filled?,
@@ -291,7 +291,8 @@ pub async fn blockers(connection: &mut Connection) -> Result<String, CaptureErro
 /// The server refused.
 pub async fn set_failover(connection: &mut Connection, name: &str, failover: bool) -> Result<(), CaptureError> {
     let sql = format!("ALTER_REPLICATION_SLOT {} (FAILOVER {failover})", escape_identifier(name));
-    connection.query("changing the replication slot", &sql).await.map(drop)
+    connection.query("changing the replication slot", &sql).await?;
+    Ok(())
 }
 
 /// Lets go of the slot, once whoever reads from it has gone. Somebody must have decided that.
@@ -299,7 +300,8 @@ pub async fn set_failover(connection: &mut Connection, name: &str, failover: boo
 /// # Errors
 /// The server refused.
 pub async fn release(connection: &mut Connection, name: &str) -> Result<(), CaptureError> {
-    connection.query("dropping the replication slot", &release_statement(name)).await.map(drop)
+    connection.query("dropping the replication slot", &release_statement(name)).await?;
+    Ok(())
 }
 
 /// The statement that does it; one that is gone already is no error.

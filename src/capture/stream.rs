@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use bytes::BufMut;
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 
-use super::connection::{Connection, unexpected};
 use super::error::{CaptureError, ServerError};
 use super::feedback::StatusUpdate;
-use super::pace::Pace;
 use crate::event::{Lsn, Timestamp};
+use crate::postgres::connection::{Connection, unexpected};
+use crate::postgres::pace::Pace;
 
 /// A running stream.
 pub struct Stream {
@@ -98,7 +98,7 @@ impl Stream {
                 let source = ServerError::parse(body);
                 return Err(CaptureError::Server { doing: "starting replication", source });
             }
-            (tag, _) => return Err(unexpected(tag)),
+            (tag, _) => return Err(unexpected(tag).into()),
         }
         let now = Instant::now();
         let pace = Pace::of(connection.is_unix(), now);
@@ -119,7 +119,7 @@ impl Stream {
                 let detail = "the server ended the stream; it is shutting down".to_owned();
                 Err(CaptureError::Unreachable { address: "replication stream".to_owned(), detail })
             }
-            Some((tag, _)) => Err(unexpected(tag)),
+            Some((tag, _)) => Err(unexpected(tag).into()),
         }
     }
 
@@ -132,7 +132,7 @@ impl Stream {
         let deadline = (self.last_heard + SILENCE).into();
         let count = match tokio::time::timeout_at(deadline, self.connection.fill()).await {
             Ok(count) => count?,
-            Err(_) => return Err(self.connection.broken(format!("nothing heard for {} s", SILENCE.as_secs()))),
+            Err(_) => return Err(self.connection.broken(format!("nothing heard for {} s", SILENCE.as_secs())).into()),
         };
         self.last_heard = Instant::now();
         self.pace.read(count, self.last_heard);
@@ -167,7 +167,8 @@ impl Stream {
             outbox.put_u8(u8::from(update.reply_requested));
             Ok(())
         })?;
-        self.connection.send().await
+        self.connection.send().await?;
+        Ok(())
     }
 
     /// Ends the connection.

@@ -6,11 +6,11 @@
 use std::collections::{HashMap, HashSet};
 
 use super::catalog::Table;
-use super::connection::Connection;
 use super::error::CaptureError;
 use super::slot::{parsed, text};
 use crate::decode::{binary, shape};
 use crate::event::{Column, Relation, Scalar, Shape};
+use crate::postgres::connection::Connection;
 
 /// The types looked up so far. A type's OID is never given to another while a table or a log still speaks of it, so nothing here
 /// goes stale.

@@ -1,13 +1,14 @@
 //! Speaking to the admin port of a running walbridge.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use secrecy::ExposeSecret as _;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::output::Failure;
+use crate::admin::{SinkView, StatusView};
 use crate::config::Admin;
 
 /// The other side is on this machine, or nearly.
@@ -59,6 +60,36 @@ pub(super) async fn ask<T: DeserializeOwned>(admin: &Admin, path: &str, order: O
         });
     }
     serde_json::from_slice(&body).map_err(|_| refuse("answers something else: another program has it".to_owned()))
+}
+
+/// Between two looks, and how long walbridge may be away meanwhile.
+const PAUSE: Duration = Duration::from_millis(250);
+const AWAY: Duration = Duration::from_secs(30);
+
+/// Looks at a sink until that is `through`.
+pub(super) async fn wait_for_sink(
+    admin: &Admin,
+    sink: &str,
+    mut through: impl FnMut(&SinkView) -> Result<bool, Failure>,
+) -> Result<(), Failure> {
+    let mut heard = Instant::now();
+    loop {
+        match ask::<StatusView>(admin, "/api/status", None).await {
+            Ok(mut status) => {
+                heard = Instant::now();
+                let Some(view) = status.sinks.remove(sink) else {
+                    return Err(Failure::Unreachable(format!("walbridge no longer has a sink `{sink}`")));
+                };
+                if through(&view)? {
+                    return Ok(());
+                }
+            }
+            // It may have been restarted: what was ordered goes on with it.
+            Err(failure) if heard.elapsed() > AWAY => return Err(failure),
+            Err(_) => {}
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 /// Who listens everywhere can be asked here.

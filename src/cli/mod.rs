@@ -1,16 +1,18 @@
 //! The command line. Each command is a file: what it takes, what it does, what it prints.
 //!
-//! Exit codes are [`ExitCode`]'s: 0 clean, 2 configuration or usage, 3 an operator is needed, 70 a bug. What a command was asked for goes to
+//! Exit codes are [`ExitCode`]'s: 0 clean, 1 a sink differs from its source, 2 configuration or usage, 3 an operator is needed, 70 a bug. What a command was asked for goes to
 //! stdout, everything else to stderr.
 
 mod check;
 mod client;
+mod dead_letters;
 mod doctor;
 mod events;
 mod log;
 mod logging;
 mod output;
 mod place;
+mod rebuild;
 mod replay;
 mod resnapshot;
 mod run;
@@ -20,6 +22,7 @@ mod slots;
 mod status;
 mod tail;
 mod teardown;
+mod verify;
 
 use std::path::PathBuf;
 
@@ -43,7 +46,7 @@ Begin here:
   walbridge tail --config walbridge.toml     watch changes come in
   walbridge doctor --config walbridge.toml   is all that surrounds it as it should be?
 
-Exit codes: 0 clean, 2 wrong configuration or usage, 3 an operator is needed, 70 a bug.
+Exit codes: 0 clean, 1 a sink differs from its source (verify), 2 wrong configuration or usage, 3 an operator is needed, 70 a bug.
 Colours are off where stderr is not a terminal, and with NO_COLOR set.",
     max_term_width = 110
 )]
@@ -67,7 +70,10 @@ enum Command {
     Setup(setup::Arguments),
     Slots(slots::Arguments),
     Resnapshot(resnapshot::Arguments),
+    DeadLetters(dead_letters::Arguments),
     Replay(replay::Arguments),
+    Rebuild(rebuild::Arguments),
+    Verify(verify::Arguments),
     Teardown(teardown::Arguments),
 }
 
@@ -83,6 +89,15 @@ impl ConfigFile {
     fn load(&self) -> Result<Config, Failure> {
         config::load(&self.config).map_err(Failure::from)
     }
+}
+
+/// Makes sure that the configuration has a sink of this name.
+fn require_sink(config: &Config, sink: &str) -> Result<(), Failure> {
+    if config.sinks.iter().any(|known| known.name == sink) {
+        return Ok(());
+    }
+    let names = config.sinks.iter().map(|sink| sink.name.as_str()).collect::<Vec<_>>().join(", ");
+    Err(Failure::Usage(format!("there is no sink `{sink}`; there is: {names}")))
 }
 
 /// Runs the program: the command line in, the exit code out.
@@ -101,7 +116,10 @@ pub fn main() -> std::process::ExitCode {
         Command::Setup(arguments) => setup::run(&arguments),
         Command::Slots(arguments) => slots::run(&arguments),
         Command::Resnapshot(arguments) => resnapshot::run(&arguments),
+        Command::DeadLetters(arguments) => dead_letters::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
+        Command::Rebuild(arguments) => rebuild::run(&arguments),
+        Command::Verify(arguments) => verify::run(&arguments),
         Command::Teardown(arguments) => teardown::run(&arguments),
     };
     let code = result.unwrap_or_else(|failure| failure.report());

@@ -88,6 +88,16 @@ pub(super) fn bar(percent: f64) -> String {
     format!("[{}{}]", "#".repeat(full), "-".repeat(WIDTH.saturating_sub(full)))
 }
 
+/// Shows on a terminal, in one place of it, how far something has come.
+pub(super) fn show_bar(percent: f64, state: &str, is_done: bool) {
+    let mut err = io::stderr();
+    if err.is_terminal() {
+        let end = if is_done { "\n" } else { "" };
+        // Only for the eye.
+        let _ = write!(err, "\r{} {percent:.1} % {state:<12}{end}", bar(percent)).and_then(|()| err.flush());
+    }
+}
+
 /// Prints a value for programs.
 pub(super) fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value).map_err(|error| Failure::Internal(error.to_string()))?;

@@ -1,17 +1,13 @@
 //! `walbridge replay`.
 
-use std::io::{IsTerminal as _, Write as _};
-use std::time::{Duration, Instant};
-
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::client;
-use super::output::{Failure, bar, print, print_json, runtime};
+use super::output::{Failure, print, print_json, runtime, show_bar};
 use super::place::{self, Place};
-use super::{ConfigFile, Outcome};
-use crate::admin::{SinkView, StatusView};
-use crate::config::Admin;
+use super::{ConfigFile, Outcome, require_sink};
+use crate::admin::SinkView;
 use crate::event::Span;
 use crate::status::{ExitCode, State};
 
@@ -50,17 +46,10 @@ struct Answer {
     events: Span,
 }
 
-/// Between two looks, and how long walbridge may be away meanwhile.
-const PAUSE: Duration = Duration::from_millis(250);
-const AWAY: Duration = Duration::from_secs(30);
-
 pub(super) fn run(arguments: &Arguments) -> Outcome {
     let config = arguments.config.load()?;
     let sink = &arguments.sink;
-    if !config.sinks.iter().any(|known| known.name == *sink) {
-        let names = config.sinks.iter().map(|sink| sink.name.as_str()).collect::<Vec<_>>().join(", ");
-        return Err(Failure::Usage(format!("there is no sink `{sink}`; there is: {names}")));
-    }
+    require_sink(&config, sink)?;
     let from = arguments.from.before_the_end();
     let from = from.ok_or_else(|| Failure::Usage("there is nothing to apply again behind the end".to_owned()))?;
     let order = json!({ "from": from.to_string() });
@@ -72,7 +61,8 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         print(&format!("sink {sink}: applies events {from} up to {until} again\n"))?;
     }
     if arguments.wait {
-        runtime.block_on(wait(&config.admin, &answer))?;
+        let through = |sink: &SinkView| is_through(sink, &answer);
+        runtime.block_on(client::wait_for_sink(&config.admin, sink, through))?;
     }
     match (arguments.json, arguments.wait) {
         (true, _) => print_json(&answer)?,
@@ -82,40 +72,13 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     Ok(ExitCode::Clean)
 }
 
-/// Until the sink is behind all of it.
-async fn wait(admin: &Admin, answer: &Answer) -> Result<(), Failure> {
-    let mut heard = Instant::now();
-    loop {
-        match client::ask::<StatusView>(admin, "/api/status", None).await {
-            Ok(mut status) => {
-                heard = Instant::now();
-                let Some(sink) = status.sinks.remove(&answer.sink) else {
-                    return Err(Failure::Unreachable(format!("walbridge no longer has a sink `{}`", answer.sink)));
-                };
-                if is_through(&sink, answer)? {
-                    return Ok(());
-                }
-            }
-            // It may have been restarted: the replay goes on with it.
-            Err(failure) if heard.elapsed() > AWAY => return Err(failure),
-            Err(_) => {}
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
-}
-
 fn is_through(sink: &SinkView, answer: &Answer) -> Result<bool, Failure> {
     if sink.state == State::Halted.as_str() {
         let why = sink.message.as_deref().unwrap_or("see its status");
         return Err(Failure::Unreachable(format!("sink {} has halted: {why}", answer.sink)));
     }
     let through = sink.replay.is_none() && sink.checkpoint.is_some_and(|checkpoint| checkpoint >= answer.events.until);
-    let mut err = std::io::stderr();
-    if err.is_terminal() {
-        let percent = if through { 100.0 } else { sink.replay.as_ref().map_or(0.0, |replay| replay.percent) };
-        let end = if through { "\n" } else { "" };
-        // Only for the eye.
-        let _ = write!(err, "\r{} {percent:.1} % {:<12}{end}", bar(percent), sink.state).and_then(|()| err.flush());
-    }
+    let percent = if through { 100.0 } else { sink.replay.as_ref().map_or(0.0, |replay| replay.percent) };
+    show_bar(percent, &sink.state, through);
     Ok(through)
 }

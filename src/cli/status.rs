@@ -8,7 +8,7 @@ use comfy_table::presets::NOTHING;
 use super::client;
 use super::output::{self, print, print_json, runtime};
 use super::{ConfigFile, Outcome};
-use crate::admin::{ReplayView, SinkView, SourceView, StatusView, TableView};
+use crate::admin::{ReplayView, SinkView, SourceView, StatusView, TableView, VerifiedView};
 use crate::event::Span;
 use crate::status::{ExitCode, State, bytes};
 
@@ -83,7 +83,13 @@ fn describe(status: &StatusView, bars: bool) -> String {
             let bar = bar(percent, bars);
             out.push_str(&format!("{name}: applies again events {from} up to {until} {bar}{percent:.1} %\n"));
         }
+        if let Some(rebuild) = &sink.rebuild {
+            let (state, percent) = (&rebuild.state, rebuild.percent);
+            let why = rebuild.message.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+            out.push_str(&format!("{name}: is built anew beside {}{percent:.1} %, {state}{why}\n", bar(percent, bars)));
+        }
     }
+    out.extend(status.sinks.iter().filter_map(|(name, sink)| Some(verified(name, sink.verified.as_ref()?))));
     let messages = status.sources.iter().map(|(name, s)| (name, &s.message));
     for (name, message) in messages.chain(status.sinks.iter().map(|(name, s)| (name, &s.message))) {
         if let Some(message) = message {
@@ -99,6 +105,18 @@ fn describe(status: &StatusView, bars: bool) -> String {
         }
     }
     out
+}
+
+/// What a sink's last verification came to.
+fn verified(name: &str, last: &VerifiedView) -> String {
+    let VerifiedView { age_seconds, events: Span { from, until }, differences, remaining, is_whole } = last;
+    let found = match (differences, remaining) {
+        (0, _) => "no difference".to_owned(),
+        (_, 0) => format!("{differences} differences, all repaired"),
+        _ => format!("{differences} differences, of which {remaining} are left"),
+    };
+    let part = if *is_whole { "" } else { " in part" };
+    format!("{name}: verified{part} {:.0} minutes ago, as of events {from} to {until}: {found}\n", age_seconds / 60.0)
 }
 
 fn table<const N: usize>(header: [&str; N]) -> Table {

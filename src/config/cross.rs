@@ -8,11 +8,12 @@ use super::Named;
 use super::key::did_you_mean;
 use super::log::Log;
 use super::pattern::{Pattern, TablePatterns};
+use super::redis::{Redis, RedisValue};
 use super::sink::{RawSink, Sink, Target};
 use super::source::Source;
 use super::value::Patterns;
 use crate::kafka::Settings;
-use crate::project::key::KeyTemplate;
+use crate::project::key::{KeyTemplate, MEMBER};
 
 type Sources<'a> = [Named<'a, Source>];
 
@@ -23,6 +24,7 @@ pub(super) fn check(log: &Option<Log>, sources: &Sources<'_>, sinks: Vec<Named<'
     refuse_shared_keys(&sinks);
     refuse_shared_topics(log.as_ref(), &sinks);
     sinks.iter().for_each(refuse_one_key_for_many_tables);
+    sinks.iter().for_each(refuse_strange_shapes);
     sinks.iter().for_each(|sink| refuse_sharing_one_log(log.as_ref(), sink));
     let mut complete = Vec::with_capacity(sinks.len());
     let mut whole = true;
@@ -32,13 +34,16 @@ pub(super) fn check(log: &Option<Log>, sources: &Sources<'_>, sinks: Vec<Named<'
             if let Some(tables) = source.value.as_ref().map(|source| &source.tables) {
                 refuse_uncovered(&raw, source.name, tables, &section);
             }
+            refuse_own_tables(&raw, source, &section);
             Some(Sink {
                 name: raw.name,
                 source: source.name.to_owned(),
                 tables: raw.from.0.into_iter().map(|(pattern, _)| pattern).collect(),
                 on_reject: raw.on_reject,
+                dead_letters_max: raw.dead_letters_max,
                 row_bytes_max: raw.row_bytes_max,
                 batch: raw.batch,
+                shapes: raw.shapes.0.into_iter().map(|(shape, _)| shape).collect(),
                 target: raw.target,
             })
         });
@@ -48,9 +53,30 @@ pub(super) fn check(log: &Option<Log>, sources: &Sources<'_>, sinks: Vec<Named<'
     whole.then_some(complete)
 }
 
+/// A shape of tables that the sink does not take would shape nothing; and changes are only chosen where each is kept.
+fn refuse_strange_shapes(sink: &Named<'_, RawSink>) {
+    let Some(raw) = &sink.value else { return };
+    let Some(item) = sink.section.item("shape") else { return };
+    let taken: TablePatterns = raw.from.0.iter().map(|(pattern, _)| pattern.clone()).collect();
+    let keeps_history = raw.target.keeps_history();
+    for (shape, tables) in &raw.shapes.0 {
+        let patterns = tables.iter().flat_map(|tables| &tables.0).filter(|(pattern, _)| !pattern.excludes());
+        for (pattern, span) in patterns.filter(|(pattern, _)| !may_be_covered(pattern, &taken)) {
+            let message = format!("the sink does not take `{pattern}`");
+            item.reader.complain(&item.path, Some(span.clone()), message, Some("add it to `from`".to_owned()));
+        }
+        if let Some(filter) = shape.rule.filter.as_ref().filter(|filter| filter.value.compares_rows() && !keeps_history)
+        {
+            let help = "name the column alone: the row is there as long as it is true of it. Changes are chosen by `old.` and `new.` where each is kept: in webhook, exec, file and kafka sinks";
+            let message = format!("`where` chooses changes (line {}), and this sink keeps rows", filter.line);
+            item.complain(message, Some(help.to_owned()));
+        }
+    }
+}
+
 /// Only a log that several processes read can be shared among them.
 fn refuse_sharing_one_log(log: Option<&Log>, sink: &Named<'_, RawSink>) {
-    let shared = sink.value.as_ref().is_some_and(|raw| matches!(raw.target, Target::Redis { shared: true, .. }));
+    let shared = sink.value.as_ref().is_some_and(|raw| raw.target.is_shared());
     if let (true, Some(log), Some(item)) = (shared, log, sink.section.item("share"))
         && log.kafka.is_none()
     {
@@ -58,6 +84,19 @@ fn refuse_sharing_one_log(log: Option<&Log>, sink: &Named<'_, RawSink>) {
         item.complain(
             "the embedded log belongs to one process, so there is nobody to share with".to_owned(),
             Some(help),
+        );
+    }
+}
+
+/// A sink that wrote the tables that it is fed from would be fed by what it writes, for ever.
+fn refuse_own_tables(raw: &RawSink, source: &Named<'_, Source>, section: &super::Section<'_>) {
+    let (Target::Postgres(target), Some(own)) = (&raw.target, &source.value) else { return };
+    let (there, here) = (&target.address, &own.address);
+    if there.database == here.database && there.hosts.iter().any(|host| here.hosts.contains(host)) {
+        let help = "give the url of another database".to_owned();
+        section.complain(
+            format!("its database is the one of source `{}`, whose tables it would write", source.name),
+            help,
         );
     }
 }
@@ -147,9 +186,17 @@ fn refuse_shared_slots(sources: &Sources<'_>) {
 /// What a sink writes on the local disk.
 fn local_path(target: &Target) -> Option<&Path> {
     match target {
-        Target::Tantivy { path, .. } | Target::File { path } => Some(path),
-        Target::Redis { .. } | Target::OpenSearch(_) | Target::Kafka(_) => None,
+        Target::Tantivy(index) => Some(&index.path),
+        Target::File(file) => Some(&file.path),
+        Target::Webhook(hook) => Some(&hook.checkpoint),
+        Target::Exec(program) => Some(&program.checkpoint),
+        Target::Redis(_) | Target::OpenSearch(_) | Target::Postgres(_) | Target::Kafka(_) => None,
     }
+}
+
+/// Under which of its keys that stands.
+fn local_path_key(target: &Target) -> &'static str {
+    if matches!(target, Target::Webhook(_) | Target::Exec(_)) { "checkpoint" } else { "path" }
 }
 
 /// No two write the same file, or one inside the other's directory.
@@ -161,10 +208,10 @@ fn refuse_shared_paths(log: Option<&Log>, sources: &Sources<'_>, sinks: &[Named<
         taken.extend(logs.map(|(owner, path)| (owner, plain(&path))));
     }
     for sink in sinks {
-        let Some(path) = sink.value.as_ref().and_then(|raw| local_path(&raw.target)) else { continue };
-        let path = plain(path);
+        let Some(raw) = &sink.value else { continue };
+        let Some(path) = local_path(&raw.target).map(plain) else { continue };
         let clash = taken.iter().find(|(_, other)| path.starts_with(other) || other.starts_with(&path));
-        if let (Some((owner, _)), Some(item)) = (clash, sink.section.item("path")) {
+        if let (Some((owner, _)), Some(item)) = (clash, sink.section.item(local_path_key(&raw.target))) {
             let help = "give it a path of its own, outside the others' directories".to_owned();
             item.complain(format!("{owner} writes there already"), Some(help));
         }
@@ -194,13 +241,15 @@ fn plain(path: &Path) -> PathBuf {
 fn refuse_one_key_for_many_tables(sink: &Named<'_, RawSink>) {
     let Some(raw) = &sink.value else { return };
     let (Some(key), Some(item)) = (raw.target.key(), sink.section.item("key")) else { return };
+    // Without the member behind it.
+    let own = key.split(char::from(MEMBER)).next().unwrap_or(key);
     let patterns: Vec<&Pattern> = raw.from.0.iter().map(|(pattern, _)| pattern).filter(|p| !p.excludes()).collect();
     let is_one = matches!(patterns[..], [pattern] if pattern.table_name().is_some());
     if is_one || tells_tables_apart(key) {
         return;
     }
     let help = format!(
-        "put the table into it: key = \"{{table}}:{key}\", or have a sink for each table, with `from` naming it and a key of its own; \
+        "put the table into it: key = \"{{table}}:{own}\", or have a sink for each table, with `from` naming it and a key of its own; \
          without `key`, documents are named after table and row"
     );
     item.complain("one key for several tables: their rows would share documents".to_owned(), Some(help));
@@ -233,22 +282,24 @@ fn refuse_shared_topics(log: Option<&Log>, sinks: &[Named<'_, RawSink>]) {
     }
 }
 
-/// Two sinks under the same keys of one server would overwrite each other's documents.
+/// Two sinks under the same keys of one server would overwrite each other's documents, unless each has fields of its own there.
 fn refuse_shared_keys(sinks: &[Named<'_, RawSink>]) {
     let place = |sink: &Named<'_, RawSink>| match sink.value.as_ref().map(|raw| (&raw.target, &raw.from)) {
-        Some((Target::Redis { url, key, .. }, from)) => {
+        Some((Target::Redis(redis), from)) => {
+            let Redis { server, key, form, .. } = &**redis;
             // With the table's name in the key only the same tables meet.
             let tables = key
                 .as_deref()
                 .is_none_or(tells_tables_apart)
                 .then(|| from.0.iter().map(|(pattern, _)| pattern.to_string()).collect::<Vec<_>>());
-            Some((url.expose_secret().to_owned(), key.clone(), tables))
+            Some(((server.url.expose_secret().to_owned(), key.clone(), tables), form.value == RedisValue::Fields))
         }
         _ => None,
     };
     for (index, later) in sinks.iter().enumerate() {
-        let Some(own) = place(later) else { continue };
-        if let Some(earlier) = sinks.iter().take(index).find(|earlier| place(earlier).as_ref() == Some(&own)) {
+        let Some((own, has_fields)) = place(later) else { continue };
+        let meets = |(other, has_fields_too)| other == own && !(has_fields && has_fields_too);
+        if let Some(earlier) = sinks.iter().take(index).find(|earlier| place(earlier).is_some_and(meets)) {
             let help = "give each a key of its own: key = \"prefix:{id}\"".to_owned();
             let message = format!("sink `{}` writes the same keys to the same server", earlier.name);
             later.section.complain(message, help);

@@ -8,7 +8,7 @@ use std::ops::Range;
 const STARS: &str = "***";
 
 /// Words that, in a key's name, say that its value is secret.
-const SECRET_WORDS: [&str; 7] = ["pass", "pasw", "pwd", "secret", "token", "credential", "apikey"];
+const SECRET_WORDS: [&str; 8] = ["pass", "pasw", "pwd", "secret", "token", "credential", "apikey", "hash_key"];
 
 /// The line with `***` for each secret, and the marked characters where they are now.
 pub(super) fn mask_line(line: &str, marked: Range<usize>) -> (String, Range<usize>) {
@@ -93,6 +93,7 @@ mod tests {
             ("pasword='hunter2' # hunter2", "pasword=***"),
             ("x = { secret-key = \"hunter2\" }", "x = { secret-key = ***"),
             ("\"api_token\" = \"hunter2\"", "\"api_token\" = ***"),
+            ("shape = { hash = \"email\", hash_key = \"hunter2\" }", "shape = { hash = \"email\", hash_key = ***"),
             ("password_file = \"/run/pw\"", "password_file = \"/run/pw\""),
             ("key = \"user:{id}\"", "key = \"user:{id}\""),
             ("url = \"redis://cache:6379\"", "url = \"redis://cache:6379\""),

@@ -6,8 +6,12 @@
 //! Invariants: an unknown key is a mistake; secrets are in `SecretString` and in no message.
 
 mod admin;
+mod aws;
+mod batch;
 mod cross;
 mod error;
+mod exec;
+mod file;
 mod interpolate;
 mod kafka;
 mod key;
@@ -17,13 +21,18 @@ pub mod messages;
 mod opensearch;
 mod pattern;
 mod policy;
+mod postgres;
 mod reader;
+mod redis;
 mod registry;
 mod schema;
+mod shape;
 mod sink;
 mod source;
+mod tantivy;
 mod units;
 mod value;
+mod webhook;
 
 use std::fs;
 use std::path::Path;
@@ -31,6 +40,7 @@ use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
 pub use self::admin::Admin;
+pub use self::batch::BatchLimits;
 pub use self::error::{ConfigErrors, Mistake, Place};
 pub use self::log::{Log, Retain};
 pub use self::messages::Messages;
@@ -38,11 +48,18 @@ pub use self::pattern::TablePatterns;
 pub use self::policy::{
     Failover, OnHistoryBreak, OnSchemaChange, OnTableDrop, OnTruncate, OnWalBudget, TablesWithoutKey,
 };
+pub use self::redis::{Redis, RedisForm, RedisServer, RedisValue};
 pub use self::schema::{KeyDocumentation, documented_keys, json_schema};
-pub use self::sink::{BatchLimits, OnReject, RedisValue, Sink, Target};
+pub use self::shape::Shape;
+pub use self::sink::{OnReject, Sink, Target};
 pub use self::source::{OriginMode, SnapshotMode, Source, Values};
-pub use self::units::parse_duration;
+pub use self::units::{parse_duration, parse_size};
+pub use exec::Exec;
+pub use file::{File, FileCompression, FileFormat, Files};
 pub use opensearch::OpenSearch;
+pub use postgres::Postgres;
+pub use tantivy::{Analyzer, Tantivy};
+pub use webhook::Webhook;
 
 use self::error::Complaint;
 use self::key::{Section, did_you_mean};

@@ -52,6 +52,13 @@ impl<'a> Reader<'a> {
         self.environment
     }
 
+    /// Line and column of a byte, from 1.
+    pub(super) fn line_and_column(&self, offset: usize) -> (usize, usize) {
+        let before = self.source.get(..offset).unwrap_or_default();
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        (before.matches('\n').count() + 1, before.get(line_start..).unwrap_or_default().chars().count() + 1)
+    }
+
     /// All mistakes.
     pub(super) fn into_complaints(self) -> Vec<Complaint> {
         self.complaints.into_inner()
@@ -106,6 +113,16 @@ impl<'a> Item<'a> {
                 None
             }
         }
+    }
+
+    /// Where in the file a string's text is, if it stands there as it is.
+    pub(super) fn inner(&self, text: &str) -> Option<Range<usize>> {
+        let span = self.value.span();
+        let raw = self.reader.source.get(span.clone())?;
+        let quotes = raw.len().saturating_sub(raw.trim_start_matches(['"', '\'']).len());
+        // Behind three quotes the first line break is none of the text.
+        let at = raw.find(text).filter(|&at| at <= quotes + 2)?;
+        Some(span.start + at..span.start + at + text.len())
     }
 
     /// Where in the file this part of the string is; the whole string if that cannot be told.

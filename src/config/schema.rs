@@ -3,7 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use super::key::{Absence, Describe, table_schema};
-use super::{admin, kafka, log, registry, sink, source};
+use super::{admin, aws, batch, kafka, log, registry, shape, sink, source, tantivy};
 
 /// The JSON Schema (draft 2020-12) of a configuration file: what `walbridge schema` prints.
 #[must_use]
@@ -84,12 +84,15 @@ pub fn documented_keys() -> Vec<KeyDocumentation> {
     for (kind, described) in sink::keys() {
         add("sinks.NAME", kind, described);
         if kind.is_none() {
-            add("sinks.NAME.batch", None, sink::BATCH_KEYS);
+            add("sinks.NAME.batch", None, batch::BATCH_KEYS);
+            add("sinks.NAME.shape", None, shape::KEYS);
         }
     }
+    add("sinks.NAME.analyzers.NAME", Some("tantivy"), tantivy::ANALYZER_KEYS);
     for (table, described) in of_kafka {
         add(&format!("sinks.NAME.{table}"), Some("kafka"), described);
     }
+    add("sinks.NAME.aws", Some("opensearch"), aws::KEYS);
     add("admin", None, admin::KEYS);
     keys
 }
@@ -102,8 +105,18 @@ mod tests {
     fn every_default_and_every_example_is_a_value_of_its_key() {
         let kinds = sink::keys().chain(log::keys()).map(|(_, keys)| keys);
         let kafka = [kafka::TOPICS_KEYS, kafka::TLS_KEYS, kafka::SASL_KEYS, registry::KEYS];
-        let keys =
-            [source::KEYS, log::RETAIN_KEYS, admin::KEYS, sink::BATCH_KEYS].into_iter().chain(kinds).chain(kafka);
+        let keys = [
+            source::KEYS,
+            log::RETAIN_KEYS,
+            admin::KEYS,
+            aws::KEYS,
+            batch::BATCH_KEYS,
+            shape::KEYS,
+            tantivy::ANALYZER_KEYS,
+        ]
+        .into_iter()
+        .chain(kinds)
+        .chain(kafka);
         for keys in keys {
             for key in keys {
                 let read = key.reads_its_own_texts();

@@ -1,19 +1,21 @@
 //! `[sinks.NAME]`: where changes go.
 
-use std::path::PathBuf;
-use std::time::Duration;
-
-use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value as Json, json};
 
+use super::batch::{BatchLimits, RawBatch};
+use super::exec::{self, Exec};
+use super::file::{self, File};
 use super::kafka;
-use super::key::{Describe, Key, Section, Value, table_schema};
+use super::key::{Describe, Key, Section, table_schema};
 use super::opensearch::{self, OpenSearch};
 use super::pattern::TablePatterns;
-use super::reader::Item;
-use super::value::{Bytes, Choice, Count, Limit, Names, Patterns, Positive};
+use super::postgres::{self, Postgres};
+use super::redis::{self, Redis, RedisValue};
+use super::shape::{Shape, Shapes};
+use super::tantivy::{self, Tantivy};
+use super::value::{Bytes, Choice, Count, Limit, Patterns};
+use super::webhook::{self, Webhook};
 use crate::kafka::Settings;
-use crate::project::key::KeyTemplate;
 
 /// A target, and what goes there.
 #[derive(Clone, Debug)]
@@ -26,10 +28,14 @@ pub struct Sink {
     pub tables: TablePatterns,
     /// What happens to a row that the target can never take.
     pub on_reject: OnReject,
+    /// So many changes may be set aside.
+    pub dead_letters_max: usize,
     /// A row of more bytes is such a row.
     pub row_bytes_max: Option<u64>,
     /// How much is applied at once.
     pub batch: BatchLimits,
+    /// What is made of the rows; of each table the first that means it.
+    pub shapes: Vec<Shape>,
     /// What it is.
     pub target: Target,
 }
@@ -37,55 +43,31 @@ pub struct Sink {
 /// What happens to a row that the target can never take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnReject {
+    /// It is set aside with its reason, and so are later changes of it; the sink goes on with all others.
+    Park,
     /// It is set aside with its reason, and the sink goes on.
     DeadLetter,
     /// The sink halts.
     Stop,
 }
 
-/// A batch is applied as soon as one of these is reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BatchLimits {
-    /// Events.
-    pub rows: usize,
-    /// Bytes of rows.
-    pub bytes: u64,
-    /// Age of its first event. Zero: nothing waits for more to come.
-    pub linger: Duration,
-}
-
 /// What a sink is.
 #[derive(Clone, Debug)]
 pub enum Target {
     /// Redis or Valkey.
-    Redis {
-        /// Where it is.
-        url: SecretString,
-        /// The key's template; `None`: schema, table and the row's key.
-        key: Option<String>,
-        /// What is kept under a key.
-        value: RedisValue,
-        /// For how long; `None` for ever.
-        ttl: Option<Duration>,
-        /// Several processes deliver it, each some of the log's partitions.
-        shared: bool,
-    },
+    Redis(Box<Redis>),
     /// The embedded full-text index.
-    Tantivy {
-        /// Its directory.
-        path: PathBuf,
-        /// The document key's template; `None`: schema, table and the row's key.
-        key: Option<String>,
-        /// The columns to search in; empty for all.
-        fields: Vec<String>,
-    },
+    Tantivy(Box<Tantivy>),
     /// An index of OpenSearch or Elasticsearch.
     OpenSearch(Box<OpenSearch>),
-    /// A file of JSON Lines.
-    File {
-        /// The file.
-        path: PathBuf,
-    },
+    /// Tables of another PostgreSQL database.
+    Postgres(Box<Postgres>),
+    /// Whoever takes events by HTTP.
+    Webhook(Box<Webhook>),
+    /// A program of the user's.
+    Exec(Box<Exec>),
+    /// A file of events, or files in a directory.
+    File(Box<File>),
     /// Topics of a Kafka cluster.
     Kafka(Box<Settings>),
 }
@@ -95,42 +77,51 @@ impl Target {
     #[must_use]
     pub fn key(&self) -> Option<&str> {
         match self {
-            Target::Redis { key, .. } | Target::Tantivy { key, .. } => key.as_deref(),
+            Target::Redis(redis) => redis.key.as_deref(),
+            Target::Tantivy(index) => index.key.as_deref(),
             Target::OpenSearch(index) => index.key.as_deref(),
-            Target::File { .. } | Target::Kafka(_) => None,
+            Target::Postgres(_) | Target::Webhook(_) | Target::Exec(_) | Target::File(_) | Target::Kafka(_) => None,
         }
+    }
+
+    /// The templates that tell where each document is, with their names, in the order in which they stand in its key.
+    #[must_use]
+    pub fn places(&self) -> Vec<(&'static str, &str)> {
+        let Target::OpenSearch(index) = self else { return Vec::new() };
+        let alias = Some(("index", index.index.as_str())).filter(|(_, text)| text.contains('{'));
+        alias.into_iter().chain(index.routing.as_deref().map(|text| ("routing", text))).collect()
+    }
+
+    /// Whether it keeps what happened, and not the rows as they are.
+    #[must_use]
+    pub fn keeps_history(&self) -> bool {
+        match self {
+            Target::Webhook(_) | Target::Exec(_) | Target::File(_) | Target::Kafka(_) => true,
+            Target::Redis(redis) => redis.form.value == RedisValue::Stream,
+            Target::Tantivy(_) | Target::OpenSearch(_) | Target::Postgres(_) => false,
+        }
+    }
+
+    /// Whether several processes deliver it, each some of the log's partitions.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Target::Redis(redis) if redis.shared)
     }
 
     /// The word for it in the configuration.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
-            Target::Redis { .. } => "redis",
-            Target::Tantivy { .. } => "tantivy",
+            Target::Redis(_) => "redis",
+            Target::Tantivy(_) => "tantivy",
             Target::OpenSearch(_) => "opensearch",
-            Target::File { .. } => "file",
+            Target::Postgres(_) => "postgres",
+            Target::Webhook(_) => "webhook",
+            Target::Exec(_) => "exec",
+            Target::File(_) => "file",
             Target::Kafka(_) => "kafka",
         }
     }
-}
-
-/// What Redis keeps under a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RedisValue {
-    /// The row as one JSON string.
-    Json,
-    /// A hash with a field for each column.
-    Hash,
-    /// Nothing: a change deletes the key, and whoever reads fills it again.
-    Invalidate,
-}
-
-/// How several processes share a sink.
-#[derive(Clone, Copy, Debug)]
-struct SharedBy;
-
-impl Choice for SharedBy {
-    const WORDS: &'static [(&'static str, Self)] = &[("partitions", SharedBy)];
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +129,9 @@ pub(super) enum Kind {
     Redis,
     Tantivy,
     OpenSearch,
+    Postgres,
+    Webhook,
+    Exec,
     File,
     Kafka,
 }
@@ -147,6 +141,9 @@ impl Choice for Kind {
         ("redis", Kind::Redis),
         ("tantivy", Kind::Tantivy),
         ("opensearch", Kind::OpenSearch),
+        ("postgres", Kind::Postgres),
+        ("webhook", Kind::Webhook),
+        ("exec", Kind::Exec),
         ("file", Kind::File),
         ("kafka", Kind::Kafka),
     ];
@@ -154,7 +151,7 @@ impl Choice for Kind {
     fn hint(word: &str) -> Option<&'static str> {
         match word {
             "elasticsearch" => Some("an Elasticsearch server is an opensearch sink: kind = \"opensearch\""),
-            "postgres" | "http" | "meilisearch" => Some("this build has redis, tantivy, opensearch, file and kafka"),
+            "http" | "https" => Some("events are posted by a webhook sink: kind = \"webhook\""),
             "valkey" => Some("a Valkey server is a redis sink: kind = \"redis\""),
             "stdout" => Some("walbridge tail prints events; a file sink writes them"),
             _ => None,
@@ -163,16 +160,15 @@ impl Choice for Kind {
 }
 
 impl Choice for OnReject {
-    const WORDS: &'static [(&'static str, Self)] = &[("dead_letter", OnReject::DeadLetter), ("stop", OnReject::Stop)];
-}
-
-impl Choice for RedisValue {
     const WORDS: &'static [(&'static str, Self)] =
-        &[("json", RedisValue::Json), ("hash", RedisValue::Hash), ("invalidate", RedisValue::Invalidate)];
+        &[("park", OnReject::Park), ("dead_letter", OnReject::DeadLetter), ("stop", OnReject::Stop)];
 }
 
-static KIND: Key<Kind> =
-    Key::required("kind", "\"redis\"", "What the target is: `redis`, `tantivy`, `opensearch`, `file` or `kafka`.");
+static KIND: Key<Kind> = Key::required(
+    "kind",
+    "\"redis\"",
+    "What the target is: `redis`, `tantivy`, `opensearch`, `postgres`, `webhook`, `exec`, `file` or `kafka`.",
+);
 pub(super) static FROM: Key<Patterns> = Key::required(
     "from",
     "\"public.users\"",
@@ -182,9 +178,15 @@ pub(super) static SOURCE: Key<String> =
     Key::optional("source", "the only source", "\"shop\"", "Which source feeds it. Needed if there are several.");
 static ON_REJECT: Key<OnReject> = Key::optional(
     "on_reject",
-    "`dead_letter`; of Kafka `stop`",
-    "\"stop\"",
-    "What happens to a row that the target can never take: `dead_letter` sets it aside with its reason, `stop` halts this sink.",
+    "`dead_letter`; of `webhook`, `exec`, `file`, and of streams in Redis, `park`; of `kafka` `stop`",
+    "\"park\"",
+    "What happens to a change that the target can never take: `dead_letter` sets it aside with its reason, `park` later changes of its row as well, `stop` halts this sink.",
+);
+static DEAD_LETTERS_MAX: Key<Count> = Key::default(
+    "dead_letters_max",
+    "10000",
+    "100",
+    "So many changes may be set aside; with that many the sink pauses until some are retried or discarded.",
 );
 static ROW_BYTES_MAX: Key<Limit<Bytes>> = Key::default(
     "row_bytes_max",
@@ -198,72 +200,26 @@ static BATCH: Key<RawBatch> = Key::default(
     "{ rows = 1000, bytes = \"4MiB\", linger = \"50ms\" }",
     "How much is applied at once. A transaction is not cut in two for it where the target can do without.",
 );
-static ROWS: Key<Count> = Key::default("rows", "10000", "1000", "At most so many changes.");
-static BYTES: Key<Bytes> = Key::default("bytes", "\"8MiB\"", "\"4MiB\"", "At most so many bytes of rows.");
-static LINGER: Key<Duration> = Key::optional(
-    "linger",
-    "`0s`; for `tantivy` `1s`, for `opensearch` `200ms`, because each commit of an index costs",
-    "\"50ms\"",
-    "How long a batch waits for more changes.",
-);
-static URL: Key<SecretString> = Key::required(
-    "url",
-    "\"redis://cache.internal:6379\"",
-    "Where the server is: `redis://`, with TLS `rediss://`, over a Unix socket `redis+unix://`.",
-);
-static REDIS_KEY: Key<Template> = Key::optional(
-    "key",
-    "`schema.table:` and the row's key",
-    "\"user:{id}\"",
-    "The key under which a row is kept; `{column}` is that column's value, `{table}` the table's name.",
-);
-static VALUE: Key<RedisValue> = Key::default(
-    "value",
-    "\"json\"",
-    "\"hash\"",
-    "`json`: the row as a JSON string. `hash`: a hash with a field for each column. `invalidate`: a change deletes the key.",
-);
-static TTL: Key<Positive> =
-    Key::optional("ttl", "a key stays until its row goes", "\"1d\"", "A key expires so long after its last change.");
-static SHARE: Key<SharedBy> = Key::optional(
-    "share",
-    "one process delivers all of it",
-    "\"partitions\"",
-    "Several processes deliver this sink, each some of the log's partitions. Needs the log in Kafka. Each row's changes stay in order; whole transactions do not.",
-);
-static INDEX_PATH: Key<PathBuf> =
-    Key::required("path", "\"/var/lib/walbridge-search/users\"", "The index's directory. Made if it is not there.");
-static INDEX_KEY: Key<Template> = Key::optional(
-    "key",
-    "`schema.table:` and the row's key",
-    "\"{id}\"",
-    "The key under which a row is indexed; `{column}` is that column's value, `{table}` the table's name.",
-);
-static FIELDS: Key<Names> = Key::optional(
-    "fields",
-    "all columns",
-    "[\"name\", \"bio\"]",
-    "The columns to search in. The others are kept with the document all the same.",
-);
-static FILE_PATH: Key<PathBuf> = Key::required(
-    "path",
-    "\"/var/lib/walbridge-events.jsonl\"",
-    "The file; one JSON object a line is appended for each event.",
+pub(super) static SHAPE: Key<Shapes> = Key::optional(
+    "shape",
+    "every row as it is",
+    "{ where = \"active\", columns = [\"*\", \"!password\"] }",
+    "Which rows and columns go there, and in what form: a table, or a list of them for several tables.",
 );
 
-static COMMON: &[&dyn Describe] = &[&KIND, &FROM, &SOURCE, &ON_REJECT, &ROW_BYTES_MAX, &BATCH];
-pub(super) static BATCH_KEYS: &[&dyn Describe] = &[&ROWS, &BYTES, &LINGER];
-pub(super) static REDIS: &[&dyn Describe] = &[&URL, &REDIS_KEY, &VALUE, &TTL, &SHARE];
-pub(super) static TANTIVY: &[&dyn Describe] = &[&INDEX_PATH, &INDEX_KEY, &FIELDS];
-pub(super) static FILE: &[&dyn Describe] = &[&FILE_PATH];
+static COMMON: &[&dyn Describe] =
+    &[&KIND, &FROM, &SOURCE, &ON_REJECT, &DEAD_LETTERS_MAX, &ROW_BYTES_MAX, &BATCH, &SHAPE];
 
 impl Kind {
     fn own_keys(self) -> &'static [&'static dyn Describe] {
         match self {
-            Kind::Redis => REDIS,
-            Kind::Tantivy => TANTIVY,
+            Kind::Redis => redis::KEYS,
+            Kind::Tantivy => tantivy::KEYS,
             Kind::OpenSearch => opensearch::KEYS,
-            Kind::File => FILE,
+            Kind::Postgres => postgres::KEYS,
+            Kind::Webhook => webhook::KEYS,
+            Kind::Exec => exec::KEYS,
+            Kind::File => file::KEYS,
             Kind::Kafka => kafka::KEYS,
         }
     }
@@ -297,8 +253,10 @@ pub(super) struct RawSink {
     pub(super) source: Option<String>,
     pub(super) from: Patterns,
     pub(super) on_reject: OnReject,
+    pub(super) dead_letters_max: usize,
     pub(super) row_bytes_max: Option<u64>,
     pub(super) batch: BatchLimits,
+    pub(super) shapes: Shapes,
     pub(super) target: Target,
 }
 
@@ -317,27 +275,69 @@ pub(super) fn read(name: &str, section: &Section<'_>) -> Option<RawSink> {
     if on_reject.is_none() && section.item(ON_REJECT.name()).is_some() {
         return None;
     }
-    // Of a history, what comes behind a gap may not be understood; of rows as they are, the next change mends it.
-    let on_reject =
-        on_reject.or(kind.map(|kind| if kind == Kind::Kafka { OnReject::Stop } else { OnReject::DeadLetter }));
+    let dead_letters_max = section.get(&DEAD_LETTERS_MAX);
     let row_bytes_max = section.get(&ROW_BYTES_MAX);
     let batch = section.get(&BATCH);
+    let shapes = section.get(&SHAPE);
+    if shapes.is_none() && section.item(SHAPE.name()).is_some() {
+        return None;
+    }
+    let shapes = shapes.unwrap_or(Shapes(Vec::new()));
     let target = match kind? {
-        Kind::Redis => read_redis(section),
-        Kind::Tantivy => read_tantivy(section),
+        Kind::Redis => redis::read(section).map(|redis| Target::Redis(Box::new(redis))),
+        Kind::Tantivy => tantivy::read(section).map(|index| Target::Tantivy(Box::new(index))),
         Kind::OpenSearch => opensearch::read(section).map(|index| Target::OpenSearch(Box::new(index))),
-        Kind::File => section.get(&FILE_PATH).map(|path| Target::File { path }),
+        Kind::Postgres => postgres::read(section).map(|database| Target::Postgres(Box::new(database))),
+        Kind::Webhook => webhook::read(section).map(|hook| Target::Webhook(Box::new(hook))),
+        Kind::Exec => exec::read(section).map(|program| Target::Exec(Box::new(program))),
+        Kind::File => file::read(section).map(|file| Target::File(Box::new(file))),
         Kind::Kafka => read_kafka(section),
     };
     let (batch, target) = (batch?, target?);
-    let default_linger = match target {
-        Target::Tantivy { .. } => Duration::from_secs(1),
-        Target::OpenSearch(_) => Duration::from_millis(200),
-        Target::Redis { .. } | Target::File { .. } | Target::Kafka(_) => Duration::ZERO,
+    // Of a history, what comes behind a gap may not be understood; of rows as they are, the next change mends it.
+    let on_reject = on_reject.unwrap_or(match target {
+        Target::Kafka(_) => OnReject::Stop,
+        _ if target.keeps_history() => OnReject::Park,
+        _ => OnReject::DeadLetter,
+    });
+    let default = match target {
+        Target::Tantivy(_) => BatchLimits::OF_TANTIVY,
+        Target::OpenSearch(_) => BatchLimits::OF_OPENSEARCH,
+        Target::Redis(_)
+        | Target::Postgres(_)
+        | Target::Webhook(_)
+        | Target::Exec(_)
+        | Target::File(_)
+        | Target::Kafka(_) => BatchLimits::DEFAULT,
     };
-    let batch = BatchLimits { rows: batch.rows, bytes: batch.bytes, linger: batch.linger.unwrap_or(default_linger) };
+    let batch = BatchLimits {
+        rows: batch.rows.unwrap_or(default.rows),
+        bytes: batch.bytes,
+        linger: batch.linger.unwrap_or(default.linger),
+    };
     let row_bytes_max = row_bytes_max?.0.map(|bytes| bytes.0);
-    Some(RawSink { name: name.to_owned(), source, from: from?, on_reject: on_reject?, row_bytes_max, batch, target })
+    refuse_parking_apart(section, on_reject, &target)?;
+    Some(RawSink {
+        name: name.to_owned(),
+        source,
+        from: from?,
+        on_reject,
+        dead_letters_max: dead_letters_max?.0,
+        row_bytes_max,
+        batch,
+        shapes,
+        target,
+    })
+}
+
+/// Which rows wait is known to the process that set their changes aside, and a partition may be another's tomorrow.
+fn refuse_parking_apart(section: &Section<'_>, on_reject: OnReject, target: &Target) -> Option<()> {
+    if let (OnReject::Park, true, Some(item)) = (on_reject, target.is_shared(), section.item(ON_REJECT.name())) {
+        let help = "write \"dead_letter\" or \"stop\", or leave share away".to_owned();
+        item.complain("rows cannot wait in a sink that several processes share".to_owned(), Some(help));
+        return None;
+    }
+    Some(())
 }
 
 /// Says whose key it is, if it is one.
@@ -347,63 +347,13 @@ fn belongs_elsewhere(name: &str) -> Option<String> {
         .filter(|(_, kind)| kind.own_keys().iter().any(|key| key.name() == name))
         .map(|(word, _)| *word)
         .collect();
-    if name == SHARE.name() {
+    if name == redis::SHARE.name() {
         return Some(
             "only a redis sink can be shared: the others are local directories, which each process has for itself, or have one writer"
                 .to_owned(),
         );
     }
     (!kinds.is_empty()).then(|| format!("`{name}` is a key of kind {}", kinds.join(" and ")))
-}
-
-fn read_redis(section: &Section<'_>) -> Option<Target> {
-    let url = section.get(&URL);
-    let key = section.get(&REDIS_KEY);
-    let value = section.get(&VALUE);
-    let ttl = section.get(&TTL);
-    let shared = section.get(&SHARE).is_some();
-    if section.item("share").is_some() && !shared {
-        return None;
-    }
-    if let (Some(url), Some(item)) = (&url, section.item("url")) {
-        check_redis_url(&item, url)?;
-    }
-    if let (Some(RedisValue::Invalidate), Some(item)) = (value, section.item("ttl")) {
-        let help = "leave ttl away, or keep values: value = \"json\"".to_owned();
-        item.complain("a sink that only invalidates keeps nothing that could expire".to_owned(), Some(help));
-        return None;
-    }
-    Some(Target::Redis { url: url?, key: key.map(|key| key.0), value: value?, ttl: ttl.map(|ttl| ttl.0), shared })
-}
-
-fn check_redis_url(item: &Item<'_>, url: &SecretString) -> Option<()> {
-    let url = url.expose_secret();
-    let schemes = ["redis://", "rediss://", "redis+unix://", "unix://"];
-    // The library's own error could repeat the password.
-    if schemes.iter().any(|scheme| url.starts_with(scheme)) && redis::parse_redis_url(url).is_some() {
-        return Some(());
-    }
-    let help = "write redis://host:6379, rediss://host:6379 for TLS, or redis+unix:///path/to/socket".to_owned();
-    item.complain(format!("`{}` is not a Redis URL", item.path), Some(help));
-    None
-}
-
-fn read_tantivy(section: &Section<'_>) -> Option<Target> {
-    let path = section.get(&INDEX_PATH);
-    let key = section.get(&INDEX_KEY);
-    let fields = section.get(&FIELDS);
-    if cfg!(not(feature = "search"))
-        && let Some(item) = section.item("kind")
-    {
-        let help = "build it with: cargo build --features search".to_owned();
-        item.complain("this build of walbridge is without the search sink".to_owned(), Some(help));
-        return None;
-    }
-    Some(Target::Tantivy {
-        path: path?,
-        key: key.map(|key| key.0),
-        fields: fields.map(|names| names.0).unwrap_or_default(),
-    })
 }
 
 fn read_kafka(section: &Section<'_>) -> Option<Target> {
@@ -415,45 +365,4 @@ fn read_kafka(section: &Section<'_>) -> Option<Target> {
         return None;
     }
     kafka::read(section).map(|settings| Target::Kafka(Box::new(settings)))
-}
-
-/// The text of a key template. Whether its columns are the table's is known once there is a table.
-pub(super) struct Template(pub(super) String);
-
-impl Value for Template {
-    fn read(item: &Item<'_>) -> Option<Self> {
-        let text = item.text("a key such as \"user:{id}\"")?;
-        KeyTemplate::parse(&text)
-            .inspect_err(|error| {
-                item.complain(format!("`{}` cannot be a key", item.written()), Some(error.to_string()));
-            })
-            .ok()?;
-        Some(Template(text))
-    }
-
-    fn schema() -> Json {
-        json!({ "type": "string", "minLength": 1, "pattern": "\\{" })
-    }
-}
-
-/// [`BatchLimits`] before the kind's own linger is known.
-struct RawBatch {
-    rows: usize,
-    bytes: u64,
-    linger: Option<Duration>,
-}
-
-impl Value for RawBatch {
-    fn read(item: &Item<'_>) -> Option<Self> {
-        let section = Section::of(item, item.value.span())?;
-        section.refuse_others(BATCH_KEYS, |_| None);
-        let rows = section.get(&ROWS);
-        let bytes = section.get(&BYTES);
-        let linger = section.get(&LINGER);
-        Some(RawBatch { rows: rows?.0, bytes: bytes?.0, linger })
-    }
-
-    fn schema() -> Json {
-        table_schema(BATCH_KEYS)
-    }
 }

@@ -11,7 +11,7 @@ use super::pattern::TablePatterns;
 use super::policy::{Failover, OnHistoryBreak, OnSchemaChange, OnTableDrop, OnTruncate, OnWalBudget, TablesWithoutKey};
 use super::reader::Item;
 use super::value::{Bytes, Choice, Count, Limit, Patterns, Positive};
-use crate::capture::address::Address;
+use crate::postgres::address::Address;
 
 /// A database to capture.
 #[derive(Clone, Debug)]
@@ -169,7 +169,7 @@ static SNAPSHOT_RATE: Key<Limit<Bytes>> = Key::default(
     "snapshot_rate",
     "\"unlimited\"",
     "\"50MiB\"",
-    "How many bytes a second they may copy together, on average.",
+    "How many bytes a second they may copy together, on average; and how many a verification may read.",
 );
 
 static TABLES_WITHOUT_KEY: Key<TablesWithoutKey> = Key::default(
@@ -295,7 +295,8 @@ pub(super) fn read(name: &str, section: &Section<'_>) -> Option<Source> {
         is_publication_name,
         "1 to 63 bytes without control characters",
     );
-    let mut address = parse_url(&section.item("url")?, &url?)?;
+    let item = section.item("url")?;
+    let mut address = parse_url(&item, &url?, item.reader.environment())?;
     if let Some(path) = password_file {
         address.password = Some(read_password(&section.item("password_file")?, &path)?);
     }
@@ -363,14 +364,19 @@ fn is_publication_name(name: &str) -> bool {
     (1..=NAME_BYTES_MAX).contains(&name.len()) && !name.chars().any(char::is_control)
 }
 
-fn parse_url(item: &Item<'_>, url: &SecretString) -> Option<Address> {
+/// `environment`: whom to ask for what the url leaves out.
+pub(super) fn parse_url(
+    item: &Item<'_>,
+    url: &SecretString,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Option<Address> {
     let url = url.expose_secret();
     if password_splits_url(url) {
         let help = "in a url write %2F for /, %3F for ?, %23 for #, %40 for @; or use password_file".to_owned();
         item.complain("the password seems to have a character in it that ends the host's part".to_owned(), Some(help));
         return None;
     }
-    Address::parse_in(url, item.reader.environment())
+    Address::parse_in(url, environment)
         .inspect_err(|error| item.complain(format!("`{}` is not usable", item.path), Some(error.to_string())))
         .ok()
 }

@@ -37,6 +37,12 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     duration(text).ok()
 }
 
+/// Reads a size in bytes as the configuration has it: `64MiB`, `1GB`.
+#[must_use]
+pub fn parse_size(text: &str) -> Option<u64> {
+    size(text).ok()
+}
+
 /// Reads a duration, or says what might have been meant.
 pub(super) fn duration(text: &str) -> Result<Duration, Option<String>> {
     quantity(text, &DURATION_UNITS).map(Duration::from_millis).ok_or_else(|| guess(text, &DURATION_UNITS))

@@ -12,6 +12,7 @@ use super::key::{Value, did_you_mean};
 use super::pattern::Pattern;
 use super::reader::Item;
 use super::units;
+use crate::project::key::KeyTemplate;
 
 /// Yes or no.
 impl Value for bool {
@@ -265,5 +266,24 @@ impl Value for SocketAddr {
 
     fn schema() -> Json {
         json!({ "type": "string", "minLength": 1 })
+    }
+}
+
+/// The text of a key template. Whether its columns are the table's is known once there is a table.
+pub(super) struct Template(pub(super) String);
+
+impl Value for Template {
+    fn read(item: &Item<'_>) -> Option<Self> {
+        let text = item.text("a key such as \"user:{id}\"")?;
+        KeyTemplate::parse(&text)
+            .inspect_err(|error| {
+                item.complain(format!("`{}` cannot be a key", item.written()), Some(error.to_string()));
+            })
+            .ok()?;
+        Some(Template(text))
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "minLength": 1, "pattern": "\\{" })
     }
 }

@@ -5,6 +5,7 @@
 //! panic.
 
 pub(crate) mod array;
+pub(crate) mod base64;
 pub mod binary;
 mod datetime;
 mod document;

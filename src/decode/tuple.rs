@@ -189,6 +189,30 @@ pub fn change(op: Op, relation: &Arc<Relation>, body: &Bytes) -> Result<Change, 
     })
 }
 
+/// The body that [`change`] turns into this change; empty where there is none. What was in `out` goes.
+pub fn put_body(change: &Change, out: &mut Vec<u8>) {
+    out.clear();
+    let old = |old: &OldRow, out: &mut Vec<u8>| {
+        out.push(if matches!(old, OldRow::Key(_)) { b'K' } else { b'O' });
+        out.extend_from_slice(old.row().as_bytes());
+    };
+    match change {
+        Change::Insert { new: row, .. } | Change::Read { row, .. } => {
+            out.push(b'N');
+            out.extend_from_slice(row.as_bytes());
+        }
+        Change::Update { old: before, new, .. } => {
+            if let Some(before) = before {
+                old(before, out);
+            }
+            out.push(b'N');
+            out.extend_from_slice(new.as_bytes());
+        }
+        Change::Delete { old: before, .. } => old(before, out),
+        Change::Truncate { .. } | Change::Message { .. } | Change::CopyBegun { .. } | Change::CopyDone { .. } => {}
+    }
+}
+
 /// A fault in a tuple, `at` bytes into it.
 #[cold]
 const fn tuple_error(at: usize, fault: Fault) -> DecodeError {

@@ -6,6 +6,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::log::Limit;
+
 /// How much may be staged before a commit.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -17,6 +19,19 @@ pub struct Limits {
     pub linger: Duration,
     /// A row of more bytes is refused.
     pub row_bytes_max: usize,
+    /// So many rows may be set aside.
+    pub dead_letters_max: usize,
+}
+
+/// What is read at once need not be all that is committed together: it is in memory twice.
+const READ_ROWS_MAX: usize = 10_000;
+const READ_BYTES_MAX: usize = 8 << 20;
+
+impl Limits {
+    /// How much to read at once.
+    pub(super) fn of_a_read(&self) -> Limit {
+        Limit { events: self.rows.min(READ_ROWS_MAX), bytes: self.bytes.min(READ_BYTES_MAX) }
+    }
 }
 
 /// What is staged.
@@ -91,6 +106,7 @@ mod tests {
             bytes: 1000,
             linger: Duration::from_millis(linger_ms),
             row_bytes_max: usize::MAX,
+            dead_letters_max: 100,
         })
     }
 

@@ -1,7 +1,7 @@
 //! What can end a delivery session.
 
 use crate::capture::CaptureError;
-use crate::event::Offset;
+use crate::event::{Offset, Position};
 use crate::log::{LogError, LogId};
 use crate::project::ProjectError;
 use crate::sink::SinkError;
@@ -48,9 +48,9 @@ pub enum DeliverError {
         /// The oldest there is.
         start: Offset,
     },
-    /// The sink's key does not fit one of its tables.
+    /// The sink's key or shape does not fit one of its tables.
     #[error("{0}")]
-    Template(ProjectError),
+    Unfit(ProjectError),
     /// The target was filled from another log.
     #[error(
         "the target was filled from log {found}, this is log {ours}: its rows may be older or newer than ours. Empty the \
@@ -64,13 +64,31 @@ pub enum DeliverError {
     },
     /// A row was refused and `on_reject` says to stop.
     #[error(
-        "the target refused the row with key {key}: {reason}. Mend the row or the target, or set on_reject = \"dead_letter\""
+        "the target refused the row with key {key}{table} at {position}: {reason}. Mend the row or the target, or set on_reject = \"park\" or \
+         \"dead_letter\"; nothing behind it is delivered before"
     )]
     Refused {
+        /// The row's table, in words; nothing where it is not known.
+        table: String,
         /// The row's key.
         key: String,
+        /// Where the change stands.
+        position: Position,
         /// Why.
         reason: String,
+    },
+    /// More rows are set aside than may be.
+    #[error(
+        "{open} changes are in the dead letters, and dead_letters_max is {limit}: nothing more is delivered. Look at them (walbridge \
+         dead-letters list {sink}), mend what is wrong, and retry or discard them; or raise dead_letters_max and restart walbridge"
+    )]
+    TooManyLetters {
+        /// The sink.
+        sink: String,
+        /// How many there are.
+        open: usize,
+        /// How many there may be.
+        limit: usize,
     },
 }
 
@@ -84,9 +102,10 @@ impl DeliverError {
             DeliverError::Readback(error) => error.code(),
             DeliverError::DeadLetters(_) => Code::LogIo,
             DeliverError::Stranded { .. } | DeliverError::CopyExpired { .. } => Code::LogExpired,
-            DeliverError::Template(_) => Code::ConfigInvalid,
+            DeliverError::Unfit(_) => Code::ConfigInvalid,
             DeliverError::OtherLog { .. } => Code::SinkRegressed,
             DeliverError::Refused { .. } => Code::SinkRejected,
+            DeliverError::TooManyLetters { .. } => Code::ResourceLimit,
         }
     }
 
@@ -97,9 +116,9 @@ impl DeliverError {
             DeliverError::Sink(error) => error.disposition(),
             DeliverError::Log(error) => error.disposition(),
             DeliverError::Readback(error) => error.disposition(),
-            // A full disk is made room on.
-            DeliverError::DeadLetters(_) => Disposition::Retry,
-            DeliverError::Template(_)
+            // A full disk is made room on, and letters are retried or discarded.
+            DeliverError::DeadLetters(_) | DeliverError::TooManyLetters { .. } => Disposition::Retry,
+            DeliverError::Unfit(_)
             | DeliverError::Stranded { .. }
             | DeliverError::CopyExpired { .. }
             | DeliverError::OtherLog { .. }

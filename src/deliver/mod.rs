@@ -4,35 +4,44 @@
 //! ([`Sink::resume`]) and reads the log from there, so a lost reply, a crash between two steps and a target that was
 //! emptied or restored are one case, not many. Invariant: `checkpoint ≤ durable in log`.
 
+mod ahead;
 mod batch;
+mod complete;
 mod error;
-mod fresh;
+pub(crate) mod fresh;
 mod gauge;
+mod look;
+mod orders;
 mod oversize;
+mod parked;
+pub mod rebuild;
 mod replay;
 mod shared;
 mod sweep;
 mod whole;
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use self::batch::Batch;
 pub use self::batch::Limits;
 pub use self::error::DeliverError;
-pub use self::replay::Replay;
-use crate::capture::readback::{Found, Readback};
+pub use self::look::{Found, Look, Mend, Sight, Subject};
+pub use self::orders::{Order, Orders};
+use self::parked::Later;
+pub use self::rebuild::{Rebuild, RebuildOrder};
+use crate::capture::readback::Readback;
 use crate::dead_letter::DeadLetters;
-use crate::event::{Event, Timestamp};
+use crate::event::{Event, Offset, Timestamp};
 use crate::log::Log;
 use crate::log::share::{Share, SharedLog};
-use crate::project::coalesce::coalesce;
+use crate::project::coalesce::{coalesce, take_deletes_of_returned};
 use crate::project::mutation::{Effect, Mutation};
-use crate::project::{ProjectError, Projection};
+use crate::project::{Kind, Projection};
 use crate::retry::Backoff;
 use crate::sink::{Checkpoint, Rejection, SharedSink, Sink};
 use crate::status::{Board, Code, Disposition, State};
@@ -40,6 +49,8 @@ use crate::status::{Board, Code, Disposition, State};
 /// What to do with a row that the target can never take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnReject {
+    /// Keep it aside with its reason, and later changes of the row behind it.
+    Park,
     /// Keep it aside with its reason and go on.
     DeadLetter,
     /// Halt this sink.
@@ -62,6 +73,8 @@ pub struct Deliver<L, S> {
     pub on_reject: OnReject,
     /// Where they go.
     pub dead_letters: DeadLetters,
+    /// What an operator wants of it.
+    pub orders: Orders,
     /// Where rows without their unchanged TOAST values are completed, if the target cannot.
     pub readback: Readback,
     /// Where it says how it is doing.
@@ -95,28 +108,15 @@ impl<L: Log, S: Sink> Deliver<L, S> {
     ///
     /// # Errors
     /// What calls for an operator.
-    pub async fn run(self, stop: &CancellationToken) -> Result<(), DeliverError> {
-        let (_nobody, orders) = mpsc::channel(1);
-        self.run_ordered(orders, stop).await
-    }
-
-    /// The same, and carries out orders.
-    ///
-    /// # Errors
-    /// What calls for an operator.
-    pub async fn run_ordered(
-        self,
-        orders: mpsc::Receiver<Replay>,
-        stop: &CancellationToken,
-    ) -> Result<(), DeliverError> {
-        self.keep(whole::Whole::new(orders), stop).await
+    pub async fn run(&mut self, stop: &CancellationToken) -> Result<(), DeliverError> {
+        self.keep(whole::Whole, stop).await
     }
 
     /// The same for a sink that several processes share.
     ///
     /// # Errors
     /// What calls for an operator.
-    pub async fn run_shared(self, share: Arc<Share>, stop: &CancellationToken) -> Result<(), DeliverError>
+    pub async fn run_shared(&mut self, share: Arc<Share>, stop: &CancellationToken) -> Result<(), DeliverError>
     where
         L: SharedLog,
         S: SharedSink,
@@ -127,16 +127,17 @@ impl<L: Log, S: Sink> Deliver<L, S> {
     }
 
     /// Holds one session after another.
-    async fn keep(mut self, mut kind: impl Session<L, S>, stop: &CancellationToken) -> Result<(), DeliverError> {
+    async fn keep(&mut self, mut kind: impl Session<L, S>, stop: &CancellationToken) -> Result<(), DeliverError> {
         let _gauge = gauge::start(self.name.clone(), self.log.clone(), self.board.clone());
         let mut backoff = Backoff::default();
         loop {
-            let error = match kind.session(&mut self, &mut backoff, stop).await {
+            let error = match kind.session(self, &mut backoff, stop).await {
                 Ok(Ended::Stopped) => return Ok(()),
                 Ok(Ended::Over) => continue,
                 Err(error) => error,
             };
             let (code, retry) = (error.code(), error.disposition() == Disposition::Retry);
+            self.orders.put_off(&error);
             let delay = backoff.next_delay();
             self.board.sink(&self.name, |status| {
                 status.state = if retry { State::Paused } else { State::Halted };
@@ -154,9 +155,25 @@ impl<L: Log, S: Sink> Deliver<L, S> {
             }
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
+                // It may be what lets the sink go on.
+                () = self.orders.arrive() => {}
                 () = tokio::time::sleep(delay) => {}
             }
         }
+    }
+
+    /// What happens to later changes of a row that has a letter. A sink that is to stop at a refused row may have letters of before.
+    fn later(&self) -> Later {
+        match (self.on_reject, self.projection.kind()) {
+            (OnReject::Park, _) | (OnReject::Stop, Kind::History) => Later::Wait,
+            (OnReject::DeadLetter, _) | (OnReject::Stop, Kind::State) => Later::Pass,
+        }
+    }
+
+    /// Whether so many rows are set aside that no more can be.
+    fn check_letters(&self) -> Result<(), DeliverError> {
+        let (open, limit) = (self.dead_letters.index().open(), self.limits.dead_letters_max);
+        if open >= limit { Err(DeliverError::TooManyLetters { sink: self.name.clone(), open, limit }) } else { Ok(()) }
     }
 
     /// Projects and stages a run of events; `ends`: the last one ends its transaction; `before`: the
@@ -173,98 +190,108 @@ impl<L: Log, S: Sink> Deliver<L, S> {
         for event in events {
             row_bytes += event.change.bytes();
             let before = mutations.len();
-            match self.projection.project(event, &mut mutations) {
-                Ok(()) => oversize::refuse(event, self.limits.row_bytes_max, &mut mutations, before, &mut refused),
-                Err(error @ ProjectError::Template { .. }) => return Err(DeliverError::Template(error)),
-                Err(error) => refused.push(error.into_rejection(event)),
+            match self.project(event, &mut mutations).await? {
+                Ok(()) => oversize::refuse(self.limits.row_bytes_max, &mut mutations, before, &mut refused),
+                Err(rejection) => refused.push(rejection),
             }
         }
+        self.set_aside(&refused)?;
         let mut mutations = coalesce(mutations);
-        if let Some(before) = before.filter(|before| before.replay.is_some() || before.ahead.is_some()) {
-            let deletes = replay::forget_the_past(&mut mutations, before.replay);
-            self.stage(&deletes, &mut refused).await?;
+        let returned = take_deletes_of_returned(&mut mutations);
+        self.deliver_run(&returned, events, false).await?;
+        let is_ahead = before.is_some_and(|before| before.replay.is_some() || before.ahead.is_some());
+        if let Some(replay) = before.and_then(|before| before.replay) {
+            replay::forget_sweeps(&mut mutations, replay);
         }
         for run in mutations.chunk_by(|one, other| !is_sweep(one) && !is_sweep(other)) {
             match run {
                 [Mutation { effect: Effect::Sweep { relation, since }, position, .. }] => {
-                    self.sweep(relation, *since, *position, &mut refused).await?;
+                    self.sweep(relation, *since, *position).await?;
                 }
-                run => self.stage(run, &mut refused).await?,
+                run => self.deliver_run(run, events, is_ahead).await?,
             }
         }
-        self.set_aside(&refused).await?;
+        // Before the checkpoint can move past them.
+        self.dead_letters.flush()?;
         batch.staged(mutations.len(), row_bytes, ends, Instant::now());
         Ok(())
     }
 
-    /// Stages; completes what comes back for lack of values, and stages that.
-    async fn stage(&mut self, mutations: &[Mutation], refused: &mut Vec<Rejection>) -> Result<(), DeliverError> {
-        if mutations.is_empty() {
-            return Ok(());
-        }
-        let staged = self.sink.stage(mutations).await?;
-        refused.extend(staged.rejected);
-        let mut completed = Vec::new();
-        for mutation in staged.incomplete.iter().filter_map(|&index| mutations.get(index)) {
-            match self.complete(mutation).await? {
-                Ok(mutation) => completed.push(mutation),
-                Err(rejection) => refused.push(rejection),
+    /// Stages a run, but for what waits for a letter of its row, and sets aside what is refused. A letter is of the row as it came, so what goes
+    /// by the past of a target that is ahead is taken only behind that.
+    async fn deliver_run(&mut self, run: &[Mutation], events: &[Event], is_ahead: bool) -> Result<(), DeliverError> {
+        let later = self.later();
+        let mut run = Cow::Borrowed(run);
+        loop {
+            if later == Later::Wait && !self.dead_letters.is_quiet() {
+                run = Cow::Owned(parked::sift(&mut self.dead_letters, &run)?);
             }
+            let mut refused = Vec::new();
+            if is_ahead {
+                let deletes = replay::forget_the_past(run.to_mut());
+                self.stage(&deletes, events, &mut refused).await?;
+            }
+            let rest = self.stage(&run, events, &mut refused).await?;
+            let (looked_at, rest) = run.split_at(rest.unwrap_or(run.len()).min(run.len()));
+            if later == Later::Pass && !self.dead_letters.is_quiet() {
+                parked::passed(&mut self.dead_letters, looked_at, &refused);
+            }
+            if !refused.is_empty() {
+                self.set_aside(&refused)?;
+                self.remove_documents(&refused).await?;
+            }
+            if rest.is_empty() {
+                return Ok(());
+            }
+            run = Cow::Owned(rest.to_vec());
         }
-        if !completed.is_empty() {
-            let staged = self.sink.stage(&completed).await?;
-            refused.extend(staged.rejected);
-            debug_assert!(staged.incomplete.is_empty(), "completed rows lack nothing");
+    }
+
+    /// A row that was refused has no document: a later change that leaves a value alone would be merged with what the row was before.
+    async fn remove_documents(&mut self, refused: &[Rejection]) -> Result<(), DeliverError> {
+        let puts = refused.iter().filter(|rejection| matches!(rejection.mutation.effect, Effect::Put { .. }));
+        let deletes: Vec<Mutation> =
+            puts.map(|rejection| Mutation { effect: Effect::Delete, ..rejection.mutation.clone() }).collect();
+        if !deletes.is_empty() {
+            // A key that the target takes nothing under has no document.
+            self.sink.stage(&deletes).await?;
         }
         Ok(())
     }
 
-    /// The same mutation with the whole row, read from the source.
-    async fn complete(&mut self, mutation: &Mutation) -> Result<Result<Mutation, Rejection>, DeliverError> {
-        let mut mutation = mutation.clone();
-        if let Effect::Put { document, moved_from } = &mut mutation.effect {
-            match self.readback.read(&document.relation, &document.row).await? {
-                Found::Row(row) if row.as_bytes().len() > self.limits.row_bytes_max => {
-                    let bytes = row.as_bytes().len();
-                    return Ok(Err(oversize::rejection(mutation, bytes, self.limits.row_bytes_max)));
-                }
-                Found::Row(row) => {
-                    document.row = row;
-                    *moved_from = None;
-                }
-                Found::Gone => mutation.effect = Effect::Delete,
-                Found::Unreadable(reason) => {
-                    let reason = format!(
-                        "unchanged TOAST values are neither in the target nor to be had from the source: {reason}"
-                    );
-                    return Ok(Err(Rejection { mutation, reason }));
-                }
-            }
-        }
-        Ok(Ok(mutation))
-    }
-
-    /// Keeps refused rows, durably, before the checkpoint can move past them.
-    async fn set_aside(&mut self, refused: &[Rejection]) -> Result<(), DeliverError> {
-        let Some(first) = refused.first() else { return Ok(()) };
-        if self.on_reject == OnReject::Stop {
-            return Err(DeliverError::Refused { key: first.mutation.key.to_string(), reason: first.reason.clone() });
-        }
+    /// Keeps refused rows; [`DeadLetters::flush`] makes that durable. Whether one had no letter yet.
+    fn set_aside(&mut self, refused: &[Rejection]) -> Result<bool, DeliverError> {
+        let mut is_news = false;
         for rejection in refused {
-            tracing::warn!(sink = %self.name, key = %rejection.mutation.key, position = %rejection.mutation.position,
+            let mutation = &rejection.mutation;
+            if self.on_reject == OnReject::Stop {
+                return Err(DeliverError::Refused {
+                    table: mutation.table().map_or_else(String::new, |table| format!(" of table {table}")),
+                    key: mutation.key.to_string(),
+                    position: mutation.position,
+                    reason: rejection.reason.clone(),
+                });
+            }
+            let Some(id) = self.dead_letters.keep(rejection, false)? else { continue };
+            is_news = true;
+            if self.later() == Later::Pass {
+                self.dead_letters.supersede_rows(&mutation.rows(), mutation.position);
+            }
+            tracing::warn!(sink = %self.name, letter = id, key = %mutation.key, position = %mutation.position,
                 reason = %rejection.reason, "row set aside in the dead letters");
+            self.board.sink(&self.name, |status| status.rejected += 1);
         }
-        self.dead_letters.append(refused)?;
-        let count = u64::try_from(refused.len()).unwrap_or(u64::MAX);
-        self.board.sink(&self.name, |status| status.rejected += count);
-        Ok(())
+        Ok(is_news)
     }
 
     /// `applied`: so many have just been committed; `None` where the checkpoint was only read. A target that can be read but not
     /// written stays held up for who looks, or it would seem well for a moment at each attempt.
     fn show_progress(&self, place: &Place, applied: Option<usize>) {
         let end = *self.log.durable().borrow();
+        let letters = self.dead_letters.index();
+        let rows = if self.later() == Later::Wait { letters.rows() } else { 0 };
         self.board.sink(&self.name, |status| {
+            (status.dead_letters, status.parked_keys) = (letters.open(), rows);
             status.checkpoint = Some(place.checkpoint.offset);
             status.position = place.checkpoint.position;
             status.replay = place.checkpoint.replay;
@@ -276,13 +303,13 @@ impl<L: Log, S: Sink> Deliver<L, S> {
             status.applied += applied.and_then(|count| u64::try_from(count).ok()).unwrap_or(0);
             status.attempts = 0;
             (status.code, status.message) = (None, None);
-            if status.rejected > 0 {
+            if status.dead_letters > 0 {
                 status.code = Some(Code::SinkRejected);
-                status.message = Some(format!("{} rows were refused; they are in the dead letters", status.rejected));
+                status.message = Some(told(&self.name, status.dead_letters, rows));
             }
             status.state = if status.replay.is_some() {
                 State::Replaying
-            } else if status.rejected > 0 {
+            } else if status.dead_letters > 0 {
                 State::Degraded
             } else if status.lag_bytes > CATCHING_UP_BYTES {
                 State::CatchingUp
@@ -301,6 +328,8 @@ struct Place {
     checkpoint: Checkpoint,
     bytes: u64,
     commit_time: Option<Timestamp>,
+    /// What was in the log when the session began. A session before it may have written that to a target without transactions, and not its checkpoint.
+    doubtful_until: Offset,
 }
 
 impl Place {
@@ -311,6 +340,12 @@ impl Place {
             self.commit_time = Some(last.transaction.commit_time);
         }
     }
+}
+
+/// What is set aside, for people.
+fn told(sink: &str, letters: usize, rows: usize) -> String {
+    let waits = if rows > 0 { format!(", and {rows} keys wait for them") } else { String::new() };
+    format!("{letters} changes are in the dead letters{waits}: walbridge dead-letters list {sink}")
 }
 
 fn is_sweep(mutation: &Mutation) -> bool {

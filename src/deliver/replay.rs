@@ -21,25 +21,20 @@ use crate::log::{Log, LogError};
 use crate::project::mutation::{Effect, Mutation};
 use crate::sink::{Checkpoint, Sink};
 
-/// An order.
-#[derive(Debug)]
-pub struct Replay {
-    /// Where to begin.
-    pub from: Place,
-    /// What is going to be applied again; or why nothing is.
-    pub answer: oneshot::Sender<Result<Span, String>>,
-}
-
 impl<L: Log, S: Sink> Deliver<L, S> {
     /// Carries it out. What was staged is forgotten, and a session must follow.
-    pub(super) async fn rewind(&mut self, order: Replay) -> Result<(), DeliverError> {
-        let outcome = self.move_back(order.from).await?;
+    pub(super) async fn rewind(
+        &mut self,
+        from: Place,
+        answer: oneshot::Sender<Result<Span, String>>,
+    ) -> Result<(), DeliverError> {
+        let outcome = self.move_back(from).await?;
         match &outcome {
             Ok(events) => tracing::info!(sink = %self.name, from = %events.from, until = %events.until, "replaying"),
-            Err(why) => tracing::warn!(sink = %self.name, from = %order.from, why, "not replayed"),
+            Err(why) => tracing::warn!(sink = %self.name, %from, why, "not replayed"),
         }
         // Whoever asked may have gone.
-        let _ = order.answer.send(outcome);
+        let _ = answer.send(outcome);
         Ok(())
     }
 
@@ -108,11 +103,14 @@ fn unfound(error: &LogError) -> String {
     }
 }
 
+/// Takes the sweeps that a target which is ahead has been through.
+pub(super) fn forget_sweeps(mutations: &mut Vec<Mutation>, replay: Span) {
+    mutations.retain(|mutation| !matches!(mutation.effect, Effect::Sweep { since, .. } if since < replay.from));
+}
+
 /// Takes from mutations for a target that is ahead what goes by its past. Returns what is to be staged before them: deletes of what has no older
 /// values of its own, so that the source is asked for them.
-pub(super) fn forget_the_past(mutations: &mut Vec<Mutation>, replay: Option<Span>) -> Vec<Mutation> {
-    let is_over = |since: Offset| replay.is_some_and(|replay| since < replay.from);
-    mutations.retain(|mutation| !matches!(mutation.effect, Effect::Sweep { since, .. } if is_over(since)));
+pub(super) fn forget_the_past(mutations: &mut [Mutation]) -> Vec<Mutation> {
     let mut deletes = Vec::new();
     for Mutation { key, position, effect } in mutations {
         if let Effect::Put { document, moved_from } = effect
@@ -147,7 +145,10 @@ mod tests {
         let replay = Span { from: Offset(5), until: Offset(9) };
         for (replay, left) in [(Some(replay), vec![sweep(5)]), (None, vec![sweep(4), sweep(5)])] {
             let mut mutations = all();
-            assert_eq!(forget_the_past(&mut mutations, replay), [mutation("2", Effect::Delete)]);
+            if let Some(replay) = replay {
+                forget_sweeps(&mut mutations, replay);
+            }
+            assert_eq!(forget_the_past(&mut mutations), [mutation("2", Effect::Delete)]);
             let puts = vec![put("1", "~", None), put("2", "~", None), put("3", "b", None)];
             assert_eq!(mutations, [puts, left].concat());
         }

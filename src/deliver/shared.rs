@@ -17,8 +17,8 @@ use super::batch::Batch;
 use super::{Deliver, DeliverError, Ended, PROBE_INTERVAL, Place, Session};
 use crate::capture::readback::Found;
 use crate::event::{Change, Event, Offset, OldRow, Row};
+use crate::log::LogError;
 use crate::log::share::{Assignment, Gate, Lanes, Opens, Part, Reached, Run, Share, SharedLog};
-use crate::log::{Limit, LogError};
 use crate::project::mutation::{Effect, Key, Mutation};
 use crate::retry::Backoff;
 use crate::sink::{Checkpoint, Rejection, SharedSink, SinkError};
@@ -119,9 +119,12 @@ impl Shared {
         self.share.settle_in(assignment.number);
         let Some((parts, lanes)) = began else {
             deliver.show_idle();
-            tokio::select! {
-                () = stop.cancelled() => return Ok(Ended::Stopped),
-                () = self.share.changed(assignment.number) => return Ok(Ended::Over),
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return Ok(Ended::Stopped),
+                    () = self.share.changed(assignment.number) => return Ok(Ended::Over),
+                    () = deliver.orders.arrive() => deliver.carry_out_shared()?,
+                }
             }
         };
         self.deliver(assignment, deliver, parts, lanes, backoff, stop).await
@@ -139,8 +142,11 @@ impl Shared {
         let mut place = deliver.place_of(&parts)?;
         deliver.show_progress(&place, None);
         let mut batch = Batch::new(deliver.limits);
-        let limit = Limit { events: deliver.limits.rows, bytes: deliver.limits.bytes };
+        let limit = deliver.limits.of_a_read();
         loop {
+            if batch.is_empty() {
+                deliver.check_letters()?;
+            }
             if batch.is_due(Instant::now()) || (!parts.gates.is_empty() && !batch.is_empty()) {
                 deliver.advance(&mut place, &mut parts, &mut batch, backoff).await?;
                 self.share.report(parts.places());
@@ -160,6 +166,7 @@ impl Shared {
                     deliver.advance(&mut place, &mut parts, &mut batch, backoff).await?;
                     return Ok(Ended::Over);
                 }
+                () = deliver.orders.arrive() => deliver.carry_out_shared()?,
                 run = lanes.next(limit) => {
                     let taken = deliver.take_run(run?, &mut place, &mut parts, &mut batch);
                     tokio::select! {
@@ -242,7 +249,7 @@ impl<L: SharedLog, S: SharedSink> Deliver<L, S> {
                 let effect = Effect::Append(event.clone());
                 let mutation = Mutation { key: Key(bytes::Bytes::new()), position: event.position(), effect };
                 let reason = format!("unchanged TOAST values are not to be had from the source: {reason}");
-                self.set_aside(&[Rejection { mutation, reason }]).await?;
+                self.set_aside(&[Rejection { mutation, reason }])?;
                 event.change = Change::Delete { relation, old: OldRow::Key(Row::clone(new)) };
             }
         }
@@ -275,9 +282,8 @@ impl<L: SharedLog, S: SharedSink> Deliver<L, S> {
 
     fn place_of(&self, parts: &Parts) -> Result<Place, DeliverError> {
         let offset = parts.first();
-        let checkpoint =
-            Checkpoint { log: self.log.id(), offset, position: None, time: None, replay: None, ahead: None };
-        Ok(Place { checkpoint, bytes: self.log.bytes_at(offset)?, commit_time: None })
+        let checkpoint = Checkpoint::new(self.log.id(), offset);
+        Ok(Place { checkpoint, bytes: self.log.bytes_at(offset)?, commit_time: None, doubtful_until: Offset(0) })
     }
 
     /// Goes on where what was waited for has come. Everything staged is committed.

@@ -10,8 +10,9 @@ use super::fresh::Fresh;
 use super::{Deliver, DeliverError};
 use crate::event::{Offset, Position, Relation};
 use crate::log::{Limit, Log, LogError, LogReader};
+use crate::project::ProjectError;
 use crate::project::mutation::{Effect, Mutation};
-use crate::sink::{Rejection, Sink};
+use crate::sink::Sink;
 
 /// For hashes of keys: two million at once. A table with more has the log read again for each so many.
 const MEMORY_BYTES: usize = 64 << 20;
@@ -25,7 +26,6 @@ impl<L: Log, S: Sink> Deliver<L, S> {
         relation: &Relation,
         since: Offset,
         position: Position,
-        refused: &mut Vec<Rejection>,
     ) -> Result<(), DeliverError> {
         let mut fresh = Fresh::new(MEMORY_BYTES);
         let mut removed = 0;
@@ -37,7 +37,7 @@ impl<L: Log, S: Sink> Deliver<L, S> {
                 }
                 other => other.into(),
             })?;
-            removed += self.remove(relation, position, &fresh, refused).await?;
+            removed += self.remove(relation, position, &fresh).await?;
             if !fresh.next_pass() {
                 break;
             }
@@ -63,8 +63,12 @@ impl<L: Log, S: Sink> Deliver<L, S> {
                     return Ok(());
                 }
                 if event.change.relation().is_some_and(|of| of.oid == relation.oid) {
-                    // A row that has no key has been set aside already.
-                    let _ = projection.project(&event, &mut mutations);
+                    // A row that has no document has been set aside already; one that was read back to tell whether it is the sink's has
+                    // been put or deleted since, so its key is not stale.
+                    if let Err(ProjectError::Incomplete(_)) = projection.project(&event, &mut mutations) {
+                        let _ = projection.forget_rows(&event, &mut mutations);
+                        mutations.drain(..).for_each(|mutation| fresh.set(&mutation.key, true));
+                    }
                     mutations.drain(..).for_each(|mutation| fresh.note(&mutation));
                 }
             }
@@ -72,20 +76,17 @@ impl<L: Log, S: Sink> Deliver<L, S> {
     }
 
     /// Stages deletes of the target's stale keys; how many.
-    async fn remove(
-        &mut self,
-        relation: &Relation,
-        position: Position,
-        fresh: &Fresh,
-        refused: &mut Vec<Rejection>,
-    ) -> Result<usize, DeliverError> {
+    async fn remove(&mut self, relation: &Relation, position: Position, fresh: &Fresh) -> Result<usize, DeliverError> {
         let (mut from, mut removed) = (None, 0);
+        self.dead_letters
+            .supersede_if(&relation.name, Some(relation.oid), position, |letter| fresh.is_stale(&letter.key));
         loop {
             let page = self.sink.keys(&relation.name, from).await?;
             let stale = page.keys.into_iter().filter(|key| fresh.is_stale(key));
             let deletes: Vec<_> = stale.map(|key| Mutation { key, position, effect: Effect::Delete }).collect();
             if !deletes.is_empty() {
-                refused.extend(self.sink.stage(&deletes).await?.rejected);
+                // A delete is only refused under a key that has no document.
+                self.sink.stage(&deletes).await?;
                 removed += deletes.len();
             }
             from = page.next;

@@ -1,28 +1,20 @@
 //! A loop that has its sink, and the log, to itself: one checkpoint, and whole transactions.
 
+use std::ops::ControlFlow;
 use std::time::Instant;
 
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::ahead::Ahead;
 use super::batch::Batch;
-use super::{Deliver, DeliverError, Ended, PROBE_INTERVAL, Place, Replay, Session};
+use super::{Deliver, DeliverError, Ended, PROBE_INTERVAL, Place, Session};
 use crate::event::{Event, Offset, Timestamp};
-use crate::log::{self, Limit, Log, LogError, LogReader};
+use crate::log::{self, Log, LogError};
 use crate::retry::Backoff;
 use crate::sink::{Checkpoint, Sink};
 
 /// See the module.
-pub(super) struct Whole {
-    orders: mpsc::Receiver<Replay>,
-}
-
-impl Whole {
-    /// Carries out these orders.
-    pub(super) fn new(orders: mpsc::Receiver<Replay>) -> Self {
-        Whole { orders }
-    }
-}
+pub(super) struct Whole;
 
 impl<L: Log, S: Sink> Session<L, S> for Whole {
     async fn session(
@@ -31,18 +23,13 @@ impl<L: Log, S: Sink> Session<L, S> for Whole {
         backoff: &mut Backoff,
         stop: &CancellationToken,
     ) -> Result<Ended, DeliverError> {
-        deliver.session(&mut self.orders, backoff, stop).await
+        deliver.session(backoff, stop).await
     }
 }
 
 impl<L: Log, S: Sink> Deliver<L, S> {
     /// From asking the target where it is until something goes wrong.
-    async fn session(
-        &mut self,
-        orders: &mut mpsc::Receiver<Replay>,
-        backoff: &mut Backoff,
-        stop: &CancellationToken,
-    ) -> Result<Ended, DeliverError> {
+    async fn session(&mut self, backoff: &mut Backoff, stop: &CancellationToken) -> Result<Ended, DeliverError> {
         let checkpoint = tokio::select! {
             () = stop.cancelled() => return Ok(Ended::Stopped),
             checkpoint = self.sink.resume() => checkpoint?,
@@ -51,45 +38,55 @@ impl<L: Log, S: Sink> Deliver<L, S> {
             () = stop.cancelled() => return Ok(Ended::Stopped),
             opened = self.log.open() => opened?,
         }
-        let from = self.begin_at(checkpoint)?;
-        let bytes = self.log.bytes_at(from)?;
-        let mut place = Place { checkpoint: self.checkpoint(from, checkpoint), bytes, commit_time: None };
-        self.show_progress(&place, None);
-        let mut reader = match checkpoint {
+        let (from, mut place) = self.begin(checkpoint)?;
+        let reader = match checkpoint {
             // Nothing is there that could have been deleted.
             None => self.log.reader(from)?,
             Some(checkpoint) => self.log.reader_since(from, checkpoint.time)?,
         };
         let mut batch = Batch::new(self.limits);
-        let limit = Limit { events: self.limits.rows, bytes: self.limits.bytes };
+        let mut ahead = Ahead::new(reader, self.limits.of_a_read());
         loop {
-            if batch.is_due(Instant::now()) {
-                self.commit(&mut place, &mut batch, backoff).await?;
+            if let Some((from, answer)) = self.orders.take_replay() {
+                tokio::select! {
+                    biased;
+                    done = self.rewind(from, answer) => done?,
+                    () = stop.cancelled() => return Ok(Ended::Stopped),
+                }
+                return Ok(Ended::Over);
+            }
+            let interrupts = self.orders.are_waiting() || self.check_letters().is_err();
+            let is_due = batch.is_due(Instant::now()) || (interrupts && batch.at_boundary() && !batch.is_empty());
+            if is_due
+                && let ControlFlow::Break(ended) = self.commit(&mut place, &mut batch, &mut ahead, backoff).await?
+            {
+                return Ok(ended);
+            }
+            if interrupts && batch.is_empty() {
+                self.carry_out(&mut place).await?;
+                self.check_letters()?;
             }
             let wake_at = batch.commit_at().unwrap_or_else(|| Instant::now() + PROBE_INTERVAL);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {
                     if batch.at_boundary() && !batch.is_empty() {
-                        self.commit(&mut place, &mut batch, backoff).await?;
+                        // What is read again instead is so after the next start.
+                        let _ = self.commit(&mut place, &mut batch, &mut ahead, backoff).await?;
                     }
                     return Ok(Ended::Stopped);
                 }
-                Some(order) = orders.recv() => {
-                    tokio::select! {
-                        biased;
-                        done = self.rewind(order) => done?,
-                        () = stop.cancelled() => return Ok(Ended::Stopped),
-                    }
-                    return Ok(Ended::Over);
-                }
-                read = reader.next(limit) => {
+                () = self.orders.arrive(), if !self.orders.are_waiting() => {}
+                read = ahead.next() => {
                     let read = read?;
-                    tokio::select! {
+                    let taken = tokio::select! {
                         biased;
-                        taken = self.take(read, &mut place, &mut batch, backoff) => taken?,
+                        taken = self.take(read, &mut place, &mut batch, &mut ahead, backoff) => taken?,
                         // What was staged is staged again after the next start.
                         () = stop.cancelled() => return Ok(Ended::Stopped),
+                    };
+                    if let ControlFlow::Break(ended) = taken {
+                        return Ok(ended);
                     }
                 }
                 () = tokio::time::sleep_until(wake_at.into()) => {
@@ -99,6 +96,21 @@ impl<L: Log, S: Sink> Deliver<L, S> {
                 }
             }
         }
+    }
+
+    /// From where in the log to go on, with the letters as the target knows them.
+    fn begin(&mut self, checkpoint: Option<Checkpoint>) -> Result<(Offset, Place), DeliverError> {
+        let from = self.begin_at(checkpoint)?;
+        self.dead_letters.of_log(self.log.id());
+        if let Some(Checkpoint { retries, position, replay, .. }) = checkpoint {
+            // A replay begins at a place behind some letters, and before others; the target had passed them all.
+            self.dead_letters.settle(retries, |at| replay.is_some() || position.is_some_and(|position| at <= position));
+        }
+        let bytes = self.log.bytes_at(from)?;
+        let doubtful_until = self.log.durable().borrow().offset;
+        let place = Place { checkpoint: self.checkpoint(from, checkpoint), bytes, commit_time: None, doubtful_until };
+        self.show_progress(&place, None);
+        Ok((from, place))
     }
 
     /// Where in the log to begin.
@@ -122,7 +134,7 @@ impl<L: Log, S: Sink> Deliver<L, S> {
 
     fn checkpoint(&self, offset: Offset, known: Option<Checkpoint>) -> Checkpoint {
         let time = Some(Timestamp::now());
-        known.unwrap_or(Checkpoint { log: self.log.id(), offset, position: None, time, replay: None, ahead: None })
+        known.unwrap_or(Checkpoint { time, ..Checkpoint::new(self.log.id(), offset) })
     }
 
     /// Takes what was read. A unit in which a table's copy ends begins after a commit; so does one that comes in parts, whose
@@ -132,38 +144,49 @@ impl<L: Log, S: Sink> Deliver<L, S> {
         read: log::Batch,
         place: &mut Place,
         batch: &mut Batch,
+        ahead: &mut Ahead<L::Reader>,
         backoff: &mut Backoff,
-    ) -> Result<(), DeliverError> {
+    ) -> Result<ControlFlow<Ended>, DeliverError> {
         let begins_anew = !read.ends_transaction || ends_copy(&read.events)?;
         if begins_anew && batch.at_boundary() && !batch.is_empty() {
-            self.commit(place, batch, backoff).await?;
+            let committed = self.commit(place, batch, ahead, backoff).await?;
+            if committed.is_break() {
+                return Ok(committed);
+            }
         }
         self.apply(&read.events, read.ends_transaction, Some(&place.checkpoint), batch).await?;
         place.read(&read.events);
         self.note_ahead(&mut place.checkpoint);
         (place.checkpoint.offset, place.bytes) = (read.next, read.bytes);
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     }
 
+    /// Commits what is staged, unless rows were set aside that were refused only now: what is behind them was staged as if they were in the
+    /// target. So all since the last commit is read again, and finds their letters.
     async fn commit(
         &mut self,
         place: &mut Place,
         batch: &mut Batch,
+        ahead: &mut Ahead<L::Reader>,
         backoff: &mut Backoff,
-    ) -> Result<(), DeliverError> {
+    ) -> Result<ControlFlow<Ended>, DeliverError> {
+        let refused = self.sink.flush().await?;
+        let is_news = self.set_aside(&refused)?;
+        self.dead_letters.flush()?;
+        if is_news {
+            return Ok(ControlFlow::Break(Ended::Over));
+        }
         let is_at_end = place.checkpoint.offset >= self.log.durable().borrow().offset;
         let seen = if is_at_end { Some(Timestamp::now()) } else { place.commit_time };
         place.checkpoint.time = place.checkpoint.time.max(seen);
         if place.checkpoint.replay.take_if(|events| events.until <= place.checkpoint.offset).is_some() {
             tracing::info!(sink = %self.name, "replayed");
         }
-        let refused = self.sink.flush().await?;
-        self.set_aside(&refused).await?;
-        self.sink.commit(place.checkpoint).await?;
+        ahead.during(Box::pin(self.sink.commit(place.checkpoint))).await?;
         backoff.reset();
         self.show_progress(place, Some(batch.mutations()));
         batch.committed();
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     }
 }
 

@@ -79,7 +79,7 @@ pub struct Relation {
     pub identity: ReplicaIdentity,
     /// The published columns in the order of the tuples.
     pub columns: Vec<Column>,
-    /// The columns that name a row, as indexes into `columns`: the replica identity's, or under
+    /// The columns that name a row, as indexes into `columns`, in the order of those: the replica identity's, or under
     /// [`ReplicaIdentity::Full`] the primary key's, or where there is none all of them.
     pub key: Vec<usize>,
 }

@@ -4,32 +4,40 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::Request;
 use hyper::client::conn::http1;
+use hyper::header::RETRY_AFTER;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::Address;
+use super::{Address, Reach};
 
 /// A connection; dropping it closes it.
-pub(crate) type Sender = http1::SendRequest<Full<Bytes>>;
+pub(super) type Sender = http1::SendRequest<Full<Bytes>>;
 
-/// What was answered: the status, and the body.
-pub(crate) type Answer = (u16, Bytes);
+/// What was answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// When to ask again, in the server's words (`Retry-After`).
+    pub(crate) retry_after: Option<String>,
+    pub(crate) body: Bytes,
+}
 
 /// What kept a request from being answered.
 #[derive(Debug)]
-pub(crate) struct Failed {
+pub(super) struct Failed {
     /// Why.
-    pub(crate) detail: String,
+    pub(super) detail: String,
     /// Nothing of it was sent.
-    pub(crate) unsent: bool,
+    pub(super) unsent: bool,
 }
 
 /// Connects; with a connector over TLS.
-pub(crate) async fn open(address: &Address, tls: Option<&TlsConnector>) -> Result<Sender, String> {
-    let stream = TcpStream::connect((address.host.as_str(), address.port)).await.map_err(|error| error.to_string())?;
+pub(super) async fn open(address: &Address, reach: Reach, tls: Option<&TlsConnector>) -> Result<Sender, String> {
+    let addresses = reach.addresses(address).await?;
+    let stream = TcpStream::connect(addresses.as_slice()).await.map_err(|error| error.to_string())?;
     // A request is written as a whole, and its answer waited for.
     stream.set_nodelay(true).map_err(|error| error.to_string())?;
     let Some(connector) = tls else { return start(stream).await };
@@ -49,7 +57,7 @@ where
 }
 
 /// Sends a request and reads the answer, which is at most so long. After an error the connection is of no use.
-pub(crate) async fn exchange(
+pub(super) async fn exchange(
     sender: &mut Sender,
     request: Request<Full<Bytes>>,
     answer_bytes_max: usize,
@@ -57,7 +65,8 @@ pub(crate) async fn exchange(
     let answer = sender.send_request(request).await;
     let answer = answer.map_err(|error| Failed { detail: error.to_string(), unsent: error.is_canceled() })?;
     let status = answer.status().as_u16();
+    let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let body = Limited::new(answer.into_body(), answer_bytes_max).collect().await;
     let body = body.map_err(|error| Failed { detail: format!("its answer broke off: {error}"), unsent: false })?;
-    Ok((status, body.to_bytes()))
+    Ok(Answer { status, retry_after, body: body.to_bytes() })
 }

@@ -4,10 +4,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Source;
 use crate::capture::CaptureError;
-use crate::capture::address::Address;
 use crate::capture::catalog::{self, Table};
-use crate::capture::connection::{Connection, Purpose};
 use crate::capture::snapshot::Request;
+use crate::postgres::address::Address;
+use crate::postgres::connection::{Connection, Purpose};
 
 /// Copy tables again.
 #[derive(Debug)]

@@ -8,27 +8,20 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use super::throttle::Throttle;
 use crate::capture::catalog::Table;
 use crate::capture::snapshot::chunk::BYTES_WANTED;
 use crate::capture::snapshot::owed::Owed;
+use crate::capture::snapshot::step::Step;
+use crate::capture::snapshot::throttle::Throttle;
 use crate::capture::snapshot::window::Windows;
 use crate::capture::snapshot::{Part, Refusal, Room, Survey, Ticket, Work};
 use crate::event::Offset;
 use crate::log::{Storage, TableSnapshot};
 use crate::retry::Backoff;
 
-/// One block's places.
-const BLOCK: u64 = 1 << 16;
-/// No block has more lines than this (32 KiB pages).
-const LINES_MAX: u64 = 2048;
-/// A chunk reads at most so much of a table in which there is little to be found.
-const STEP_MAX: u64 = 8192 * BLOCK;
-/// A chunk's transaction is meant to take so long, and may take so long.
-const TIME_WANTED: Duration = Duration::from_millis(500);
-/// See above. What takes longer is cancelled and asked for in smaller parts.
+/// A chunk's transaction may take so long. What takes longer is cancelled and asked for in smaller parts.
 pub(super) const TIME_MAX: Duration = Duration::from_secs(10);
-/// So many rows are read by key at once.
+/// So many rows are read by key at once; fewer, where they are large.
 const KEYS_AT_ONCE: usize = 500;
 /// More rows owed than this are read by key before all places are.
 const OWED_MANY: usize = 10_000;
@@ -50,8 +43,9 @@ struct Running {
     survey: Option<Survey>,
     /// What workers are at.
     out: BTreeMap<u64, Task>,
-    /// How many places a chunk takes.
-    step: u64,
+    step: Step,
+    /// So many of the rows that are owed are read at once.
+    keys_at_once: usize,
     not_before: Option<Instant>,
     backoff: Backoff,
     started: Option<(Instant, u64)>,
@@ -198,7 +192,7 @@ impl Copies {
             record.copied.clear();
         }
         running.backoff.reset();
-        running.step = first_step(&survey);
+        running.step = Step::first(&survey, BYTES_WANTED as u64);
         running.started = Some((now, copied_places(record)));
         running.survey = Some(survey);
     }
@@ -225,7 +219,7 @@ impl Copies {
         running.backoff.reset();
         match (part, windows.owed(ticket.oid)) {
             (Part::Places(places), _) => {
-                running.learn(&places, added.bytes, added.took);
+                running.step.learn(&places, added.bytes, added.took);
                 add(&mut record.copied, places);
             }
             // Those that were not found are gone, which the stream has said or will say.
@@ -346,7 +340,8 @@ impl Running {
             table,
             survey: None,
             out: BTreeMap::new(),
-            step: BLOCK,
+            step: Step::block(BYTES_WANTED as u64),
+            keys_at_once: KEYS_AT_ONCE,
             not_before: None,
             backoff: Backoff::default(),
             started: None,
@@ -369,7 +364,7 @@ impl Running {
         let part = self.part(record?, windows.owed(ticket.oid)?)?;
         windows.open(ticket.oid, ticket.number);
         self.out.insert(ticket.number, Task::Read(part.clone()));
-        let time_max = (self.step > 1).then_some(TIME_MAX);
+        let time_max = (!self.step.is_least()).then_some(TIME_MAX);
         Some(Work::Read { target, ticket, part, time_max, room: Room::default() })
     }
 
@@ -387,32 +382,17 @@ impl Running {
         let gap = gap(&taken, record.storage?.end);
         let owed_now = if gap.is_none() { self.out.is_empty() && !owed.is_empty() } else { owed.len() > OWED_MANY };
         if owed_now && !reads_keys {
-            return Some(Part::Keys(owed.some(KEYS_AT_ONCE)));
+            return Some(Part::Keys(owed.some(self.keys_at_once)));
         }
-        gap.map(|gap| Part::Places(cut(&gap, self.step)))
-    }
-
-    /// Makes the next chunk as large, and as slow, as one is meant to be.
-    fn learn(&mut self, places: &Range<u64>, bytes: u64, took: Duration) {
-        let by_bytes = ratio(BYTES_WANTED as u64, bytes.max(1));
-        let by_time = TIME_WANTED.as_secs_f64() / took.as_secs_f64().max(1e-6);
-        let factor = by_bytes.min(by_time).clamp(0.125, 4.0);
-        self.scale(places.end - places.start, factor);
+        gap.map(|gap| Part::Places(self.step.cut(&gap)))
     }
 
     fn shrink(&mut self, task: &Task, bytes: usize) {
-        if let Task::Read(Part::Places(places)) = task {
-            let wanted = ratio(BYTES_WANTED as u64, bytes.max(1) as u64).min(0.5);
-            self.scale(places.end - places.start, wanted);
+        match task {
+            Task::Read(Part::Places(places)) => self.step.shrink(places, bytes as u64),
+            Task::Read(Part::Keys(keys)) => self.keys_at_once = (keys.len() / 2).max(1),
+            Task::Survey => {}
         }
-    }
-
-    /// Whole blocks, or lines of one.
-    fn scale(&mut self, step: u64, factor: f64) {
-        let lines = if step >= BLOCK { step / BLOCK * LINES_MAX } else { step };
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded below and above")]
-        let lines = ((lines as f64 * factor) as u64).max(1);
-        self.step = if lines >= LINES_MAX { (lines / LINES_MAX * BLOCK).min(STEP_MAX) } else { lines };
     }
 
     fn wait(&mut self, now: Instant) {
@@ -423,24 +403,6 @@ impl Running {
 fn end(record: &mut TableSnapshot) {
     record.done = true;
     (record.storage, record.copied) = (None, Vec::new());
-}
-
-fn first_step(survey: &Survey) -> u64 {
-    let blocks = survey.end / BLOCK;
-    let block_bytes = (survey.bytes / blocks.max(1)).max(1);
-    (BYTES_WANTED as u64 / block_bytes).max(1).saturating_mul(BLOCK).min(STEP_MAX)
-}
-
-/// The front of a gap: whole blocks as far as they go, or a run of lines of one block.
-fn cut(gap: &Range<u64>, step: u64) -> Range<u64> {
-    let in_block = gap.start % BLOCK;
-    let next_block = gap.start - in_block + BLOCK;
-    let end = match step {
-        step if step < BLOCK && in_block + step < LINES_MAX => gap.start + step,
-        step if step < BLOCK || in_block > 0 => next_block,
-        step => gap.start + step,
-    };
-    gap.start..end.min(gap.end)
 }
 
 /// The first stretch below `end` that is not among these.

@@ -3,7 +3,7 @@
 use super::IngestError;
 use super::monitor::Signal;
 use crate::capture::CaptureError;
-use crate::capture::address::Address;
+use crate::postgres::address::Address;
 
 /// How a connection ended that was not broken.
 pub(super) enum Ended {

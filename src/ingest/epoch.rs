@@ -12,13 +12,13 @@ use super::place::Begin;
 use super::prepare::Preparation;
 use super::spill;
 use crate::capture::catalog::{self, Table};
-use crate::capture::connection::{Connection, Purpose};
 use crate::capture::continuity::Server;
 use crate::capture::slot::{self, Slot, SlotOptions};
 use crate::capture::types::Types;
 use crate::capture::{CaptureError, continuity};
 use crate::event::{Lsn, Relation, Timestamp};
 use crate::log::{Entry, Epoch, LogWriter};
+use crate::postgres::connection::{Connection, Purpose};
 use crate::status::{Code, State};
 
 /// The prefix of the messages that tell of decisions.

@@ -2,6 +2,7 @@
 
 use crate::capture::CaptureError;
 use crate::log::LogError;
+use crate::postgres::PostgresError;
 use crate::status::{Code, Disposition};
 
 /// An error of the ingest loop: the source's or the log's.
@@ -22,6 +23,12 @@ pub enum IngestError {
         /// The column.
         column: String,
     },
+}
+
+impl From<PostgresError> for IngestError {
+    fn from(error: PostgresError) -> Self {
+        CaptureError::from(error).into()
+    }
 }
 
 impl IngestError {

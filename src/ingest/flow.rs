@@ -16,20 +16,19 @@ use super::assemble::{Append, Step};
 use super::copies::{Copies, Progress};
 use super::place::{Awaited, Beginning, Waiting};
 use super::transactions::Transactions;
+use super::turn::Next;
 use super::watch::{Hints, News};
 use crate::capture::CaptureError;
-use crate::capture::connection::Connection;
 use crate::capture::feedback::Feedback;
-use crate::capture::pace::WINDOW;
 use crate::capture::snapshot::window::Windows;
 use crate::capture::snapshot::{Request, Room, Work};
 use crate::capture::stream::{Frame, Stream};
 use crate::capture::types::Types;
 use crate::event::{Lsn, Relation};
 use crate::log::{Durable, Entry, LogError, LogWriter, TableSnapshot};
+use crate::postgres::connection::Connection;
+use crate::postgres::pace::WINDOW;
 
-/// Appended and not on disk: beyond this the socket is not read. The flusher holds as much again.
-pub(super) const PENDING_BYTES_MAX: usize = 4 << 20;
 /// Under backlog, what is worth an fsync. An idle stream does not wait for it.
 const FLUSH_BYTES: usize = 256 << 10;
 /// Progress without changes is written to the log when it amounts to so much WAL, or so much time.
@@ -99,7 +98,7 @@ impl<W: LogWriter> Flow<'_, W> {
     pub(super) async fn run(&mut self, stop: &CancellationToken) -> Result<(), IngestError> {
         loop {
             self.serve_all();
-            self.take_buffered().await?;
+            let left = self.take_buffered().await?;
             self.place_chunks()?;
             self.redefine().await?;
             self.begin_copies().await?;
@@ -113,12 +112,12 @@ impl<W: LogWriter> Flow<'_, W> {
                 self.tell();
             }
             // What was handed over is room again, and nobody else would wake this loop to say so.
-            let room = self.writer.pending_bytes() < PENDING_BYTES_MAX;
-            let replaying = self.transactions.is_replaying();
-            if replaying || !room {
+            let room = self.writer.pending_bytes() < W::PENDING_BYTES_MAX;
+            let next = Next::of(room, left || self.transactions.is_replaying());
+            if next != Next::Server {
                 self.stream.not_reading();
             }
-            if replaying || !room || self.stream.busy() {
+            if next != Next::Server || self.stream.busy() {
                 self.feedback.remind_after(REMIND_INTERVAL, Instant::now());
             }
             let wake_at = self.wake_at().into();
@@ -128,27 +127,27 @@ impl<W: LogWriter> Flow<'_, W> {
                 changed = self.durable.changed() => self.note_durable(changed.is_err()).await?,
                 Some(request) = self.requests.recv() => self.serve(request),
                 Some(news) = self.news.recv() => self.heard.push_back(news),
-                filled = self.stream.fill(), if room && !replaying => filled?,
+                filled = self.stream.fill(), if next == Next::Server => filled?,
                 // Not at once: the copy's tasks run on this thread too.
-                () = tokio::task::yield_now(), if room && replaying => {}
+                () = tokio::task::yield_now(), if next == Next::Turn => {}
                 () = tokio::time::sleep_until(wake_at) => {}
             }
         }
     }
 
-    /// Takes every frame that has been read, as long as there is room for what it holds.
-    async fn take_buffered(&mut self) -> Result<(), IngestError> {
-        while self.writer.pending_bytes() < PENDING_BYTES_MAX {
+    /// Takes every frame that has been read, as long as there is room for what it holds. Whether some may be left for want of it.
+    async fn take_buffered(&mut self) -> Result<bool, IngestError> {
+        while self.writer.pending_bytes() < W::PENDING_BYTES_MAX {
             if self.transactions.is_replaying() {
                 match self.transactions.replay_some(&mut self.window, &mut ToLog(self.writer))? {
                     // The loop's turn.
-                    Step::Done => return Ok(()),
+                    Step::Done => return Ok(false),
                     step => self.act(step).await?,
                 }
                 continue;
             }
             match self.stream.buffered()? {
-                None => break,
+                None => return Ok(false),
                 Some(Frame::Data { message, sent_at }) => {
                     match self.transactions.take(message, sent_at, &mut self.window, &mut ToLog(self.writer))? {
                         Step::Done => {}
@@ -158,7 +157,7 @@ impl<W: LogWriter> Flow<'_, W> {
                 Some(Frame::Keepalive { wal_end, reply_requested }) => self.keepalive(wal_end, reply_requested)?,
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     async fn act(&mut self, step: Step) -> Result<(), IngestError> {
@@ -255,7 +254,7 @@ impl<W: LogWriter> Flow<'_, W> {
             // Held back only as long as more keeps coming.
             wake_at = wake_at.min(Instant::now() + WINDOW);
         }
-        if self.transactions.is_replaying() || self.writer.pending_bytes() >= PENDING_BYTES_MAX {
+        if self.transactions.is_replaying() || self.writer.pending_bytes() >= W::PENDING_BYTES_MAX {
             wake_at = wake_at.min(Instant::now() + REMIND_INTERVAL);
         }
         let now = Instant::now();

@@ -23,8 +23,8 @@ mod report;
 mod retell;
 mod source;
 mod spill;
-mod throttle;
 mod transactions;
+mod turn;
 mod versions;
 mod watch;
 

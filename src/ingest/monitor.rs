@@ -12,11 +12,11 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::Source;
 use super::budget::{Look, OverBudget, Verdict};
-use crate::capture::address::Address;
-use crate::capture::connection::{Connection, Purpose};
 use crate::capture::slot::{self, parsed, text};
 use crate::capture::{CaptureError, ServerError};
 use crate::event::Lsn;
+use crate::postgres::address::Address;
+use crate::postgres::connection::{Connection, Purpose};
 use crate::status::{Board, Code};
 
 /// How long between two looks; less while more than half of the budget is used up.

@@ -6,10 +6,10 @@
 
 use super::Source;
 use crate::capture::catalog::{self, Table};
-use crate::capture::connection::{Connection, Purpose};
 use crate::capture::continuity::Server;
 use crate::capture::schema::Inventory;
 use crate::capture::{CaptureError, publication, schema, slot};
+use crate::postgres::connection::{Connection, Purpose};
 use crate::status::Code;
 
 /// `pg_publication_tables.attnames` and row filters came with 15.

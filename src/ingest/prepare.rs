@@ -11,15 +11,15 @@ use super::relations::Relations;
 use super::spill::Spill;
 use super::transactions::Transactions;
 use super::{IngestError, Source, watch};
-use crate::capture::address::Address;
 use crate::capture::catalog::Table;
-use crate::capture::connection::{Connection, Purpose};
 use crate::capture::continuity::{self, History, Start};
 use crate::capture::stream::{Stream, StreamOptions};
 use crate::capture::types::Types;
 use crate::capture::{CaptureError, publication, schema, slot};
 use crate::event::{Lsn, MessageFilter, Position, TableName};
 use crate::log::{LogWriter, Recovered};
+use crate::postgres::address::Address;
+use crate::postgres::connection::{Connection, Purpose};
 use crate::status::Board;
 
 /// Ready to stream.

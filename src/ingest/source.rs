@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::budget::OverBudget;
-use crate::capture::address::Address;
 use crate::event::{MessageFilter, TableFilter};
+use crate::postgres::address::Address;
 
 /// A source, as configured.
 #[derive(Clone)]

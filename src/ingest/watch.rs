@@ -15,12 +15,12 @@ use tokio_util::task::AbortOnDropHandle;
 use super::memory::Memory;
 use super::plan::{Again, Circumstances, Plan, known_anew};
 use super::{IngestError, OnSchemaChange, Source};
-use crate::capture::address::Address;
-use crate::capture::connection::{Connection, Purpose};
 use crate::capture::schema::{self, Alarm, Change, Expected, Fingerprint, Inventory, Left, Look};
 use crate::capture::snapshot::Request;
 use crate::capture::{CaptureError, publication};
 use crate::event::{Lsn, Relation, TableName, Timestamp};
+use crate::postgres::address::Address;
+use crate::postgres::connection::{Connection, Purpose};
 use crate::retry::Backoff;
 use crate::status::{Board, Code};
 
@@ -134,7 +134,7 @@ impl Watcher {
     }
 
     async fn looks(&self, memory: &mut Memory, backoff: &mut Backoff) -> Result<std::convert::Infallible, Ended> {
-        let mut connection = Connection::open(&self.address, Purpose::Query).await?;
+        let mut connection = Connection::open(&self.address, Purpose::Query).await.map_err(CaptureError::from)?;
         let mut publish_at = Instant::now();
         let mut settling = Settling::default();
         loop {

@@ -8,7 +8,7 @@ use rdkafka::metadata::Metadata;
 
 use super::error::KafkaError;
 use super::producer::{Quiet, classify};
-use super::rights::{self, Rights};
+use super::rights::{self, Operation, Rights};
 use super::settings::Settings;
 use super::token::Pass;
 use super::topic::Wanted;
@@ -94,7 +94,7 @@ impl Admin {
             Some(found) => found,
             None => {
                 self.make(name, wanted).await?;
-                self.await_made(name).await?
+                self.await_made(name, wanted).await?
             }
         };
         match found.differs(wanted) {
@@ -127,9 +127,19 @@ impl Admin {
     /// # Errors
     /// No answer.
     pub fn rights(&self, topics: &[String]) -> Result<Rights, KafkaError> {
-        let patience_ms = i32::try_from(PATIENCE.as_millis()).unwrap_or(i32::MAX);
-        rights::of_topics(self.client()?.inner(), topics, patience_ms)
-            .map_err(|detail| KafkaError::Unavailable { brokers: self.brokers.clone(), detail })
+        self.told(rights::of_topics(self.client()?.inner(), topics, patience_ms()))
+    }
+
+    /// What this principal may do with a consumer group; `None` if the brokers do not say. Blocks.
+    ///
+    /// # Errors
+    /// No answer.
+    pub fn group_rights(&self, group: &str) -> Result<Option<Vec<Operation>>, KafkaError> {
+        self.told(rights::of_group(self.client()?.inner(), group, patience_ms()))
+    }
+
+    fn told<T>(&self, answer: Result<T, String>) -> Result<T, KafkaError> {
+        answer.map_err(|detail| KafkaError::Unavailable { brokers: self.brokers.clone(), detail })
     }
 
     fn metadata(&self, name: &str) -> Result<Metadata, KafkaError> {
@@ -225,10 +235,15 @@ impl Admin {
         }
     }
 
-    /// All brokers but the controller learn of it a moment later.
-    async fn await_made(&self, name: &str) -> Result<Topic, KafkaError> {
+    /// All brokers but the controller learn of it a moment later, and one may know the topic before it knows what was set with it: a
+    /// log was halted because of the control topic that it had just made, for being one whose records expire.
+    async fn await_made(&self, name: &str, wanted: &Wanted) -> Result<Topic, KafkaError> {
+        let set = wanted.config.iter().find(|(key, _)| key == "cleanup.policy").map(|(_, policy)| policy);
+        let policy = wanted.cleanup_policy.as_ref().or(set);
         for _ in 0..200 {
-            if let Some(found) = self.find(name).await? {
+            let found = self.find(name).await?;
+            let as_set = |found: &Topic| policy.is_none_or(|policy| same_policy(policy, &found.cleanup_policy));
+            if let Some(found) = found.filter(as_set) {
                 return Ok(found);
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -245,6 +260,10 @@ impl Admin {
     fn explain(&self, topic: &str, code: Option<ErrorCode>, detail: &str) -> KafkaError {
         classify(code.unwrap_or(ErrorCode::Unknown), detail, topic, &self.brokers)
     }
+}
+
+fn patience_ms() -> i32 {
+    i32::try_from(PATIENCE.as_millis()).unwrap_or(i32::MAX)
 }
 
 /// How many partitions the one topic has that was asked for; 0 if there is no such topic.

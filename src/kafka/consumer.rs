@@ -10,6 +10,15 @@ use super::error::KafkaError;
 use super::producer::{PATIENCE, Quiet, explain};
 use super::settings::Settings;
 
+/// The group of clients that keep their own place. They commit nothing there, but brokers want a name, and Read on it.
+pub const GROUP: &str = "walbridge";
+
+/// The group in which several processes share a source's sink.
+#[must_use]
+pub fn group_of(source: &str, sink: &str) -> String {
+    format!("{GROUP}.{source}.{sink}")
+}
+
 /// Gives every committed record of the topic's first partition, key and value, in order. Blocks.
 ///
 /// # Errors

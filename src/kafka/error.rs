@@ -44,7 +44,7 @@ pub enum KafkaError {
     },
     /// A record that no broker would take.
     #[error(
-        "a record of {table} has {bytes} bytes, and topic {topic} takes {limit} at most (position {position}). Raise the topic's \
+        "a record of {table} with key {key} has {bytes} bytes, and topic {topic} takes {limit} at most (position {position}). Raise the topic's \
          max.message.bytes (and the brokers' replica.fetch.max.bytes), then restart; nothing behind it is written before"
     )]
     TooLarge {
@@ -52,6 +52,8 @@ pub enum KafkaError {
         table: String,
         /// Its topic.
         topic: String,
+        /// The record's key, as it was to be written; the beginning of a long one.
+        key: String,
         /// Where the change stands.
         position: String,
         /// The record's size.

@@ -1,7 +1,8 @@
 //! Reading partitions from chosen places, with memory bounded over all of them.
 //!
 //! Records come in their partition's order; which partition is next is up to whoever asks. What a partition has ready and nobody
-//! takes is bounded (`read_buffer`): half of it is the client's, and beyond the other half partitions that have something ready are paused.
+//! takes is bounded (`read_buffer`): half of it is the client's, and while the other half is full and a partition that has nothing ready is waited
+//! for, those that have are paused. Not sooner: of a partition that is paused the client throws away what it has, and fetches it again.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -16,6 +17,12 @@ use super::error::KafkaError;
 use super::producer::{PATIENCE, Quiet, explain};
 use super::settings::Settings;
 use super::token::Pass;
+
+/// How often the client is looked after, whatever is ready.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// A partition of which the client has as much as it may is not asked for more for so long, also if that is taken meanwhile, or it is to be
+/// read from elsewhere: a second, by the client's default.
+const FETCH_BACKOFF_MS: &str = "5";
 
 /// What a record costs besides its bytes.
 const OVERHEAD_BYTES: usize = 200;
@@ -65,6 +72,7 @@ pub struct Fetcher {
     ready_bytes: usize,
     ready_bytes_max: usize,
     heard: Instant,
+    polled: Instant,
 }
 
 struct Side {
@@ -86,13 +94,14 @@ impl Fetcher {
         config
             .set("enable.partition.eof", "false")
             .set("queued.max.messages.kbytes", (settings.read_bytes / 2048).clamp(64, 2_097_151).to_string())
-            .set("fetch.message.max.bytes", "1048576");
+            .set("fetch.message.max.bytes", "1048576")
+            .set("fetch.queue.backoff.ms", FETCH_BACKOFF_MS);
         let client = config.create_with_context(Quiet::new(settings));
         let client = client.map_err(|error| KafkaError::Settings { detail: error.to_string() })?;
         let brokers = settings.brokers.clone();
-        let (sides, numbers) = (Vec::new(), HashMap::new());
+        let (sides, numbers, now) = (Vec::new(), HashMap::new(), Instant::now());
         let ready_bytes_max = usize::try_from(settings.read_bytes / 2).unwrap_or(usize::MAX);
-        Ok(Fetcher { client, brokers, sides, numbers, ready_bytes: 0, ready_bytes_max, heard: Instant::now() })
+        Ok(Fetcher { client, brokers, sides, numbers, ready_bytes: 0, ready_bytes_max, heard: now, polled: now })
     }
 
     /// Reads this partition too, from this place on. Its number.
@@ -134,6 +143,14 @@ impl Fetcher {
     /// A topic is gone, or no longer has what is wanted; or nothing was heard from the brokers for long.
     pub fn poll(&mut self, wait: Duration) -> Result<(), KafkaError> {
         self.resume_the_empty()?;
+        if self.ready_bytes > self.ready_bytes_max {
+            let nobody_waits = self.sides.iter().all(|side| !side.ready.is_empty());
+            if nobody_waits && self.polled.elapsed() < POLL_INTERVAL {
+                return Ok(());
+            }
+            self.pause_the_full()?;
+        }
+        self.polled = Instant::now();
         let mut wait = wait;
         while let Some(polled) = self.client.poll(wait) {
             wait = Duration::ZERO;
@@ -152,7 +169,7 @@ impl Fetcher {
                 Err(error) => self.fail_if_lasting(&error)?,
             }
             if self.ready_bytes > self.ready_bytes_max {
-                return self.pause_the_full();
+                break;
             }
         }
         Ok(())
@@ -216,9 +233,7 @@ impl Probe {
     pub fn new(settings: &Settings) -> Result<Self, KafkaError> {
         let mut config = settings.consumer()?;
         config.set("queued.min.messages", "1").set("fetch.message.max.bytes", "65536").set("fetch.wait.max.ms", "20");
-        // A partition of which something waits here is not asked again for so long, also if it is to be read from elsewhere: a second, by
-        // the client's default.
-        config.set("fetch.queue.backoff.ms", "5");
+        config.set("fetch.queue.backoff.ms", FETCH_BACKOFF_MS);
         let refused = |error: ClientError| KafkaError::Settings { detail: error.to_string() };
         let client = config.create_with_context(Quiet::new(settings)).map_err(refused)?;
         config.set("isolation.level", "read_uncommitted");

@@ -54,6 +54,7 @@ impl Place {
         if bytes > self.record_bytes_max {
             return Err(KafkaError::TooLarge {
                 table: self.table.clone(),
+                key: shown(record.key.unwrap_or_default()),
                 topic: self.name.clone(),
                 position: String::from_utf8_lossy(position).into_owned(),
                 bytes,
@@ -69,4 +70,15 @@ impl Place {
             timestamp_ms,
         })
     }
+}
+
+/// A key for people: formats with schemas have bytes in it that are no text.
+fn shown(key: &[u8]) -> String {
+    const CHARACTERS_MAX: usize = 200;
+    let text = String::from_utf8_lossy(key);
+    let mut shown: String = text.chars().filter(|character| !character.is_control()).take(CHARACTERS_MAX).collect();
+    if text.chars().count() > CHARACTERS_MAX {
+        shown.push('…');
+    }
+    shown
 }

@@ -225,15 +225,22 @@ impl Producer {
         }
     }
 
-    /// Waits until a broker answers a question about a topic, which need not be there.
+    /// Waits until a broker says that a topic has so many partitions; with 0 it need not be there.
     ///
     /// # Errors
     /// None does, or they refuse us.
-    pub fn reach(&self, topic: &str) -> Result<(), KafkaError> {
+    pub fn reach(&self, topic: &str, partitions: usize) -> Result<(), KafkaError> {
         let started = Instant::now();
         loop {
             match self.client.client().fetch_metadata(Some(topic), Duration::from_secs(1)) {
-                Ok(_) => return Ok(()),
+                Ok(found) if found.topics().first().map_or(0, |found| found.partitions().len()) >= partitions => {
+                    return Ok(());
+                }
+                // Brokers hear of it one after the other.
+                Ok(_) => {
+                    self.check(started)?;
+                    thread::sleep(PAUSE);
+                }
                 // Why brokers refuse us is told from their threads; the call itself only times out.
                 Err(error) if self.is_refused() => return Err(self.explain(&error)),
                 Err(_) => self.check(started)?,
@@ -279,14 +286,21 @@ impl Producer {
         record.partition = outgoing.partition;
         record.key = outgoing.key;
         record.payload = outgoing.value;
-        let mut full_since = None;
+        let mut refused_since = None;
         loop {
             match self.client.send(record) {
                 Ok(()) => return Ok(()),
                 Err((error, back)) if error.rdkafka_error_code() == Some(ErrorCode::QueueFull) => {
                     record = back;
-                    self.check(*full_since.get_or_insert_with(Instant::now))?;
+                    self.check(*refused_since.get_or_insert_with(Instant::now))?;
                     thread::sleep(Duration::from_millis(1));
+                }
+                // Others have heard already that partitions were added.
+                Err((error, back)) if error.rdkafka_error_code() == Some(ErrorCode::UnknownPartition) => {
+                    record = back;
+                    let partition = record.partition.and_then(|partition| usize::try_from(partition).ok());
+                    self.reach(outgoing.topic, partition.map_or(0, |partition| partition + 1))?;
+                    self.check(*refused_since.get_or_insert_with(Instant::now))?;
                 }
                 Err((error, _)) => return Err(self.explain(&error)),
             }

@@ -267,7 +267,7 @@ mod client {
             let mut config = self.client()?;
             config.set("isolation.level", "read_committed").set("enable.auto.commit", "false");
             config.set("enable.partition.eof", "true").set("auto.offset.reset", "error");
-            config.set("group.id", "walbridge");
+            config.set("group.id", crate::kafka::consumer::GROUP);
             Ok(config)
         }
     }

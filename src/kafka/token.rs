@@ -18,8 +18,8 @@ use rdkafka::client::{Client, OAuthToken};
 use serde_json::Value;
 
 use super::KafkaError;
-use super::format::from_base64;
 use super::settings::{Sasl, Settings, TokenSource};
+use crate::decode::base64;
 use crate::event::Timestamp;
 
 /// How long a token is taken to be good that does not tell.
@@ -92,7 +92,7 @@ fn claims(token: &str) -> Option<Value> {
         })
         .collect();
     letters.resize(letters.len().next_multiple_of(4), b'=');
-    serde_json::from_slice(&from_base64(&letters)?).ok()
+    serde_json::from_slice(&base64::decode(&letters)?).ok()
 }
 
 /// What a client that nobody polls is let in with.

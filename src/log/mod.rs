@@ -14,6 +14,7 @@ mod input;
 pub mod kafka;
 mod record;
 pub mod share;
+pub mod single;
 
 use std::future::Future;
 use std::ops::Range;
@@ -219,6 +220,9 @@ pub struct Batch {
 
 /// The appending side. There is one.
 pub trait LogWriter: Send {
+    /// While more than this is appended and not handed over the source is not read. What is on its way to the disk is as much again.
+    const PENDING_BYTES_MAX: usize = 4 << 20;
+
     /// Comes first, and once more after an error that may pass. Opens the log if it is not open, and then tells its past: what
     /// was appended and is not durable by then was not appended. `None` if it was open all along.
     ///

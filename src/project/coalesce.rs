@@ -4,10 +4,12 @@
 //! effect. What may not be lost on the way:
 //! - a later row's unchanged TOAST values, which an earlier row of the batch may hold: they are taken over, along moved keys
 //!   too (`UPDATE t SET id = id + 1` reuses keys within one statement);
+//! - a row that was deleted and is there again without its unchanged values has none of what it had before: it ceased to be the sink's
+//!   for a while (`shape`), and changed unseen. Its delete is kept, to be staged first ([`take_deletes_of_returned`]);
 //! - a truncate is a barrier: what came before it is gone, what comes after stays behind it;
 //! - history is never coalesced.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::mutation::{Document, Effect, Key, Mutation};
 use crate::event::{Cell, RowBuilder};
@@ -18,11 +20,39 @@ pub fn coalesce(mutations: Vec<Mutation>) -> Vec<Mutation> {
     if mutations.len() < 2 {
         return mutations;
     }
-    let mut run = Run { kept: Vec::with_capacity(mutations.len()), places: HashMap::new() };
+    let most = mutations.len();
+    let mut run = Run { kept: Vec::with_capacity(most), places: HashMap::with_capacity(most) };
     for mutation in mutations {
         run.add(mutation);
     }
     run.kept.into_iter().flatten().collect()
+}
+
+/// Takes the deletes out whose keys have a later effect: they are to be staged before all else, so that what stood under those keys is
+/// not taken for theirs.
+#[must_use]
+pub fn take_deletes_of_returned(mutations: &mut Vec<Mutation>) -> Vec<Mutation> {
+    let is_delete = |mutation: &&Mutation| mutation.effect == Effect::Delete;
+    let deleted: HashSet<&Key> = mutations.iter().filter(is_delete).map(|mutation| &mutation.key).collect();
+    if deleted.is_empty() {
+        return Vec::new();
+    }
+    let mut last = HashMap::new();
+    for (at, mutation) in mutations.iter().enumerate() {
+        let is_an_effect = matches!(mutation.effect, Effect::Put { .. } | Effect::Delete);
+        if is_an_effect && deleted.contains(&mutation.key) {
+            last.insert(mutation.key.clone(), at);
+        }
+    }
+    let is_early = |at: usize, mutation: &Mutation| {
+        mutation.effect == Effect::Delete && last.get(&mutation.key).is_some_and(|&last| last > at)
+    };
+    let mut at = 0;
+    let taken = mutations.extract_if(.., |mutation| {
+        at += 1;
+        is_early(at - 1, mutation)
+    });
+    taken.collect()
 }
 
 struct Run {
@@ -45,6 +75,7 @@ struct Origin {
 
 impl Run {
     fn add(&mut self, mut mutation: Mutation) {
+        let mut returns = false;
         match &mut mutation.effect {
             Effect::Append(_) => {
                 self.kept.push(Some(mutation));
@@ -70,8 +101,9 @@ impl Run {
                 return;
             }
             Effect::Put { document, moved_from } => {
+                returns = moved_from.is_none() && document.row.lacks_values() && self.is_deleted(&mutation.key);
                 let source = moved_from.as_ref().unwrap_or(&mutation.key);
-                if let Some(before) = self.document_of(source) {
+                if let Some(before) = self.document_of(source).filter(|_| !returns) {
                     complete(document, &before.document);
                     // What is still lacking stands in the target under the key that the batch's first row came from.
                     *moved_from = before.key.or_else(|| moved_from.take());
@@ -88,10 +120,16 @@ impl Run {
         };
         let at = self.kept.len();
         let earlier = self.places.insert(mutation.key.clone(), Place { at, was });
-        if let Some(slot) = earlier.and_then(|earlier| self.kept.get_mut(earlier.at)) {
+        if let Some(slot) = earlier.filter(|_| !returns).and_then(|earlier| self.kept.get_mut(earlier.at)) {
             *slot = None;
         }
         self.kept.push(Some(mutation));
+    }
+
+    /// Whether a key's last effect in this batch is its delete.
+    fn is_deleted(&self, key: &Key) -> bool {
+        let last = self.places.get(key).and_then(|place| self.kept.get(place.at)?.as_ref());
+        last.is_some_and(|last| last.effect == Effect::Delete)
     }
 
     /// The document that a key has in this batch, or had before it was deleted in this batch.
@@ -255,6 +293,22 @@ mod tests {
             let read_before = |_: &Target, key: &Key| target.get(key).cloned().unwrap_or_default();
             prop_assert_eq!(apply(&target, &coalesced, read_before), one_by_one);
         }
+    }
+
+    /// A row left the sink's rows, got another large value meanwhile, and came back in an update that left that alone. It was completed
+    /// from the document it had before, and the old value stood there for good.
+    #[test]
+    fn a_row_that_comes_back_takes_nothing_of_what_it_was() {
+        let relation = Arc::new(relation("t", &["id", "small", "big"], &[0]));
+        let whole = put(&relation, 1, ["a", "old"], None);
+        let back = put(&relation, 1, ["b", "~"], None);
+        let mut out = coalesce(vec![whole, delete(1), delete(1), back.clone()]);
+        assert_eq!(take_deletes_of_returned(&mut out), [delete(1)]);
+        assert_eq!(out.as_slice(), std::slice::from_ref(&back));
+        let moved = put(&relation, 2, ["c", "~"], Some(1));
+        let mut out = coalesce(vec![delete(1), back, delete(1), moved.clone()]);
+        assert_eq!(take_deletes_of_returned(&mut out), [delete(1)]);
+        assert_eq!(out, [delete(1), moved]);
     }
 
     #[test]

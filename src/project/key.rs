@@ -1,12 +1,17 @@
 //! The name of a row's document in a target: a template with the row's key columns in it.
 
 mod error;
+mod naming;
+mod parse;
+pub mod plain;
+mod sample;
 
 use std::fmt;
 
 use bytes::Bytes;
 
-pub use self::error::TemplateError;
+pub use self::error::{Misnamed, TemplateError};
+pub use self::naming::{INDEX_NAME_BYTES_MAX, Naming, Place, is_index_name};
 use super::mutation::Key;
 use sha2::{Digest as _, Sha256};
 
@@ -24,6 +29,8 @@ pub struct KeyTemplate {
     /// The table's name, where there is no key but the whole row: rows with NULLs, and very long ones, are named after it and
     /// a hash.
     whole_row: Option<String>,
+    /// What stands in front of it, each with a slash behind.
+    places: Vec<Place>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +39,9 @@ enum Part {
     Column(String),
     Table,
 }
+
+/// Stands between the two where a document is a member of a collection: the collection's key, this, the member.
+pub const MEMBER: u8 = 0x1f;
 
 /// The placeholder for the table's name.
 const TABLE: &str = "table";
@@ -42,55 +52,6 @@ const TABLE: &str = "table";
 pub struct KeyError(pub String);
 
 impl KeyTemplate {
-    /// Reads a template.
-    ///
-    /// # Errors
-    /// Says where it is wrong.
-    pub fn parse(text: &str) -> Result<Self, TemplateError> {
-        let mut parts = Vec::new();
-        let mut literal = String::new();
-        let mut last_end = None;
-        let mut characters = text.chars().zip(1..).peekable();
-        while let Some((character, at)) = characters.next() {
-            let doubled = characters.peek().is_some_and(|(next, _)| *next == character);
-            match character {
-                '{' | '}' if doubled => {
-                    literal.push(character);
-                    characters.next();
-                }
-                '{' => {
-                    if let Some(at) = last_end.filter(|_| !separates(&literal)) {
-                        return Err(TemplateError::Separator { at });
-                    }
-                    let mut column = String::new();
-                    loop {
-                        match characters.next() {
-                            Some(('}', end)) if !column.is_empty() => {
-                                last_end = Some(end);
-                                break;
-                            }
-                            Some((inner, _)) if inner != '{' && inner != '}' => column.push(inner),
-                            _ => return Err(TemplateError::Brace { at }),
-                        }
-                    }
-                    if !literal.is_empty() {
-                        parts.push(Part::Literal(std::mem::take(&mut literal)));
-                    }
-                    parts.push(if column == TABLE { Part::Table } else { Part::Column(column) });
-                }
-                '}' => return Err(TemplateError::Brace { at }),
-                other => literal.push(other),
-            }
-        }
-        if !literal.is_empty() {
-            parts.push(Part::Literal(literal));
-        }
-        if !parts.iter().any(|part| matches!(part, Part::Column(_))) {
-            return Err(TemplateError::NoColumn);
-        }
-        Ok(KeyTemplate { parts, whole_row: None })
-    }
-
     /// What a table gets that has no template: `schema.table:{key column}`, with all key columns, separated by colons. In the
     /// table's name `:`, `#` and `%` are percent-encoded, and in its schema's `.` as well, so that two tables never share a
     /// document.
@@ -103,7 +64,7 @@ impl KeyTemplate {
             parts.extend([Part::Literal(separator), Part::Column(column.name.clone())]);
         }
         let is_whole = relation.identity == ReplicaIdentity::Full && relation.key.len() == relation.columns.len();
-        KeyTemplate { parts, whole_row: is_whole.then_some(name) }
+        KeyTemplate { parts, whole_row: is_whole.then_some(name), places: Vec::new() }
     }
 
     /// Whether a key could be of a document of a table that has no template, whatever its columns are or were.
@@ -122,18 +83,21 @@ impl KeyTemplate {
         glob
     }
 
-    /// Checks the template against a table: its columns exist, are the key's, and are all of the key's.
+    /// Checks the template against a table: its columns exist, are the key's or `determined` (known of a deleted row, too), and all of
+    /// the key's are there.
     ///
     /// # Errors
     /// The first that is not so.
-    pub fn check(&self, relation: &Relation) -> Result<(), TemplateError> {
+    pub fn check(&self, relation: &Relation, determined: &[String]) -> Result<(), TemplateError> {
         let key: Vec<&str> = relation.key_columns().map(|column| column.name.as_str()).collect();
         for name in self.columns() {
             if relation.column_index(name).is_none() {
                 let known: Vec<&str> = relation.columns.iter().map(|column| column.name.as_str()).collect();
                 return Err(TemplateError::UnknownColumn { column: name.to_owned(), known: known.join(", ") });
             }
-            if !key.contains(&name) {
+            // Under FULL every old row is told whole.
+            let is_told = key.contains(&name) || relation.identity == ReplicaIdentity::Full;
+            if !is_told && !determined.iter().any(|column| column == name) {
                 return Err(TemplateError::NotKey { column: name.to_owned(), key: key.join(", ") });
             }
         }
@@ -148,12 +112,27 @@ impl KeyTemplate {
     /// # Errors
     /// A key column has no value, or there is no such column.
     pub fn render(&self, relation: &Relation, row: &Row, fallback: Option<&Row>) -> Result<Key, KeyError> {
-        if let Some(name) = &self.whole_row
-            && let Some(hash) = hash_of_row(relation, row, fallback)?
-        {
-            return Ok(Key(Bytes::from(format!("{name}#{hash}"))));
-        }
         let mut key = Vec::new();
+        for place in &self.places {
+            place.render(relation, row, fallback, &mut key)?;
+        }
+        match &self.whole_row {
+            Some(name) => match hash_of_row(relation, row, fallback)? {
+                Some(hash) => key.extend_from_slice(format!("{name}#{hash}").as_bytes()),
+                None => self.render_parts(relation, row, fallback, &mut key)?,
+            },
+            None => self.render_parts(relation, row, fallback, &mut key)?,
+        }
+        Ok(Key(Bytes::from(key)))
+    }
+
+    fn render_parts(
+        &self,
+        relation: &Relation,
+        row: &Row,
+        fallback: Option<&Row>,
+        key: &mut Vec<u8>,
+    ) -> Result<(), KeyError> {
         for (at, part) in self.parts.iter().enumerate() {
             match part {
                 Part::Literal(text) => key.extend_from_slice(text.as_bytes()),
@@ -161,12 +140,12 @@ impl KeyTemplate {
                     let refuse = || KeyError(name.clone());
                     let index = relation.column_index(name).ok_or_else(refuse)?;
                     let value = value(row, index).or_else(|| value(fallback?, index)).ok_or_else(refuse)?;
-                    self.put_value(at, value, &mut key);
+                    self.put_value(at, value, key);
                 }
-                Part::Table => self.put_value(at, table_prefix(&relation.name).as_bytes(), &mut key),
+                Part::Table => self.put_value(at, table_prefix(&relation.name).as_bytes(), key),
             }
         }
-        Ok(Key(Bytes::from(key)))
+        Ok(())
     }
 
     fn put_value(&self, at: usize, value: &[u8], key: &mut Vec<u8>) {
@@ -300,11 +279,6 @@ fn hash_of_row(relation: &Relation, row: &Row, fallback: Option<&Row>) -> Result
     Ok(hashed.then(|| hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()))
 }
 
-/// Whether a value before this literal can be told from it.
-fn separates(literal: &str) -> bool {
-    literal.bytes().next().is_some_and(|first| !matches!(first, b'%' | b'0'..=b'9' | b'A'..=b'F'))
-}
-
 fn encode(value: &[u8], end: u8, key: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     for &byte in value {
@@ -395,7 +369,7 @@ mod tests {
         assert_eq!(one.to_string(), "doc:public.a:1:2");
         assert!(template.may_be_ours(&short, &one.0) && template.may_be_ours(&long, &other.0));
         assert!(!template.may_be_ours(&long, &one.0) && !template.may_be_ours(&short, &other.0));
-        assert_eq!((template.check(&short), template.to_string()), (Ok(()), "doc:{table}:{id}".to_owned()));
+        assert_eq!((template.check(&short, &[]), template.to_string()), (Ok(()), "doc:{table}:{id}".to_owned()));
     }
 
     #[test]
@@ -411,7 +385,8 @@ mod tests {
             let error = KeyTemplate::parse(text).expect_err(text).to_string();
             assert!(error.contains(wanted), "{text}: {error}");
         }
-        let check = |text| KeyTemplate::parse(text).expect("valid").check(&relation("t", &["a", "b", "c"], &[0, 1]));
+        let check =
+            |text| KeyTemplate::parse(text).expect("valid").check(&relation("t", &["a", "b", "c"], &[0, 1]), &[]);
         assert_eq!(check("{a}:{b}"), Ok(()));
         assert!(matches!(check("{x}"), Err(TemplateError::UnknownColumn { .. })));
         assert!(matches!(check("{c}"), Err(TemplateError::NotKey { .. })));

@@ -4,56 +4,53 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::key::{KeyTemplate, TemplateError};
+use super::key::{KeyTemplate, Misnamed, Naming};
 use crate::event::{Relation, TableName};
 
 /// Shared by a projection, which learns, and its sink, which asks.
 #[derive(Debug, Default)]
 pub struct KnownTables {
-    template: Option<KeyTemplate>,
+    naming: Naming,
     /// Versions of each table whose keys look different.
     versions: Mutex<HashMap<TableName, Vec<Arc<Relation>>>>,
 }
 
 impl KnownTables {
-    /// None yet. Documents are named by this template; without one by [`KeyTemplate::default_for`].
+    /// None yet.
     #[must_use]
-    pub fn new(template: Option<KeyTemplate>) -> Self {
-        KnownTables { template, versions: Mutex::default() }
+    pub fn new(naming: impl Into<Naming>) -> Self {
+        KnownTables { naming: naming.into(), versions: Mutex::default() }
     }
 
-    /// Learns a version of a table, and returns the template of its documents.
+    /// Learns a version of a table, and returns the template of its documents. `determined` are columns besides the key's that are known
+    /// of a deleted row, too.
     ///
     /// # Errors
-    /// The configured template does not fit it.
-    pub fn learn(&self, relation: &Arc<Relation>) -> Result<KeyTemplate, TemplateError> {
-        let Some(template) = &self.template else { return Ok(KeyTemplate::default_for(relation)) };
-        template.check(relation)?;
+    /// What is configured does not fit it.
+    pub fn learn(&self, relation: &Arc<Relation>, determined: &[String]) -> Result<KeyTemplate, Misnamed> {
+        let template = self.naming.of(relation, determined)?;
+        if self.naming.template.is_none() {
+            return Ok(template);
+        }
         let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
         let versions = versions.entry(relation.name.clone()).or_default();
         let shapes = |relation: &Relation| relation.key_columns().map(|column| column.shape).collect::<Vec<_>>();
         if !versions.iter().any(|known| shapes(known) == shapes(relation)) {
             versions.push(relation.clone());
         }
-        Ok(template.clone())
-    }
-
-    /// The configured template.
-    #[must_use]
-    pub fn template(&self) -> Option<String> {
-        self.template.as_ref().map(ToString::to_string)
+        Ok(template)
     }
 
     /// A glob, as Redis has them, that matches every document of a table, and perhaps other keys.
     #[must_use]
     pub fn glob(&self, table: &TableName) -> Vec<u8> {
-        self.template.as_ref().map_or_else(|| KeyTemplate::default_glob(table), KeyTemplate::glob)
+        self.naming.template.as_ref().map_or_else(|| KeyTemplate::default_glob(table), KeyTemplate::glob)
     }
 
     /// Whether a key that the glob matches could be a document of this table, as it is or ever was.
     #[must_use]
     pub fn may_be_ours(&self, table: &TableName, key: &[u8]) -> bool {
-        let Some(template) = &self.template else { return KeyTemplate::is_default_of(table, key) };
+        let Some(template) = &self.naming.template else { return KeyTemplate::is_default_of(table, key) };
         let versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
         // One that was never met has no documents.
         versions.get(table).is_some_and(|known| known.iter().any(|relation| template.may_be_ours(relation, key)))
@@ -74,11 +71,11 @@ mod tests {
         number.columns[0].shape = Shape::Scalar(Scalar::Integer);
         let table = text.name.clone();
         assert!(!known.may_be_ours(&table, b"user:1"), "not met");
-        known.learn(&Arc::new(number)).expect("fits");
+        known.learn(&Arc::new(number), &[]).expect("fits");
         assert!(known.may_be_ours(&table, b"user:1") && !known.may_be_ours(&table, b"user:abc"));
-        known.learn(&text).expect("fits");
+        known.learn(&text, &[]).expect("fits");
         assert!(known.may_be_ours(&table, b"user:abc"));
-        assert!(known.learn(&Arc::new(relation("t", &["other"], &[0]))).is_err());
+        assert!(known.learn(&Arc::new(relation("t", &["other"], &[0])), &[]).is_err());
         assert!(KnownTables::new(None).may_be_ours(&table, b"public.t:1"), "its name is enough");
     }
 }

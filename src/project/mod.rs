@@ -3,9 +3,12 @@
 pub mod coalesce;
 pub mod key;
 pub mod known;
+pub mod layout;
 pub mod line;
 pub mod mutation;
 pub mod row;
+pub mod shape;
+pub mod sql;
 #[cfg(test)]
 pub(crate) mod testing;
 

@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::key::{KeyError, KeyTemplate, TemplateError};
+use super::key::{KeyError, KeyTemplate, Misnamed};
 use super::known::KnownTables;
 use super::mutation::{Document, Effect, Key, Mutation, Rejection};
+use super::shape::{Plan, ShapeError, Shaping};
+use super::sql::Fault;
 use crate::event::{Cell, Change, Event, OldRow, Relation, Row, RowBuilder, TableFilter, TableName};
 
 /// What a sink makes of the log's events.
@@ -14,8 +16,19 @@ pub struct Projection {
     tables: TableFilter,
     kind: Kind,
     known: Arc<KnownTables>,
-    /// The version of each table that was met last, and the template of its documents.
-    templates: HashMap<u32, (Arc<Relation>, KeyTemplate)>,
+    shaping: Arc<Shaping>,
+    /// The version of each table that was met last.
+    met: HashMap<u32, Met>,
+}
+
+/// A version of a table, and what is made of it.
+#[derive(Clone)]
+struct Met {
+    relation: Arc<Relation>,
+    /// How its rows are shaped, if they are.
+    plan: Option<Arc<Plan>>,
+    /// Of its documents.
+    template: KeyTemplate,
 }
 
 /// Which effects it has.
@@ -33,19 +46,34 @@ pub enum ProjectError {
     /// The row has no key.
     #[error("{0}")]
     Key(#[from] KeyError),
-    /// The configured key does not fit the table, as it is now: it fits none of its rows.
-    #[error("key = \"{template}\" for table {table}: {error}")]
-    Template {
-        /// The key.
-        template: String,
+    /// The configured key, or place, does not fit the table, as it is now: it fits none of its rows.
+    #[error("{0}")]
+    Misnamed(#[from] Misnamed),
+    /// The sink's `shape` does not fit the table, as it is now: it fits none of its rows.
+    #[error("{0}")]
+    Shape(#[from] ShapeError),
+    /// The row has no value of one of the sink's expressions.
+    #[error("table {table}: {reason}")]
+    Refused {
         /// The table.
         table: String,
-        /// Why not.
-        error: TemplateError,
+        /// PostgreSQL's words for why not.
+        reason: String,
     },
+    /// An expression needs a value that the change left alone, and that therefore was not sent.
+    #[error(
+        "table {0}: an expression of the sink's `shape` needs a large value that the change left alone, so that it was not sent. Have whole rows sent: ALTER TABLE {0} REPLICA IDENTITY FULL"
+    )]
+    Incomplete(String),
 }
 
 impl ProjectError {
+    /// Whether it is the configuration that is wrong, not the row.
+    #[must_use]
+    pub const fn is_of_table(&self) -> bool {
+        matches!(self, ProjectError::Misnamed(_) | ProjectError::Shape(_))
+    }
+
     /// For the dead letters.
     #[must_use]
     pub fn into_rejection(self, event: &Event) -> Rejection {
@@ -68,7 +96,41 @@ impl Projection {
     /// The same, with what the sink asks of the tables.
     #[must_use]
     pub fn of_known(kind: Kind, tables: TableFilter, known: Arc<KnownTables>) -> Self {
-        Projection { tables, kind, known, templates: HashMap::new() }
+        Projection { tables, kind, known, shaping: Arc::default(), met: HashMap::new() }
+    }
+
+    /// The same of rows that are shaped so.
+    #[must_use]
+    pub fn shaped(self, shaping: Arc<Shaping>) -> Self {
+        Projection { shaping, met: HashMap::new(), ..self }
+    }
+
+    /// Whether a table's rows are another form here than in the source.
+    #[must_use]
+    pub fn shapes(&self, relation: &Relation) -> bool {
+        self.shaping.means(&relation.name)
+    }
+
+    /// What the sink has of a whole row of a table that it takes; `None`: nothing, for the row is not the sink's.
+    ///
+    /// # Errors
+    /// The row has no document.
+    pub fn document(&mut self, relation: &Arc<Relation>, row: &Row) -> Result<Option<(Key, Document)>, ProjectError> {
+        let document = match self.meet(relation)? {
+            None => Document { relation: relation.clone(), row: row.clone() },
+            Some(plan) => match plan.whole(row).map_err(|fault| refused(relation, fault))? {
+                None => return Ok(None),
+                Some(row) => Document { relation: plan.relation().clone(), row },
+            },
+        };
+        let key = self.key(&document.relation, &document.row, None)?;
+        Ok(Some((key, document)))
+    }
+
+    /// Which effects it has.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// Whether a table is one of those.
@@ -77,10 +139,10 @@ impl Projection {
         (self.tables)(table)
     }
 
-    /// Adds the event's mutations, in order.
+    /// Adds the event's mutations, in order. Of a row that has no document, deletes are added of what the target may have of it.
     ///
     /// # Errors
-    /// The row has no key.
+    /// The row has no document, or the table fits neither key nor shape.
     pub fn project(&mut self, event: &Event, out: &mut Vec<Mutation>) -> Result<(), ProjectError> {
         let Some(relation) = event.change.relation() else {
             // A logical message: of no table, so part of every history and of no state.
@@ -92,6 +154,44 @@ impl Projection {
         if !(self.tables)(&relation.name) {
             return Ok(());
         }
+        let Some(plan) = self.meet(relation)? else { return self.project_shaped(event, out) };
+        match plan.change(&event.change) {
+            Ok(None) => Ok(()),
+            Ok(Some(change)) => self.project_shaped(&Event { change, ..event.clone() }, out),
+            Err(fault) => {
+                if self.kind == Kind::State && fault != Fault::Absent {
+                    self.forget(event, &plan, out)?;
+                }
+                Err(refused(relation, fault))
+            }
+        }
+    }
+
+    /// Adds deletes of what the target may have of an event's rows.
+    ///
+    /// # Errors
+    /// The table fits neither key nor shape.
+    pub fn forget_rows(&mut self, event: &Event, out: &mut Vec<Mutation>) -> Result<(), ProjectError> {
+        let Some(relation) = event.change.relation() else { return Ok(()) };
+        match self.meet(relation)? {
+            Some(plan) => self.forget(event, &plan, out),
+            None => Ok(()),
+        }
+    }
+
+    fn forget(&mut self, event: &Event, plan: &Plan, out: &mut Vec<Mutation>) -> Result<(), ProjectError> {
+        for change in plan.forget(&event.change) {
+            match self.project_shaped(&Event { change, ..event.clone() }, out) {
+                // What has no key has no document.
+                Ok(()) | Err(ProjectError::Key(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn project_shaped(&mut self, event: &Event, out: &mut Vec<Mutation>) -> Result<(), ProjectError> {
+        let Some(relation) = event.change.relation() else { return Ok(()) };
         match self.kind {
             Kind::State => self.state(event, relation, out),
             Kind::History => {
@@ -141,12 +241,10 @@ impl Projection {
                 out.push(Mutation { key: self.key(relation, old.row(), None)?, position, effect: Effect::Delete });
             }
             Change::Truncate { .. } => {
-                self.template(relation)?;
                 let effect = Effect::Clear(relation.name.clone());
                 out.push(Mutation { key: Key(bytes::Bytes::new()), position, effect });
             }
             Change::CopyDone { since, .. } => {
-                self.template(relation)?;
                 let effect = Effect::Sweep { relation: relation.clone(), since: *since };
                 out.push(Mutation { key: Key(bytes::Bytes::new()), position, effect });
             }
@@ -160,19 +258,33 @@ impl Projection {
         Ok(self.template(relation)?.render(relation, row, fallback)?)
     }
 
-    /// The template of the table's documents, as its version has it.
+    /// The template of the documents of a derived table, which has been met.
     fn template(&mut self, relation: &Arc<Relation>) -> Result<&KeyTemplate, ProjectError> {
-        let is_met = self.templates.get(&relation.oid).is_some_and(|(met, _)| Arc::ptr_eq(met, relation));
-        if !is_met {
-            let template = self.known.learn(relation).map_err(|error| ProjectError::Template {
-                template: self.known.template().unwrap_or_default(),
-                table: relation.name.to_string(),
-                error,
-            })?;
-            self.templates.insert(relation.oid, (relation.clone(), template));
-        }
-        let found = self.templates.get(&relation.oid).map(|(_, template)| template);
+        let found = self.met.get(&relation.oid).map(|met| &met.template);
         found.ok_or_else(|| KeyError(relation.name.to_string()).into())
+    }
+
+    /// How the rows of this version of the table are shaped, if they are.
+    fn meet(&mut self, relation: &Arc<Relation>) -> Result<Option<Arc<Plan>>, ProjectError> {
+        if let Some(met) = self.met.get(&relation.oid).filter(|met| Arc::ptr_eq(&met.relation, relation)) {
+            return Ok(met.plan.clone());
+        }
+        let plan = self.shaping.plan(relation)?.map(Arc::new);
+        let (derived, determined) = match &plan {
+            Some(plan) => (plan.relation(), plan.determined()),
+            None => (relation, Default::default()),
+        };
+        let template = self.known.learn(derived, determined)?;
+        self.met.insert(relation.oid, Met { relation: relation.clone(), plan: plan.clone(), template });
+        Ok(plan)
+    }
+}
+
+fn refused(relation: &Relation, fault: Fault) -> ProjectError {
+    let table = relation.name.to_string();
+    match fault {
+        Fault::Absent => ProjectError::Incomplete(table),
+        Fault::Refused { message, .. } => ProjectError::Refused { table, reason: message },
     }
 }
 

@@ -31,7 +31,7 @@ mod tests {
     use crate::log::LogId;
 
     fn at(offset: u64) -> Checkpoint {
-        Checkpoint { log: LogId(0xAB), offset: Offset(offset), position: None, time: None, replay: None, ahead: None }
+        Checkpoint::new(LogId(0xAB), Offset(offset))
     }
 
     #[test]

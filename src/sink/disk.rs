@@ -1,7 +1,9 @@
 //! What the targets on the local disk have in common.
 
-use std::io;
-use std::path::Path;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 
 use super::SinkError;
 
@@ -12,7 +14,7 @@ pub(super) fn failed(path: &Path, action: &str, error: &io::Error) -> SinkError 
     if matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge) {
         return SinkError::Throttled { target, detail };
     }
-    if kind == io::ErrorKind::PermissionDenied {
+    if matches!(kind, io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) {
         return unusable(path, &detail, "Let walbridge's user read and write it and the directory it is in");
     }
     SinkError::Unavailable { target, detail }
@@ -37,4 +39,61 @@ pub(super) fn not_open(path: &Path) -> SinkError {
 pub(super) fn no_follow() -> i32 {
     // Bit flags: the sign means nothing.
     rustix::fs::OFlags::NOFOLLOW.bits().cast_signed()
+}
+
+/// The directory that a file is in must be there.
+pub(super) fn check_directory(file: &Path) -> Result<(), SinkError> {
+    let directory = directory_of(file);
+    if directory.is_dir() {
+        return Ok(());
+    }
+    let detail = format!("there is no directory {}", directory.display());
+    Err(unusable(file, &detail, "Make it, or correct the path in the configuration"))
+}
+
+/// The lock at `path`, made if it is not there and held as long as the file is open. `target`: what it guards, for messages.
+pub(super) fn lock(path: &Path, target: &Path) -> Result<File, SinkError> {
+    let opened =
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).custom_flags(no_follow()).open(path);
+    let lock = opened.map_err(|error| failed(path, "open", &error))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => {
+            let detail = format!("the lock {} is held", path.display());
+            Err(SinkError::Fenced { target: target.display().to_string(), detail })
+        }
+        Err(TryLockError::Error(error)) => Err(failed(path, "lock", &error)),
+    }
+}
+
+/// Replaces a file in one step, durably.
+pub(super) fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let unfinished = with_suffix(path, ".tmp");
+    let mut out = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .custom_flags(no_follow())
+        .open(&unfinished)?;
+    out.write_all(contents)?;
+    out.sync_all()?;
+    fs::rename(&unfinished, path)?;
+    sync_directory(path)
+}
+
+/// Makes names in a file's directory durable.
+pub(super) fn sync_directory(file: &Path) -> io::Result<()> {
+    File::open(directory_of(file))?.sync_all()
+}
+
+/// The name of a file beside this one.
+pub(super) fn with_suffix(file: &Path, suffix: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn directory_of(file: &Path) -> &Path {
+    file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

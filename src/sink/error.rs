@@ -58,6 +58,24 @@ pub enum SinkError {
         /// The error.
         detail: String,
     },
+    /// We are let in, and may not do what we must.
+    #[error("{target} does not allow it: {detail}. {remedy}, then restart walbridge")]
+    Denied {
+        /// Its address, without secrets.
+        target: String,
+        /// The error.
+        detail: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// A certificate is not what it should be. It may be renewed: tried again for ever.
+    #[error("{target}: {detail}")]
+    Tls {
+        /// Its address, without secrets.
+        target: String,
+        /// The error, and what to do.
+        detail: String,
+    },
     /// The schema registry beside it does not take a table's schema.
     #[error("{target}: {detail}")]
     Schema {
@@ -87,7 +105,8 @@ impl SinkError {
             SinkError::Throttled { .. } => Code::SinkThrottled,
             SinkError::Regressed { .. } => Code::SinkRegressed,
             SinkError::Fenced { .. } | SinkError::TakenOver { .. } => Code::SinkFenced,
-            SinkError::Auth { .. } => Code::SecurityAuth,
+            SinkError::Auth { .. } | SinkError::Denied { .. } => Code::SecurityAuth,
+            SinkError::Tls { .. } => Code::SecurityTls,
             SinkError::Schema { .. } => Code::KafkaSchema,
             SinkError::Unusable { .. } => Code::SinkRejected,
         }
@@ -100,9 +119,11 @@ impl SinkError {
             SinkError::Unavailable { .. }
             | SinkError::Throttled { .. }
             | SinkError::Regressed { .. }
-            | SinkError::TakenOver { .. } => Disposition::Retry,
+            | SinkError::TakenOver { .. }
+            | SinkError::Tls { .. } => Disposition::Retry,
             SinkError::Fenced { .. }
             | SinkError::Auth { .. }
+            | SinkError::Denied { .. }
             | SinkError::Schema { .. }
             | SinkError::Unusable { .. } => Disposition::Stop,
         }

@@ -15,6 +15,8 @@ pub(super) struct Saved {
     /// Microseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     time: Option<i64>,
+    #[serde(default, skip_serializing_if = "crate::sink::is_zero")]
+    retries: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     replay: Option<Span>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -38,8 +40,8 @@ impl From<Checkpoint> for Saved {
             ordinal,
         });
         let time = checkpoint.time.map(Timestamp::unix_micros);
-        let Checkpoint { log, offset, replay, ahead, .. } = checkpoint;
-        Saved { log: log.to_string(), offset, time, replay, ahead, position }
+        let Checkpoint { log, offset, retries, replay, ahead, .. } = checkpoint;
+        Saved { log: log.to_string(), offset, time, retries, replay, ahead, position }
     }
 }
 
@@ -50,7 +52,8 @@ impl Saved {
         let position =
             self.position.map(|SavedPosition { epoch, commit_lsn, ordinal }| Position { epoch, commit_lsn, ordinal });
         let time = self.time.map(Timestamp::from_unix_micros);
-        Some(Checkpoint { log, offset: self.offset, position, time, replay: self.replay, ahead: self.ahead })
+        let Saved { offset, retries, replay, ahead, .. } = *self;
+        Some(Checkpoint { log, offset, position, time, retries, replay, ahead })
     }
 }
 
@@ -65,8 +68,9 @@ mod tests {
         for (position, time, replay) in
             [(None, None, None), (position, Some(Timestamp::from_unix_micros(7)), None), (None, None, replay)]
         {
-            let (log, ahead) = (LogId(1 << 127), position);
-            let checkpoint = Checkpoint { log, offset: Offset(u64::MAX), position, time, replay, ahead };
+            let (ahead, retries) = (position, position.map_or(0, |_| 3));
+            let fresh = Checkpoint::new(LogId(1 << 127), Offset(u64::MAX));
+            let checkpoint = Checkpoint { position, time, retries, replay, ahead, ..fresh };
             let json = serde_json::to_string(&Saved::from(checkpoint)).unwrap();
             let saved: Saved = serde_json::from_str(&json).unwrap();
             assert_eq!(saved.checkpoint(), Some(checkpoint), "{json}");

@@ -189,13 +189,62 @@ pub struct SinkStatus {
     pub applied: u64,
     /// Mutations the target refused since the process started.
     pub rejected: u64,
+    /// Changes that are set aside, those that wait for another of their row included.
+    pub dead_letters: usize,
+    /// Keys whose later changes wait.
+    pub parked_keys: usize,
     /// Failed attempts since the last success.
     pub attempts: u32,
     /// The events that it applies again.
     pub replay: Option<Span>,
+    /// What is built to take its target's place.
+    pub rebuild: Option<RebuildStatus>,
+    /// When such a one did, the last time since the process started.
+    pub rebuilt: Option<Timestamp>,
+    /// What its last verification came to; `None`: there has been none since the process started.
+    pub verified: Option<Verified>,
+}
+
+/// A target that is built anew beside the one that a sink's readers have.
+#[derive(Clone, Debug, Default)]
+pub struct RebuildStatus {
+    /// The first event that is applied to it.
+    pub from: Offset,
+    /// The first event that is not applied yet.
+    pub checkpoint: Offset,
+    /// What it is doing; halted if it does not go on.
+    pub state: State,
+    /// What it is held up by, or why it does not go on.
+    pub message: Option<String>,
+    /// Changes that it refused.
+    pub dead_letters: usize,
+}
+
+/// What a verification came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// When it ended.
+    pub at: Timestamp,
+    /// The first and the last place in the log as of which something was compared.
+    pub from: Offset,
+    /// See there.
+    pub until: Offset,
+    /// Keys that were not as they should be.
+    pub differences: u64,
+    /// Those of them that were not repaired.
+    pub remaining: u64,
+    /// All keys of all tables were compared.
+    pub is_whole: bool,
 }
 
 impl SinkStatus {
+    /// The first event that has still to be in the log for it.
+    #[must_use]
+    pub fn needs_from(&self) -> Offset {
+        let own = self.checkpoint.unwrap_or_default();
+        self.rebuild.as_ref().map_or(own, |rebuild| rebuild.checkpoint.min(own))
+    }
+
     /// Takes the lag anew: the log ends at `end`, and the last transaction applied was committed at `applied`, if that is
     /// known better than before.
     pub fn set_lag(&mut self, end: &LogEnd, applied: Option<Timestamp>) {

@@ -280,6 +280,8 @@ impl fmt::Display for Code {
 pub enum ExitCode {
     /// A clean stop.
     Clean = 0,
+    /// A sink was verified, and differs from its source.
+    Different = 1,
     /// The configuration, or the server's set-up, must be mended first.
     Configuration = 2,
     /// Halted for an operator.

@@ -6,6 +6,6 @@ mod board;
 mod code;
 mod size;
 
-pub use board::{Board, Finding, LogEnd, SinkStatus, SourceStatus, Status, TableStatus};
+pub use board::{Board, Finding, LogEnd, RebuildStatus, SinkStatus, SourceStatus, Status, TableStatus, Verified};
 pub use code::{Code, Disposition, ExitCode, State};
 pub use size::bytes;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use walbridge::sink::Sink;
-use walbridge::sink::redis::{DocumentKeys, RedisSink, ValueKind};
+use walbridge::sink::redis::{DocumentKeys, Form, Options, RedisSink, ValueKind};
 
 use super::super::rows::{NULL, UNCHANGED, checkpoint, clear, delete, moved, put, text};
 use super::{apply, get, keys, options, run, sink, stage, start, tell, told};
@@ -75,7 +75,7 @@ async fn a_hash_is_replaced_whole_and_over_any_type() {
 #[tokio::test]
 async fn unchanged_toast_is_taken_from_the_stored_document() {
     let large = "x\"\\\n".repeat(5_000);
-    for kind in [ValueKind::Json, ValueKind::Hash] {
+    for kind in [ValueKind::Json, ValueKind::Hash, ValueKind::Fields] {
         let (server, mut sink) = start(kind).await;
         apply(&mut sink, 1, &[put(1, "t:1", [text("1"), text("a"), text(&large)])]).await.expect("applied");
         apply(&mut sink, 2, &[put(2, "t:1", [text("1"), text("b"), UNCHANGED])]).await.expect("merged");
@@ -92,7 +92,7 @@ async fn unchanged_toast_is_taken_from_the_stored_document() {
 
 #[tokio::test]
 async fn a_moved_row_takes_its_unchanged_toast_along() {
-    for kind in [ValueKind::Json, ValueKind::Hash] {
+    for kind in [ValueKind::Json, ValueKind::Hash, ValueKind::Fields] {
         let (server, mut sink) = start(kind).await;
         apply(&mut sink, 1, &[put(1, "t:1", [text("1"), text("a"), text("large")])]).await.expect("applied");
         apply(&mut sink, 2, &moved(2, "t:1", "t:2", [text("2"), text("a"), UNCHANGED])).await.expect("moved");
@@ -174,7 +174,13 @@ async fn unchanged_toast_is_found_beside_an_open_transaction() {
 
 #[tokio::test]
 async fn values_and_keys_are_data_whatever_their_bytes() {
-    let (server, mut sink) = start(ValueKind::Hash).await;
+    for kind in [ValueKind::Hash, ValueKind::Fields] {
+        are_data_whatever_their_bytes(kind).await;
+    }
+}
+
+async fn are_data_whatever_their_bytes(kind: ValueKind) {
+    let (server, mut sink) = start(kind).await;
     let five_mb = "5".repeat(5 << 20);
     let values =
         ["\r\n", "$3\r\nfoo\r\n", "*1\r\n$8\r\nFLUSHALL\r\n", "a\0b", "+OK\r\n", "-ERR\r\n", "'; EXEC", "{}", &five_mb];
@@ -201,15 +207,17 @@ async fn a_document_cannot_take_the_checkpoints_place() {
 
 #[tokio::test]
 async fn every_write_renews_the_ttl() {
-    for kind in [ValueKind::Json, ValueKind::Hash] {
+    // One by one, and so many that they are set together.
+    for (kind, rows) in [(ValueKind::Json, 1), (ValueKind::Json, 9), (ValueKind::Hash, 1)] {
         let server = Redis::start(&[]);
-        let ttl = Some(Duration::from_secs(3600));
-        let mut sink =
-            RedisSink::new(walbridge::sink::redis::Options { ttl, ..options(&server.url(), kind) }).expect("a url");
+        let rows =
+            |at| -> Vec<_> { (1..=rows).map(|id| put(at, format!("t:{id}"), [text("1"), NULL, NULL])).collect() };
+        let form = Form { ttl: Some(Duration::from_secs(3600)), ..Form::of(kind) };
+        let mut sink = RedisSink::new(Options { form, ..options(&server.url(), kind) }).expect("a url");
         sink.resume().await.expect("a server");
-        apply(&mut sink, 1, &[put(1, "t:1", [text("1"), NULL, NULL])]).await.expect("applied");
+        apply(&mut sink, 1, &rows(1)).await.expect("applied");
         tell(&server, ["PERSIST", "t:1"]).await;
-        apply(&mut sink, 2, &[put(2, "t:1", [text("1"), NULL, NULL])]).await.expect("applied");
+        apply(&mut sink, 2, &rows(2)).await.expect("applied");
         let mut connection = server.connection().await;
         let left_ms: i64 = run(&mut connection, "PTTL", "t:1").await;
         assert!((3_000_000..=3_600_000).contains(&left_ms), "{left_ms}");

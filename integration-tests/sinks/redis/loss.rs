@@ -6,7 +6,7 @@ use walbridge::sink::redis::ValueKind;
 use walbridge::sink::{Sink, SinkError};
 
 use super::super::rows::{NULL, checkpoint, put, text};
-use super::{apply, get, keys, sink, sink_at, stage, start, tell};
+use super::{apply, get, keys, run, sink, sink_at, stage, start, tell};
 use crate::support::{Direction, Proxy, Redis, eventually};
 
 #[tokio::test]
@@ -109,4 +109,80 @@ async fn a_replica_is_waited_for_and_takes_writes_once_it_is_master() {
     tell(&replica, ["REPLICAOF", "NO", "ONE"]).await;
     sink.resume().await.expect("a server");
     apply(&mut sink, 1, &rows).await.expect("applied");
+}
+
+/// A `maxmemory-policy` of the `allkeys` sort takes the checkpoint like any other key: all that the log has is applied again.
+#[tokio::test]
+async fn a_checkpoint_that_was_evicted_is_noticed() {
+    let server = Redis::start(&["--maxmemory", "6mb", "--maxmemory-policy", "allkeys-random"]);
+    let mut sink = sink(&server, ValueKind::Json);
+    sink.resume().await.expect("a server");
+    apply(&mut sink, 1, &[put(1, "t:1", [text("1"), NULL, NULL])]).await.expect("applied");
+    let mut connection = server.connection().await;
+    let mut fills = 0..20_000;
+    while run::<u8>(&mut connection, "EXISTS", "walbridge:cache:checkpoint").await == 1 {
+        let mut pipeline = redis::pipe();
+        for _ in 0..100 {
+            let n = fills.next().expect("it is evicted sooner or later");
+            pipeline.cmd("SET").arg(format!("other:{n}")).arg("x".repeat(10_000)).ignore();
+        }
+        let () = pipeline.query_async(&mut connection).await.expect("room is made");
+    }
+    let lost = sink.probe().await;
+    assert!(matches!(lost, Err(SinkError::Regressed { .. })), "{lost:?}");
+    assert_eq!(sink.resume().await.expect("a server"), None);
+}
+
+/// Scenario 121: a script that does not end, of somebody else.
+#[tokio::test]
+async fn a_server_that_is_busy_is_waited_for() {
+    let (server, mut sink) = start(ValueKind::Json).await;
+    apply(&mut sink, 1, &[]).await.expect("applied");
+    tell(&server, ["CONFIG", "SET", "busy-reply-threshold", "50"]).await;
+    let (mut caller, mut onlooker) = (server.connection().await, server.connection().await);
+    let endless = tokio::spawn(async move {
+        let outcome: redis::RedisResult<()> =
+            redis::cmd("EVAL").arg("while true do end").arg(0).query_async(&mut caller).await;
+        outcome
+    });
+    eventually(Duration::from_secs(20), async || {
+        let answer: redis::RedisResult<String> = redis::cmd("PING").query_async(&mut onlooker.clone()).await;
+        answer.err().filter(|error| error.code() == Some("BUSY")).ok_or("not busy yet")
+    })
+    .await;
+    let rows = [put(2, "t:1", [text("1"), NULL, NULL])];
+    let busy = apply(&mut sink, 2, &rows).await;
+    assert!(matches!(busy, Err(SinkError::Unavailable { .. })), "{busy:?}");
+    let _: redis::Value = run(&mut onlooker, "SCRIPT", "KILL").await;
+    endless.await.expect("a task").expect_err("it was killed");
+    assert_eq!(sink.resume().await.expect("a server"), Some(checkpoint(1)));
+    apply(&mut sink, 2, &rows).await.expect("applied");
+}
+
+/// Scenario 121: it reads its data from the disk.
+#[tokio::test]
+async fn a_server_that_loads_is_waited_for() {
+    let server = Redis::start(&["--enable-debug-command", "yes"]);
+    let mut sink = sink(&server, ValueKind::Json);
+    sink.resume().await.expect("a server");
+    let rows: Vec<_> = (0..200).map(|n| put(1, format!("t:{n}"), [text("1"), NULL, text(&"x".repeat(2000))])).collect();
+    apply(&mut sink, 1, &rows).await.expect("applied");
+    // 200 keys at 20 ms each.
+    tell(&server, ["CONFIG", "SET", "key-load-delay", "20000"]).await;
+    tell(&server, ["CONFIG", "SET", "loading-process-events-interval-bytes", "1024"]).await;
+    let (mut caller, onlooker) = (server.connection().await, server.connection().await);
+    let reload = tokio::spawn(async move {
+        let outcome: redis::RedisResult<()> = redis::cmd("DEBUG").arg("RELOAD").query_async(&mut caller).await;
+        outcome
+    });
+    eventually(Duration::from_secs(20), async || {
+        let answer: redis::RedisResult<String> = redis::cmd("GET").arg("t:1").query_async(&mut onlooker.clone()).await;
+        answer.err().filter(|error| error.code() == Some("LOADING")).ok_or("not loading yet")
+    })
+    .await;
+    let loading = sink.probe().await;
+    assert!(matches!(loading, Err(SinkError::Unavailable { .. })), "{loading:?}");
+    reload.await.expect("a task").expect("reloaded");
+    assert_eq!(sink.resume().await.expect("a server"), Some(checkpoint(1)));
+    apply(&mut sink, 2, &[put(2, "t:1", [text("2"), NULL, NULL])]).await.expect("applied");
 }

@@ -1,8 +1,14 @@
 //! The Redis sink against a real server.
 
 mod access;
+mod collections;
 mod documents;
+mod fields;
 mod loss;
+mod nodes;
+mod streams;
+mod timeline;
+mod tls;
 mod transactions;
 
 use std::sync::Arc;
@@ -11,7 +17,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{FromRedisValue, ToRedisArgs};
 use walbridge::project::mutation::Mutation;
-use walbridge::sink::redis::{DocumentKeys, Options, RedisSink, ValueKind};
+use walbridge::sink::redis::{DocumentKeys, Form, Options, RedisSink, Server, ValueKind};
 use walbridge::sink::{Checkpoint, Sink, SinkError};
 
 use super::rows::checkpoint;
@@ -22,9 +28,9 @@ fn options(url: &str, value: ValueKind) -> Options {
     let matches = |key: &[u8]| key.strip_prefix(b"t:").is_some_and(|id| id.iter().all(u8::is_ascii_digit));
     Options {
         name: "cache".to_owned(),
-        url: url.to_owned().into(),
-        value,
-        ttl: None,
+        server: Server::at(url),
+        form: Form::of(value),
+        hash_tag: None,
         keys_of: Arc::new(move |_| DocumentKeys { glob: b"t:*".to_vec(), matches: Arc::new(matches), all: true }),
         response_timeout: Duration::from_secs(20),
     }

@@ -1,4 +1,4 @@
-//! A hot standby: a copy of a stopped cluster that follows it, once it runs again.
+//! A hot standby: a copy of a stopped cluster that follows it, once it runs again; and a synchronous one that never confirms.
 
 use std::fs;
 use std::sync::Arc;
@@ -56,5 +56,39 @@ impl Postgres {
             let at = self.psql(&format!("SELECT pg_last_wal_replay_lsn() >= '{end}'"));
             if at == "t" { Ok(()) } else { Err(format!("not at {end} yet: {}", self.log())) }
         });
+    }
+
+    /// From now on every commit waits for a synchronous standby that is not there, until [`Self::release_commits`].
+    ///
+    /// That it is so is tried, not supposed: the checkpointer, and no other process, makes the setting known to those who commit
+    /// (`SyncRepUpdateSyncStandbysDefined`), at a time of its own after the reload.
+    pub(crate) async fn hold_commits(&self) {
+        self.set("synchronous_standby_names", "nobody");
+        let (watch, client) = (self.client().await, self.client().await);
+        let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).await.expect("a pid").get(0);
+        let released = std::sync::atomic::AtomicBool::new(false);
+        let commits = async {
+            while !released.load(std::sync::atomic::Ordering::Relaxed) {
+                // A transaction that writes, and that nobody captures.
+                client.batch_execute("CREATE TEMP TABLE probe (); DROP TABLE probe").await.expect("a commit");
+            }
+        };
+        let cancelled = async {
+            crate::support::eventually(super::START_PATIENCE, || async {
+                let waits = "SELECT coalesce(wait_event = 'SyncRep', false) FROM pg_stat_activity WHERE pid = $1";
+                let waits: bool = watch.query_one(waits, &[&pid]).await.expect("a row").get(0);
+                if waits { Ok(()) } else { Err("commits do not wait yet") }
+            })
+            .await;
+            released.store(true, std::sync::atomic::Ordering::Relaxed);
+            watch.query_one("SELECT pg_cancel_backend($1)", &[&pid]).await.expect("the probe's wait is cancelled");
+        };
+        tokio::join!(commits, cancelled);
+    }
+
+    /// Ends that.
+    pub(crate) fn release_commits(&self) {
+        self.psql("SET synchronous_commit = local; ALTER SYSTEM RESET synchronous_standby_names");
+        self.psql("SELECT pg_reload_conf()");
     }
 }

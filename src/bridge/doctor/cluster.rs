@@ -1,6 +1,6 @@
 //! A Kafka cluster: whether it can be reached, what is allowed there, and what the topics are like.
 
-use super::{Diagnosis, Report};
+use super::{Diagnosis, Report, registry};
 use crate::event::TableName;
 use crate::kafka::admin::{Admin, Topic};
 use crate::kafka::producer::Producer;
@@ -10,8 +10,8 @@ use crate::kafka::{KafkaError, Settings};
 
 /// Who uses it.
 pub(super) enum Use<'a> {
-    /// The log.
-    Log,
+    /// The log, and the consumer groups in which it is read.
+    Log(Vec<String>),
     /// The sink of this name.
     Sink(&'a str),
 }
@@ -41,9 +41,9 @@ pub(super) async fn look(
     tables: &[TableName],
 ) -> Vec<Diagnosis> {
     let mut report = report;
-    let own = match by {
-        Use::Log => topic::control(source),
-        Use::Sink(name) => format!("{source}.{name}.walbridge"),
+    let (own, groups) = match by {
+        Use::Log(groups) => (topic::control(source), groups),
+        Use::Sink(name) => (format!("{source}.{name}.walbridge"), Vec::new()),
     };
     let (admin, brokers) = match reach(settings, &own) {
         Ok(reached) => reached,
@@ -71,12 +71,19 @@ pub(super) async fn look(
         }
     }
     look.rights(&topics);
+    for group in &groups {
+        look.group(group);
+    }
+    if let Some(asked) = &settings.registry {
+        let rows = topics.iter().filter(|(_, role)| *role == Role::Rows).map(|(name, _)| name.as_str());
+        registry::look(&mut look.report, asked, settings.format, rows).await;
+    }
     look.report.found
 }
 
 fn reach(settings: &Settings, own: &str) -> Result<(Admin, usize), KafkaError> {
     // A producer, because it hears why brokers refuse it.
-    Producer::new(settings, None, 1024)?.reach(own)?;
+    Producer::new(settings, None, 1024)?.reach(own, 0)?;
     let admin = Admin::new(settings)?;
     let (brokers, _) = admin.replicas(own)?;
     Ok((admin, brokers))
@@ -185,8 +192,27 @@ impl Look<'_> {
             let own = topics.first().map_or("", |(name, _)| name.as_str());
             self.report.ok(
                 CHECK,
-                format!("all that is needed on {} topics that are there; on transactional id {own} Write and Describe are needed too", rights.len()),
+                format!("all that is needed on {} topics that are there; on the transactional ids that begin with {own} Write and Describe are needed too", rights.len()),
             );
+        }
+    }
+
+    /// What ACLs allow on a group. A sink that reads topics has one, which it never asks for a place.
+    fn group(&mut self, group: &str) {
+        const CHECK: &str = "group";
+        match self.admin.group_rights(group) {
+            Err(error) => self.report.error(CHECK, error.code(), &error),
+            Ok(Some(allowed)) if !allowed.contains(&Operation::Read) => {
+                let remedy = format!("kafka-acls --add --allow-principal User:… --operation Read --group {group}");
+                self.report.fail(CHECK, format!("on group {group} this principal lacks Read"), remedy);
+            }
+            Ok(Some(_)) => self.report.ok(CHECK, format!("group {group} may be joined")),
+            Ok(None) => {
+                self.report.ok(
+                    CHECK,
+                    format!("the brokers say nothing of group {group}, which is not there yet; Read on it is needed"),
+                );
+            }
         }
     }
 }

@@ -23,7 +23,12 @@ pub(super) fn look(config: &Config) -> Report {
     for sink in &config.sinks {
         report.subject = format!("sink {}", sink.name);
         match &sink.target {
-            Target::File { path } => {
+            Target::File(file) if file.files.is_some() => {
+                writable(&mut report, &file.path);
+                space(&mut report, &file.path, None);
+            }
+            Target::File(file) => {
+                let path = &file.path;
                 let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
                 let directory = directory.unwrap_or(Path::new("."));
                 if directory.is_dir() {
@@ -33,11 +38,16 @@ pub(super) fn look(config: &Config) -> Report {
                 }
                 space(&mut report, directory, None);
             }
-            Target::Tantivy { path, .. } => {
-                writable(&mut report, path);
-                space(&mut report, path, None);
+            Target::Tantivy(index) => {
+                writable(&mut report, &index.path);
+                space(&mut report, &index.path, None);
             }
-            Target::Redis { .. } | Target::OpenSearch(_) | Target::Kafka(_) => {}
+            Target::Redis(_)
+            | Target::OpenSearch(_)
+            | Target::Postgres(_)
+            | Target::Webhook(_)
+            | Target::Exec(_)
+            | Target::Kafka(_) => {}
         }
     }
     report

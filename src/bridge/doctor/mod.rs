@@ -5,9 +5,13 @@
 mod cluster;
 mod disk;
 mod postgres;
+#[cfg(feature = "kafka")]
+mod registry;
 mod target;
 
 use crate::config::Config;
+#[cfg(feature = "kafka")]
+use crate::config::{Sink, Target};
 use crate::status::Code;
 
 /// How it is.
@@ -100,11 +104,25 @@ pub async fn doctor(config: &Config) -> Vec<Diagnosis> {
         #[cfg(feature = "kafka")]
         if let Some(settings) = &config.log.kafka {
             let report = Report::of(format!("log {}", source.name));
-            found.extend(cluster::look(report, cluster::Use::Log, settings, &source.name, &tables).await);
+            let by = cluster::Use::Log(groups(sinks.clone()));
+            found.extend(cluster::look(report, by, settings, &source.name, &tables).await);
         }
         for sink in sinks {
             found.extend(target::look(source, sink, &tables).await.found);
         }
     }
     found
+}
+
+/// The consumer groups in which these sinks read the log.
+#[cfg(feature = "kafka")]
+fn groups<'a>(sinks: impl Iterator<Item = &'a Sink>) -> Vec<String> {
+    let group = |sink: &Sink| match &sink.target {
+        Target::Redis(redis) if redis.shared => crate::kafka::consumer::group_of(&sink.source, &sink.name),
+        _ => crate::kafka::consumer::GROUP.to_owned(),
+    };
+    let mut groups: Vec<String> = sinks.map(group).collect();
+    groups.sort();
+    groups.dedup();
+    groups
 }

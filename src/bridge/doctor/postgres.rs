@@ -4,11 +4,11 @@ use super::{Report, Verdict};
 use crate::bridge::check::look_at_source;
 use crate::bridge::resolve;
 use crate::bridge::slots::{SlotReport, slots};
-use crate::capture::connection::{Connection, Purpose};
 use crate::capture::facts::{self, Facts};
 use crate::capture::{CaptureError, publication, schema};
 use crate::config;
 use crate::event::TableName;
+use crate::postgres::connection::{Connection, Purpose};
 use crate::status::bytes;
 
 /// Looks at it. Gives the names of the tables that can be captured.

@@ -1,10 +1,15 @@
 //! A sink's target.
 
+use std::sync::Arc;
+
 use super::Report;
 use crate::bridge::check::look_at_sink;
+use crate::bridge::tables;
 use crate::config::{self, Target};
 use crate::event::TableName;
-use crate::sink::redis::facts::{self, Facts};
+use crate::sink::SinkError;
+use crate::sink::redis::RedisSink;
+use crate::sink::redis::facts::Facts;
 
 /// Looks at it. `tables`: those of its source that can be captured.
 pub(super) async fn look(source: &config::Source, sink: &config::Sink, tables: &[TableName]) -> Report {
@@ -19,7 +24,7 @@ pub(super) async fn look(source: &config::Source, sink: &config::Sink, tables: &
         None => report.ok("target", format!("{} is ready", sink.target.kind())),
     }
     match &sink.target {
-        Target::Redis { url, .. } => match facts::look(url).await {
+        Target::Redis(target) => match look_at_redis(sink, target).await {
             Ok(facts) => redis(&mut report, &facts),
             Err(error) => {
                 let remedy = "Mend what is said above, or allow its user INFO";
@@ -34,9 +39,19 @@ pub(super) async fn look(source: &config::Source, sink: &config::Sink, tables: &
         }
         #[cfg(not(feature = "kafka"))]
         Target::Kafka(_) => {}
-        Target::Tantivy { .. } | Target::OpenSearch(_) | Target::File { .. } => {}
+        Target::Tantivy(_)
+        | Target::OpenSearch(_)
+        | Target::Postgres(_)
+        | Target::Webhook(_)
+        | Target::Exec(_)
+        | Target::File(_) => {}
     }
     report
+}
+
+async fn look_at_redis(sink: &config::Sink, target: &config::Redis) -> Result<Facts, SinkError> {
+    let options = tables::redis_options(sink, target, tables::keys_of(Arc::default(), false));
+    RedisSink::new(options)?.facts().await
 }
 
 fn redis(report: &mut Report, facts: &Facts) {

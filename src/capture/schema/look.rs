@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use postgres_protocol::escape::escape_literal;
 
 use super::super::catalog::{KEY_OF_INDEX, below, is_capturable};
-use super::super::connection::Connection;
 use super::super::error::CaptureError;
 use super::super::publication::{SENDS_GENERATED, sent};
 use super::super::slot::{CLOCK_MICROS, END_OF_WAL, parsed, text};
 use super::super::snapshot::look::{IS_WRITERS_LOCK, without_page_header};
 use super::fingerprint::{ColumnPrint, Fingerprint, Inventory, Publication, TypePrint};
 use crate::event::{Lsn, TableFilter, TableName, Timestamp};
+use crate::postgres::connection::Connection;
 
 /// What a look found.
 #[derive(Clone, Debug)]

@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use postgres_protocol::escape::escape_identifier;
 
-use super::super::connection::{Connection, DataRow, unexpected};
 use super::super::error::{CaptureError, ServerError};
-use super::super::literal::literal;
-use super::super::pace::Pace;
 use super::super::publication::quoted;
 use super::look::{self, Look};
 use super::window::key_texts;
 use super::{Chunk, Part, Refusal, Room, Rows, Target, Ticket};
+use crate::postgres::connection::{Connection, DataRow, unexpected};
+use crate::postgres::literal::literal;
+use crate::postgres::pace::Pace;
 use crate::status::Code;
 
 /// A chunk is meant to have so many bytes.
@@ -54,7 +54,10 @@ pub async fn read(
         look::sql(&target.table, publication),
         select(target, part)
     );
-    let alone = matches!(part, Part::Places(places) if places.end.saturating_sub(places.start) == 1);
+    let alone = match part {
+        Part::Places(places) => places.end.saturating_sub(places.start) == 1,
+        Part::Keys(keys) => keys.len() == 1,
+    };
     let answer = answer(connection, &sql, target, alone, room).await;
     match answer {
         Ok((look, reading)) => {
@@ -153,7 +156,7 @@ async fn answer(
             (b'C' | b'H' | b'c', _) => {}
             (b'E', body) => failure = Some(ServerError::parse(body)),
             (b'Z', _) => break,
-            (tag, _) => return Err(unexpected(tag)),
+            (tag, _) => return Err(unexpected(tag).into()),
         }
     }
     if let Some(source) = failure {

@@ -4,12 +4,12 @@
 use postgres_protocol::escape::escape_literal;
 
 use super::super::catalog::Table;
-use super::super::connection::TextRow;
 use super::super::error::CaptureError;
 use super::super::publication::quoted;
 use super::super::slot::{CLOCK_MICROS, END_OF_WAL, parsed, text};
 use super::visibility::Visibility;
 use crate::event::{Lsn, Timestamp};
+use crate::postgres::connection::TextRow;
 
 /// What [`sql`] tells.
 #[derive(Clone, Debug)]

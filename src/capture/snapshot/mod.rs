@@ -31,7 +31,9 @@
 pub mod chunk;
 pub(super) mod look;
 pub mod owed;
+pub mod step;
 pub mod survey;
+pub mod throttle;
 pub mod visibility;
 pub mod window;
 pub mod worker;
@@ -110,6 +112,14 @@ pub struct Target {
     binary: bool,
     /// What its columns and its place in the publication are.
     shape: i64,
+}
+
+impl Target {
+    /// Whether a row can be read by its key: the key has an index.
+    #[must_use]
+    pub fn finds_by_key(&self) -> bool {
+        !self.key.is_empty()
+    }
 }
 
 #[cfg(test)]

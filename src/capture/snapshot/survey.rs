@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::catalog::{self, Published, Table};
-use super::super::connection::Connection;
 use super::super::error::CaptureError;
 use super::super::slot::{parsed, text};
 use super::super::types::Types;
 use super::chunk::{self, KeyColumn};
 use super::{Refusal, Survey, Target, look};
 use crate::event::TableFilter;
+use crate::postgres::connection::Connection;
 use crate::status::Code;
 
 /// Surveys a table. `table` may be older than what is there now.

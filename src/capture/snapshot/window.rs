@@ -35,7 +35,7 @@ pub struct Windows {
 }
 
 /// A row's key as bytes: see [`key_of`].
-pub(super) type Key = Box<[u8]>;
+pub type Key = Box<[u8]>;
 
 #[derive(Debug, Default)]
 struct Table {
@@ -320,7 +320,8 @@ fn complete(newer: &Row, older: &Row) -> Row {
 }
 
 /// A row's key as bytes: each key cell's length and text, in whichever form the row has it.
-fn key_of(relation: &Relation, row: &Row) -> Key {
+#[must_use]
+pub fn key_of(relation: &Relation, row: &Row) -> Key {
     let mut key = Vec::new();
     for &index in &relation.key {
         let at = key.len();

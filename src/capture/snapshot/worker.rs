@@ -6,11 +6,11 @@
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::super::address::Address;
-use super::super::connection::{Connection, Purpose};
 use super::super::error::CaptureError;
 use super::{Refusal, Request, Work, chunk, survey};
 use crate::event::TableFilter;
+use crate::postgres::address::Address;
+use crate::postgres::connection::{Connection, Purpose};
 
 /// What a worker must know of its source.
 #[derive(Clone)]
@@ -82,7 +82,7 @@ async fn perform(slot: &mut Option<Connection>, setting: &Setting, work: Work) -
     let refused = |ticket, why| Some(Request::Refused { ticket, why });
     match (work, connected) {
         (Work::Survey { ticket, .. } | Work::Read { ticket, .. }, Err(error)) => {
-            refused(ticket, Refusal::Failed(error))
+            refused(ticket, Refusal::Failed(error.into()))
         }
         (Work::Survey { table, ticket, wait_for_writers }, Ok(connection)) => {
             if wait_for_writers && let Err(error) = survey::wait_for_writers(connection, &table).await {
@@ -111,7 +111,7 @@ async fn perform(slot: &mut Option<Connection>, setting: &Setting, work: Work) -
 /// On a server where nobody else writes, the WAL's last page may stay unflushed for many seconds (its writer flushes whole pages
 /// and commits), and the stream cannot pass it; an empty logical message makes a commit that is flushed. It needs no privilege and
 /// touches no table; where it is refused, on a standby, the wait is only longer.
-async fn nudge(connection: &mut Connection) {
+pub async fn nudge(connection: &mut Connection) {
     // Not held up by a standby that has gone: nobody needs this message.
     let sql = "SET LOCAL synchronous_commit = local; SELECT pg_logical_emit_message(true, 'walbridge', '')";
     if let Err(error) = connection.query("nudging the server", sql).await {

@@ -8,6 +8,9 @@ use crate::capture::catalog::Published;
 use crate::capture::snapshot::Target;
 use crate::event::{Relation, ReplicaIdentity, TableName};
 
+/// One block's places.
+const BLOCK: u64 = 1 << 16;
+
 fn table(oid: u32) -> Table {
     Table {
         oid,
@@ -180,9 +183,4 @@ fn stretches_join_and_gaps_are_found() {
     assert_eq!(gap(&[0..10, 10..30], 40), Some(30..40));
     assert_eq!(gap(&[0..10, 10..40], 40), None);
     assert_eq!(gap(&[], 0), None);
-    // Lines of a block never run into the next.
-    assert_eq!(cut(&(0..3 * BLOCK), 16), 0..16);
-    assert_eq!(cut(&(LINES_MAX - 5..3 * BLOCK), 16), LINES_MAX - 5..BLOCK);
-    assert_eq!(cut(&(16..3 * BLOCK), 2 * BLOCK), 16..BLOCK);
-    assert_eq!(cut(&(BLOCK..3 * BLOCK), 5 * BLOCK), BLOCK..3 * BLOCK);
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::envelope::NEW_KEY_HEADER;
-use super::schemas::Schemas;
+use super::schemas::{Language, Schemas};
 use super::unit::MESSAGES;
 use super::{Decoded, FormatError, Records, Settings, Unit, avro, debezium, flat, protobuf};
 use crate::decode::DecodeError;
@@ -46,6 +46,16 @@ pub enum Decoder {
 }
 
 impl Format {
+    /// What its schemas in a registry are written in, if it has such.
+    #[must_use]
+    pub const fn language(self) -> Option<Language> {
+        match self {
+            Format::Avro => Some(Language::Avro),
+            Format::Protobuf => Some(Language::Protobuf),
+            Format::Debezium | Format::DebeziumPlain | Format::Json => None,
+        }
+    }
+
     /// Its name: the word for it in the configuration, and what that is told beside it.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -70,7 +80,7 @@ impl Format {
     /// Whether records are of schemas that a registry has.
     #[must_use]
     pub const fn has_schemas(self) -> bool {
-        matches!(self, Format::Avro | Format::Protobuf)
+        self.language().is_some()
     }
 
     /// The schemas of this version of a table, whose records are in this topic.

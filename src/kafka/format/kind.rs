@@ -5,7 +5,7 @@ use crate::event::{Column, Scalar, Shape};
 
 /// How a column's values are written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Boolean,
     /// `int2`, `int4`, `int8`, `oid`.
     Integer,
@@ -53,7 +53,7 @@ pub(super) enum Kind {
 
 impl Kind {
     /// Of a column.
-    pub(super) fn of(column: &Column) -> Kind {
+    pub(crate) fn of(column: &Column) -> Kind {
         if let Some((element, delimiter)) = shape::element(column.type_oid) {
             return Kind::Array(std::boxed::Box::new(builtin(element, column.type_modifier)), delimiter);
         }

@@ -7,16 +7,15 @@
 
 mod any;
 pub mod avro;
-mod base64;
 mod cloudevents;
 pub mod debezium;
 mod envelope;
 mod exact;
 pub mod flat;
-mod kind;
-mod moment;
+pub(crate) mod kind;
+pub(crate) mod moment;
 mod name;
-mod number;
+pub(crate) mod number;
 pub mod protobuf;
 mod quote;
 mod records;
@@ -26,14 +25,13 @@ mod typed;
 mod unit;
 
 pub use any::{Decoder, Encoder, Format};
-pub(crate) use base64::{decode as from_base64, encode as put_base64};
 pub use exact::HEADER as EXACT_HEADER;
 pub(crate) use number::push_unsigned;
 pub use records::{Header, Record, Records};
 pub use schemas::{Language, Schema, SchemaIds, Schemas};
 pub use unit::Unit;
 
-use crate::decode::DecodeError;
+use crate::decode::{DecodeError, base64};
 use crate::event::Change;
 
 /// What all records of a source have in common.

@@ -5,7 +5,7 @@
 /// A second in microseconds.
 pub(super) const SECOND: i64 = 1_000_000;
 /// A day in microseconds.
-pub(super) const DAY: i64 = 86_400 * SECOND;
+pub(crate) const DAY: i64 = 86_400 * SECOND;
 /// From 1970 to 2000, which PostgreSQL's binary forms count from.
 pub(super) const DAYS_TO_2000: i64 = 10_957;
 
@@ -15,7 +15,7 @@ pub(super) const DATE_PAST: i64 = -2_147_472_691;
 
 /// A point in time, or beyond all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Moment {
+pub(crate) enum Moment {
     /// `infinity`
     Future,
     /// `-infinity`
@@ -25,7 +25,7 @@ pub(super) enum Moment {
 }
 
 /// `2026-11-24`, `0044-03-15 BC`, `infinity`: days since 1970.
-pub(super) fn date(text: &[u8]) -> Option<Moment> {
+pub(crate) fn date(text: &[u8]) -> Option<Moment> {
     Some(match text {
         b"infinity" => Moment::Future,
         b"-infinity" => Moment::Past,
@@ -38,7 +38,7 @@ pub(super) fn date(text: &[u8]) -> Option<Moment> {
 }
 
 /// `2026-11-24 10:00:00.5`, with ` BC`, or `infinity`; with `zone` behind the time.
-pub(super) fn timestamp(text: &[u8], zone: &[u8]) -> Option<Moment> {
+pub(crate) fn timestamp(text: &[u8], zone: &[u8]) -> Option<Moment> {
     Some(match text {
         b"infinity" => Moment::Future,
         b"-infinity" => Moment::Past,
@@ -52,7 +52,7 @@ pub(super) fn timestamp(text: &[u8], zone: &[u8]) -> Option<Moment> {
 }
 
 /// `10:00:00.5`: microseconds, and what follows.
-pub(super) fn time_of_day(text: &[u8]) -> Option<(i64, &[u8])> {
+pub(crate) fn time_of_day(text: &[u8]) -> Option<(i64, &[u8])> {
     let ([h1, h2, b':', m1, m2, b':', s1, s2], rest) = text.split_first_chunk::<8>()? else { return None };
     let seconds = pair(*h1, *h2)? * 3600 + pair(*m1, *m2)? * 60 + pair(*s1, *s2)?;
     let (fraction, rest) = fraction(rest)?;

@@ -51,7 +51,7 @@ pub(super) fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
 }
 
 /// The integer that the text is, all of it.
-pub(super) fn integer(text: &[u8]) -> Option<i64> {
+pub(crate) fn integer(text: &[u8]) -> Option<i64> {
     let (negative, digits) = text.strip_prefix(b"-").map_or((false, text), |digits| (true, digits));
     if digits.is_empty() || digits.len() > 19 {
         return None;
@@ -66,7 +66,7 @@ pub(super) fn integer(text: &[u8]) -> Option<i64> {
 }
 
 /// A decimal's digits behind the point, as its text has them; `None` if it is no finite decimal.
-pub(super) fn scale(text: &[u8]) -> Option<usize> {
+pub(crate) fn scale(text: &[u8]) -> Option<usize> {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
     let (whole, fraction) = match digits.iter().position(|&byte| byte == b'.') {
         Some(point) => (digits.get(..point)?, digits.get(point.checked_add(1)?..)?),
@@ -78,7 +78,7 @@ pub(super) fn scale(text: &[u8]) -> Option<usize> {
 
 /// Gives `then` the digits of a finite decimal, its point left out, as a big-endian integer in two's complement of as few bytes
 /// as hold it.
-pub(super) fn unscaled<R>(text: &[u8], then: impl FnOnce(&[u8]) -> R) -> R {
+pub(crate) fn unscaled<R>(text: &[u8], then: impl FnOnce(&[u8]) -> R) -> R {
     let negative = text.first() == Some(&b'-');
     let digits = || text.iter().filter(|byte| byte.is_ascii_digit());
     if text.len() <= 18 {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::Settings;
 use super::http;
+use crate::http::Answer;
 use crate::kafka::KafkaError;
 use crate::kafka::format::{Language, Schema, SchemaIds, Schemas};
 use crate::status::Code;
@@ -59,8 +60,11 @@ impl Registry {
         Ok(id)
     }
 
-    /// The text of a subject's last version.
-    async fn latest(&self, subject: &str, language: Language) -> Result<Option<String>, KafkaError> {
+    /// The text of a subject's last version; `None` if there is none.
+    ///
+    /// # Errors
+    /// As [`Registry::ids`].
+    pub async fn latest(&self, subject: &str, language: Language) -> Result<Option<String>, KafkaError> {
         let (status, body) = self.ask(&format!("/subjects/{subject}/versions/latest"), None).await?;
         // What has a code of the registry's is about the subject.
         if status == 404 && body.get("error_code").is_some() {
@@ -74,7 +78,7 @@ impl Registry {
     async fn ask(&self, path: &str, body: Option<Value>) -> Result<(u16, Value), KafkaError> {
         let answer = http::ask(&self.settings, path, body.map(|body| body.to_string().into_bytes())).await;
         let unreachable = |detail| KafkaError::Registry { url: self.settings.address.to_string(), detail };
-        let (status, body) = answer.map_err(unreachable)?;
+        let Answer { status, body, .. } = answer.map_err(unreachable)?;
         Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
     }
 

@@ -9,8 +9,8 @@ use hyper::{Method, Request};
 use secrecy::ExposeSecret as _;
 
 use super::Settings;
-use crate::http::{self, Answer};
-use crate::kafka::format::put_base64;
+use crate::decode::base64;
+use crate::http::{Answer, Client, Limits, Reach};
 
 /// A registry that does not answer within this is not available.
 const TIME_MAX: Duration = Duration::from_secs(10);
@@ -20,13 +20,9 @@ const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 
 /// Posts a JSON document, or gets what is there if there is none. `Err`: what kept it from being answered.
 pub(super) async fn ask(settings: &Settings, path: &str, body: Option<Vec<u8>>) -> Result<Answer, String> {
-    let exchange = async {
-        let tls = settings.address.tls.then(|| http::connector(settings.ca.as_deref())).transpose()?;
-        let mut sender = http::open(&settings.address, tls.as_ref()).await?;
-        let request = request(settings, path, body).map_err(|error| error.to_string())?;
-        http::exchange(&mut sender, request, ANSWER_BYTES_MAX).await.map_err(|failed| failed.detail)
-    };
-    tokio::time::timeout(TIME_MAX, exchange).await.map_err(|_| format!("no answer within {TIME_MAX:?}"))?
+    let limits = Limits { time: TIME_MAX, answer_bytes: ANSWER_BYTES_MAX };
+    let mut client = Client::new(settings.address.clone(), Reach::Anywhere, settings.ca.as_deref(), limits)?;
+    client.ask(|| request(settings, path, body.clone()).map_err(|error| error.to_string())).await
 }
 
 fn request(settings: &Settings, path: &str, body: Option<Vec<u8>>) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
@@ -39,7 +35,7 @@ fn request(settings: &Settings, path: &str, body: Option<Vec<u8>>) -> Result<Req
         .header(ACCEPT, format!("{MEDIA_TYPE}, application/json"));
     if let Some((username, password)) = &settings.credentials {
         let mut basic = b"Basic ".to_vec();
-        put_base64(format!("{username}:{}", password.expose_secret()).as_bytes(), &mut basic);
+        base64::encode(format!("{username}:{}", password.expose_secret()).as_bytes(), &mut basic);
         request = request.header(AUTHORIZATION, basic);
     }
     request.body(Full::new(Bytes::from(body.unwrap_or_default())))

@@ -3,13 +3,14 @@
 //! A record of the log's state makes true, at once, all control records before it; so versions of tables, copies and voids are
 //! known to readers by the time they may read the events behind them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
 use super::Options;
+use super::commit::PRODUCERS;
 use super::control::{Control, Noted};
 use crate::event::{Offset, Relation};
 use crate::kafka::fetch::{Fetched, Fetcher, Probe};
@@ -25,7 +26,7 @@ pub(super) struct Known {
     pub(super) id: Option<LogId>,
     /// What may be read.
     pub(super) durable: Durable,
-    /// Everything before this can be read in every partition: another state has come since, and a producer's next transaction begins only when
+    /// Everything before this can be read in every partition: each producer has had its turn since, and its next transaction begins only when
     /// all partitions have been told of the one before.
     pub(super) settled: Offset,
     /// By their numbers.
@@ -61,8 +62,8 @@ struct Reading {
     control: Control,
     /// What counts from the next state on.
     waiting: Vec<Fetched>,
-    /// Where the log ended with the last state.
-    last: Option<Offset>,
+    /// Where the log ended with the last states, one for each producer.
+    last: VecDeque<Offset>,
 }
 
 /// How the following goes.
@@ -227,8 +228,9 @@ impl Follower {
         if durable.offset >= known.durable.offset {
             known.durable = durable;
         }
-        if let Some(settled) = reading.last.replace(durable.offset) {
-            known.settled = known.settled.max(settled);
+        reading.last.push_back(durable.offset);
+        if reading.last.len() > PRODUCERS {
+            known.settled = known.settled.max(reading.last.pop_front().unwrap_or_default());
         }
         known.states += 1;
         drop(known);

@@ -22,7 +22,7 @@ use crate::kafka::headers::{OFFSET_HEADER, POSITION_HEADER, UNIT_HEADER};
 use crate::kafka::place::Place;
 use crate::kafka::producer::Producer;
 use crate::kafka::tables::{Topic, TopicSchemas};
-use crate::kafka::{KafkaError, topic};
+use crate::kafka::{KafkaError, partition, topic};
 use crate::log::Durable;
 
 /// Under load a transaction is committed so long after it began.
@@ -169,14 +169,14 @@ impl Sender {
     pub(super) fn new(
         options: Arc<Options>,
         clients: Clients,
-        producer: Producer,
+        producers: Vec<Producer>,
         shared: Arc<Shared>,
         durable: watch::Sender<Durable>,
         writer: u64,
     ) -> Result<Self, KafkaError> {
         let control = topic::control(&options.source);
         let judge = Arc::new(Judge::new(Arc::clone(&options), Arc::clone(&clients.admin), writer));
-        let committer = Committer::start(producer, control.clone(), durable, Arc::clone(&shared), Arc::clone(&judge))?;
+        let committer = Committer::start(producers, control.clone(), durable, Arc::clone(&shared), Arc::clone(&judge))?;
         Ok(Sender {
             options,
             clients,
@@ -267,7 +267,7 @@ impl Sender {
             self.end()?;
         } else if !inside && (!self.load.is_high() || age >= BUSY_TIME) {
             // Rows that are in no transaction wait for none; the state follows them.
-            if follows && (age < FOLLOW_TIME || !self.committer.is_free()) {
+            if follows && (age < FOLLOW_TIME || !self.committer.is_settled()) {
                 self.write_rows()?;
             } else {
                 self.end()?;
@@ -322,7 +322,10 @@ impl Sender {
                 (UNIT_HEADER, group.text_at(&meta.unit)),
             ];
             let position = group.text_at(&meta.position);
-            let outgoing = known.place.outgoing(&record, position, meta.first_partition, meta.timestamp_ms)?;
+            let mut outgoing = known.place.outgoing(&record, position, meta.first_partition, meta.timestamp_ms)?;
+            // Each producer has its own sight of a topic: while partitions are added, a key would go back and forth.
+            let partitions = i32::try_from(known.ends.len()).unwrap_or(i32::MAX);
+            outgoing.partition = outgoing.partition.or_else(|| Some(partition::of_key(outgoing.key?, partitions)));
             // What is no event has none of them.
             let ours = if meta.offset.is_empty() { &[] } else { ours.as_slice() };
             rows.send(&outgoing, ours.iter().copied().chain(record.headers()))?;
@@ -373,8 +376,8 @@ impl Sender {
             // A batch that is larger than its topic takes is refused whole.
             self.end()?;
             self.committer.settle()?;
-            let producer = self.clients.narrow(&self.options, limit)?;
-            self.committer.replace(producer);
+            let producers = self.clients.narrow(&self.options, limit)?;
+            self.committer.replace(producers);
         }
         let ends = check_topic(&self.clients.admin, &place.name, &[], &self.control)?;
         self.judge.learn(&place.name);

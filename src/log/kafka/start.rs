@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::runtime::Runtime;
 
 use super::Options;
+use super::commit::PRODUCERS;
 use super::control::{Control, ControlRecord, format_record, log_record};
 use crate::kafka::admin::{self, Admin};
 use crate::kafka::format::{SchemaIds, Schemas};
@@ -38,16 +39,16 @@ pub(super) struct Start {
     pub(super) records: Vec<ControlRecord>,
 }
 
-/// Does it; with the producer for transactions. Blocks.
-pub(super) fn start(options: &Options) -> Result<(Clients, Producer, Start), KafkaError> {
+/// Does it; with the producers for transactions. Blocks.
+pub(super) fn start(options: &Options) -> Result<(Clients, Vec<Producer>, Start), KafkaError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| KafkaError::Misuse(format!("no runtime: {error}")))?;
     let admin = Arc::new(Admin::new(&options.settings)?);
     let name = topic::control(&options.source);
-    // The producer first: if brokers refuse us, it is the one that hears why.
+    // The producers first: if brokers refuse us, they are the ones that hear why.
     let registry = options.settings.registry.clone().map(Registry::new);
     let mut clients = Clients { admin, rows: None, batch_bytes_max: BATCH_BYTES, runtime, registry };
-    let mut producer = clients.narrow(options, BATCH_BYTES)?;
+    let mut producers = clients.narrow(options, BATCH_BYTES)?;
     let found = clients.runtime.block_on(clients.admin.ensure(&name, &options.settings.topics.of_state()))?;
     if !found.is_compacted() {
         let detail = format!(
@@ -57,7 +58,7 @@ pub(super) fn start(options: &Options) -> Result<(Clients, Producer, Start), Kaf
         return Err(KafkaError::Topic { topic: name, detail });
     }
     if found.batch_bytes_max() < clients.batch_bytes_max {
-        producer = clients.narrow(options, found.batch_bytes_max())?;
+        producers = clients.narrow(options, found.batch_bytes_max())?;
     }
     let mut control = Control::default();
     consumer::read_all(&options.settings, &name, |key, value| {
@@ -84,21 +85,28 @@ pub(super) fn start(options: &Options) -> Result<(Clients, Producer, Start), Kaf
         None => records.push(format_record(format)),
     }
     control.state.writer = control.state.writer.saturating_add(1);
-    Ok((clients, producer, Start { control, records }))
+    Ok((clients, producers, Start { control, records }))
 }
 
 impl Clients {
-    /// A producer that nobody else can have at the same time, whose batches are no larger, and neither are those of the rows' own. Between two
+    /// Producers that nobody else can have at the same time, whose batches are no larger, and neither are those of the rows' own. Between two
     /// transactions.
-    pub(super) fn narrow(&mut self, options: &Options, batch_bytes_max: u64) -> Result<Producer, KafkaError> {
+    ///
+    /// Whoever had them before may commit with the later ones until those are taken, too; but a transaction is committed behind all those before
+    /// it, so what is found then is whole.
+    pub(super) fn narrow(&mut self, options: &Options, batch_bytes_max: u64) -> Result<Vec<Producer>, KafkaError> {
         self.batch_bytes_max = batch_bytes_max;
         if options.settings.delivery == Delivery::AtLeastOnce {
             self.rows = Some(Producer::new(&options.settings, None, batch_bytes_max)?);
         }
         let control = topic::control(&options.source);
-        let producer = Producer::new(&options.settings, Some(&control), batch_bytes_max)?;
-        producer.init().map_err(|error| name_topic(error, &control))?;
-        Ok(producer)
+        let take = |number| {
+            let id = if number == 0 { control.clone() } else { format!("{control}-{number}") };
+            let producer = Producer::new(&options.settings, Some(&id), batch_bytes_max)?;
+            producer.init().map_err(|error| name_topic(error, &control))?;
+            Ok(producer)
+        };
+        (0..PRODUCERS).map(take).collect()
     }
 
     /// What the registry calls a topic's schemas.

@@ -108,11 +108,11 @@ async fn begin(options: Arc<Options>) -> Result<Open, LogError> {
     let shared = Arc::new(Shared::new());
     let (theirs, settings) = (Arc::clone(&shared), Arc::clone(&options));
     let body = move || match start(&settings) {
-        Ok((clients, producer, start)) => {
+        Ok((clients, producers, start)) => {
             let writer = start.control.state.writer;
             let durable = watch::Sender::new(start.control.state.history.closed);
             let receiver = durable.subscribe();
-            match Sender::new(settings, clients, producer, theirs, durable, writer) {
+            match Sender::new(settings, clients, producers, theirs, durable, writer) {
                 Err(error) => drop(tell.send(Err(error))),
                 Ok(sender) => drop(tell.send(Ok((start, receiver))).map(|()| sender.run(&jobs))),
             }
@@ -406,6 +406,9 @@ impl Open {
 }
 
 impl LogWriter for Writer {
+    /// Two batches: one is sent while the next is encoded, and records are larger than the rows that they are made of.
+    const PENDING_BYTES_MAX: usize = 2 << 20;
+
     async fn open(&mut self) -> Result<Option<Recovered>, LogError> {
         if self.is_open() {
             return Ok(None);

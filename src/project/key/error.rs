@@ -31,14 +31,25 @@ pub enum TemplateError {
     },
     /// A delete tells only the replica identity's columns, so the document could not be found again.
     #[error(
-        "column `{column}` is not part of the table's key ({key}), so a deleted row's document could not be found; use the \
-         key's columns"
+        "column `{column}` is not part of the table's key ({key}), so what a row leaves behind, when it is deleted or moves, could not be found; use the \
+         key's columns, or have old rows sent whole: ALTER TABLE … REPLICA IDENTITY FULL"
     )]
     NotKey {
         /// The name in the template.
         column: String,
         /// The key.
         key: String,
+    },
+    /// What was there before is not known when a row changes, so its document could not be found where it was.
+    #[error(
+        "column `{column}` can change, and the table's replica identity does not tell what it was, so a changed or deleted row's document could not be \
+         found; have whole rows sent: ALTER TABLE {table} REPLICA IDENTITY FULL"
+    )]
+    NotKept {
+        /// The name in the template.
+        column: String,
+        /// The table.
+        table: String,
     },
     /// Two rows could share a document.
     #[error(
@@ -48,4 +59,18 @@ pub enum TemplateError {
         /// The missing one.
         column: String,
     },
+}
+
+/// A template that does not fit a table.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name} = \"{template}\" for table {table}: {error}")]
+pub struct Misnamed {
+    /// The template's name in the configuration.
+    pub name: &'static str,
+    /// The template.
+    pub template: String,
+    /// The table.
+    pub table: String,
+    /// Why not.
+    pub error: TemplateError,
 }

@@ -8,7 +8,8 @@ use tokio::runtime::Handle;
 
 use super::Options;
 use super::producers::{CHECKPOINT, Producers};
-use crate::event::{Change, Event, OldRow, Op, Position, Transaction};
+use crate::decode::tuple::put_body;
+use crate::event::{Change, Event, Op, Position, Transaction};
 use crate::kafka::admin::Admin;
 use crate::kafka::format::{self, Format, Records, SchemaIds};
 use crate::kafka::headers::{POSITION_HEADER, UNIT_HEADER};
@@ -82,19 +83,22 @@ impl history::Engine for Engine {
 
     fn stage(&mut self, mutations: Vec<Mutation>) -> Result<Staged, SinkError> {
         let mut staged = Staged::default();
-        for mutation in mutations {
+        for (mutation, next) in mutations.into_iter().zip(1..) {
             let Effect::Append(event) = &mutation.effect else {
                 let reason = "Kafka is given events, not documents".to_owned();
                 staged.rejected.push(Rejection { mutation, reason });
-                continue;
+                staged.rest = Some(next);
+                break;
             };
-            match self.opened()?.append(event, mutation.position) {
+            match self.opened()?.append(event, &mutation) {
                 Ok(()) => {}
                 Err(KafkaError::TooLarge { topic, bytes, limit, .. }) => {
                     let reason = format!(
                         "a record of {bytes} bytes, and topic {topic} takes {limit} at most (max.message.bytes)"
                     );
                     staged.rejected.push(Rejection { mutation, reason });
+                    staged.rest = Some(next);
+                    break;
                 }
                 Err(error) => return Err(self.explain(error)),
             }
@@ -211,8 +215,8 @@ impl Engine {
 }
 
 impl Open {
-    fn append(&mut self, event: &Event, position: Position) -> Result<(), KafkaError> {
-        if self.position.is_some_and(|written| position <= written) {
+    fn append(&mut self, event: &Event, mutation: &Mutation) -> Result<(), KafkaError> {
+        if self.position.is_some_and(|written| mutation.position <= written) {
             return Ok(());
         }
         if !self.transaction.as_ref().is_some_and(|open| Arc::ptr_eq(open, &event.transaction)) {
@@ -227,7 +231,8 @@ impl Open {
         if let Some(ids) = to.schemas.and_then(|number| self.schemas.get(number as usize)) {
             (0..self.records.len()).for_each(|record| self.records.stamp(record, *ids));
         }
-        if !self.told_begin && self.unit.format.tells() {
+        // The transaction of one that comes late was told without it.
+        if !self.told_begin && !mutation.is_late() && self.unit.format.tells() {
             self.tell(format::Unit::begun)?;
             self.told_begin = true;
         }
@@ -339,28 +344,4 @@ impl Open {
 
 fn place(topics: &[Place], topic: u32) -> Result<&Place, KafkaError> {
     topics.get(topic as usize).ok_or_else(|| KafkaError::Misuse("a topic that nobody made".to_owned()))
-}
-
-/// A change as the encoder wants it: what follows the table's OID in pgoutput's message.
-fn put_body(change: &Change, out: &mut Vec<u8>) {
-    out.clear();
-    let old = |old: &OldRow, out: &mut Vec<u8>| {
-        out.push(if matches!(old, OldRow::Key(_)) { b'K' } else { b'O' });
-        out.extend_from_slice(old.row().as_bytes());
-    };
-    match change {
-        Change::Insert { new: row, .. } | Change::Read { row, .. } => {
-            out.push(b'N');
-            out.extend_from_slice(row.as_bytes());
-        }
-        Change::Update { old: before, new, .. } => {
-            if let Some(before) = before {
-                old(before, out);
-            }
-            out.push(b'N');
-            out.extend_from_slice(new.as_bytes());
-        }
-        Change::Delete { old: before, .. } => old(before, out),
-        Change::Truncate { .. } | Change::Message { .. } | Change::CopyBegun { .. } | Change::CopyDone { .. } => {}
-    }
 }

@@ -1,20 +1,23 @@
-//! The checkpoint, in an index of our own: a document for each alias.
+//! The checkpoint, in an index of our own: a document for each sink, under the name of its alias.
 
+use bytes::Bytes;
+use hyper::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::client::{Answer, Client};
+use super::client::{self, Client};
 use super::error;
+use crate::http::Answer;
 use crate::sink::saved::Saved;
 use crate::sink::{Checkpoint, SinkError};
 
 /// The index of all sinks' checkpoints.
 const INDEX: &str = ".walbridge";
 
-/// A checkpoint, and the index it is about.
+/// A checkpoint, and the index it is about, or several with commas between them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Stored {
-    /// That index's UUID.
+    /// Its UUID.
     index: String,
     #[serde(flatten)]
     saved: Saved,
@@ -60,9 +63,16 @@ impl Fence {
         if exists { Ok(()) } else { client.accept("making the index of checkpoints", answer).map(drop) }
     }
 
+    /// Removes what stands there.
+    pub(super) async fn remove(client: &mut Client, name: &str) -> Result<(), SinkError> {
+        let path = format!("/{INDEX}/_doc/{name}");
+        let answer = client.ask(Method::DELETE, &path, client::JSON, Bytes::new()).await?;
+        if answer.status == 404 { Ok(()) } else { client.accept("removing a checkpoint", answer).map(drop) }
+    }
+
     /// Reads what stands there.
-    pub(super) async fn read(client: &mut Client, alias: &str) -> Result<Self, SinkError> {
-        let answer = client.get(&format!("/{INDEX}/_doc/{alias}")).await?;
+    pub(super) async fn read(client: &mut Client, name: &str) -> Result<Self, SinkError> {
+        let answer = client.get(&format!("/{INDEX}/_doc/{name}")).await?;
         if answer.status == 404 {
             return Ok(Fence::default());
         }
@@ -71,10 +81,10 @@ impl Fence {
         Ok(Fence { written })
     }
 
-    /// The checkpoint, if it is about this index.
-    pub(super) fn checkpoint(&self, uuid: &str) -> Option<Checkpoint> {
+    /// The checkpoint, if the indexes that it is about are there; several are told with commas between them.
+    pub(super) fn checkpoint(&self, are_there: impl Fn(&str) -> bool) -> Option<Checkpoint> {
         let stored = &self.written.as_ref()?.stored;
-        (stored.index == uuid).then(|| stored.saved.checkpoint()).flatten()
+        are_there(&stored.index).then(|| stored.saved.checkpoint()).flatten()
     }
 
     /// Whether both saw the same write.
@@ -87,16 +97,16 @@ impl Fence {
     pub(super) async fn write(
         &mut self,
         client: &mut Client,
-        alias: &str,
-        uuid: &str,
+        name: &str,
+        uuids: &str,
         checkpoint: Checkpoint,
     ) -> Result<bool, SinkError> {
         let condition = match &self.written {
             Some(Written { seq_no, primary_term, .. }) => format!("if_seq_no={seq_no}&if_primary_term={primary_term}"),
             None => "op_type=create".to_owned(),
         };
-        let stored = Stored { index: uuid.to_owned(), saved: Saved::from(checkpoint) };
-        let answer = client.put(&format!("/{INDEX}/_doc/{alias}?{condition}"), &json!(&stored)).await?;
+        let stored = Stored { index: uuids.to_owned(), saved: Saved::from(checkpoint) };
+        let answer = client.put(&format!("/{INDEX}/_doc/{name}?{condition}"), &json!(&stored)).await?;
         if let Answer { status: 409, .. } = answer {
             return Ok(false);
         }

@@ -1,23 +1,27 @@
-//! The server's API: one request after the other, on a connection that is kept.
+//! The servers' API: one request after the other, on connections that are kept.
 
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Method, Request};
-use secrecy::ExposeSecret as _;
 use serde::de::DeserializeOwned;
-use tokio_rustls::TlsConnector;
 
+use super::auth::Auth;
+use super::nodes::Nodes;
+use super::product::{Product, Verdict};
+use super::room::Room;
 use super::{Options, error};
-use crate::http::{self, Address, Credentials, Failed, Sender};
-use crate::kafka::format::put_base64;
+use crate::http::{self, Address, Answer, Limits, Reach};
 use crate::sink::SinkError;
 
 /// A request that is not answered within this has failed. The server may carry it out all the same, so it is also what
 /// [`super::index::TOMBSTONES_KEPT`] goes by.
 pub(super) const TIME_MAX: Duration = Duration::from_secs(60);
+/// A server that does not say within this who it is is left out.
+const PROOF_TIME_MAX: Duration = Duration::from_secs(10);
 /// More than any answer is: the longest tell of documents that are completed.
 const ANSWER_BYTES_MAX: usize = 512 << 20;
 pub(super) const JSON: &str = "application/json";
@@ -25,34 +29,60 @@ pub(super) const LINES: &str = "application/x-ndjson";
 
 /// See the module.
 pub(super) struct Client {
-    address: Address,
-    authorization: Option<HeaderValue>,
-    tls: Option<TlsConnector>,
-    sender: Option<Sender>,
+    nodes: Nodes,
+    auth: Auth,
+    /// How large a bulk request may be.
+    pub(super) room: Room,
+    /// Whom was asked last, for messages.
+    asked: String,
 }
 
-/// What was answered.
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) body: Bytes,
+/// A request, as it is sent to whoever is to answer it.
+struct Sent<'a> {
+    method: Method,
+    path: &'a str,
+    media_type: &'a str,
+    body: Bytes,
+}
+
+impl Sent<'_> {
+    /// To this server. `Err`: why it cannot be.
+    fn to(&self, address: &Address, auth: &Auth) -> Result<Request<Full<Bytes>>, String> {
+        let Sent { method, path, media_type, body } = self;
+        let (uri, host) = (format!("{}{path}", address.path), address.authority());
+        let mut request =
+            Request::builder().method(method).uri(&uri).header(HOST, &host).header(CONTENT_TYPE, *media_type);
+        for (name, value) in auth.headers(method.as_str(), &host, &uri, body)? {
+            request = request.header(name, value);
+        }
+        request.body(Full::new(body.clone())).map_err(|error| error.to_string())
+    }
+}
+
+/// A connection to a server, to be.
+fn client(address: &Address, ca: Option<&Path>) -> Result<http::Client, String> {
+    let limits = Limits { time: TIME_MAX, answer_bytes: ANSWER_BYTES_MAX };
+    http::Client::new(address.clone(), Reach::Anywhere, ca, limits)
 }
 
 impl Client {
     pub(super) fn new(options: &Options) -> Result<Self, SinkError> {
-        let address = options.address.clone();
+        let asked = options.addresses.first().map(ToString::to_string).unwrap_or_default();
         let unusable = |detail: String| SinkError::Unusable {
-            target: address.to_string(),
+            target: asked.clone(),
             detail,
             remedy: "Mend it in the configuration, then restart walbridge".to_owned(),
         };
-        let tls = address.tls.then(|| http::connector(options.ca.as_deref())).transpose().map_err(unusable)?;
-        let authorization = options.credentials.as_ref().map(authorization).transpose().map_err(unusable)?;
-        Ok(Client { address, authorization, tls, sender: None })
+        let auth = Auth::new(options.credentials.as_ref()).map_err(unusable)?;
+        let client = |address: &Address| client(address, options.ca.as_deref());
+        let clients: Result<_, _> = options.addresses.iter().map(client).collect();
+        let nodes = Nodes::new(clients.map_err(unusable)?);
+        Ok(Client { nodes, auth, room: Room::new(options.bulk_bytes_max), asked })
     }
 
     /// Where it is, for messages.
     pub(super) fn shown(&self) -> String {
-        self.address.to_string()
+        self.asked.clone()
     }
 
     pub(super) async fn get(&mut self, path: &str) -> Result<Answer, SinkError> {
@@ -67,7 +97,15 @@ impl Client {
         self.ask(Method::POST, path, JSON, body.to_string().into()).await
     }
 
-    /// Asks, and gives whatever is answered.
+    /// What has been written is found from the first search on.
+    pub(super) async fn refresh(&mut self, index: &str) -> Result<(), SinkError> {
+        // Elasticsearch takes no body here.
+        let answer = self.ask(Method::POST, &format!("/{index}/_refresh"), JSON, Bytes::new()).await?;
+        self.accept("refreshing", answer).map(drop)
+    }
+
+    /// Asks, and gives whatever is answered. Whom it asks has said before who it is: nothing is sent twice, and nothing to a server that is
+    /// another's.
     pub(super) async fn ask(
         &mut self,
         method: Method,
@@ -75,53 +113,78 @@ impl Client {
         media_type: &str,
         body: Bytes,
     ) -> Result<Answer, SinkError> {
-        let outcome = match tokio::time::timeout(TIME_MAX, self.exchange(&method, path, media_type, body)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(format!("no answer within {TIME_MAX:?}")),
-        };
-        outcome.map_err(|detail| {
-            // Whatever comes on that connection yet is the answer to another question.
-            self.sender = None;
-            SinkError::Unavailable { target: self.shown(), detail }
-        })
-    }
-
-    async fn exchange(&mut self, method: &Method, path: &str, media_type: &str, body: Bytes) -> Result<Answer, String> {
-        // A connection that was kept may have been closed by the other side meanwhile.
-        for kept in [true, false] {
-            let mut sender = match self.sender.take().filter(|sender| kept && !sender.is_closed()) {
-                Some(sender) => sender,
-                None => http::open(&self.address, self.tls.as_ref()).await?,
-            };
-            let request = self.request(method, path, media_type, body.clone())?;
-            match http::exchange(&mut sender, request, ANSWER_BYTES_MAX).await {
-                Ok((status, body)) => {
-                    self.sender = Some(sender);
-                    return Ok(Answer { status, body });
-                }
-                Err(Failed { unsent: true, .. }) if kept => {}
-                Err(failed) => return Err(failed.detail),
+        if media_type == LINES {
+            // Bulk requests are the work that there is to share.
+            self.nodes.turn();
+        }
+        let sent = Sent { method, path, media_type, body };
+        let detail = "no url is configured".to_owned();
+        let mut missing = SinkError::Unavailable { target: self.shown(), detail };
+        for _ in 0..self.nodes.len() {
+            let Some(at) = self.nodes.now(Instant::now()) else { break };
+            match self.prove(at).await {
+                Ok(()) => return self.send(at, &sent).await,
+                Err(error @ (SinkError::Unavailable { .. } | SinkError::Throttled { .. })) => missing = error,
+                Err(error) => return Err(error),
             }
         }
-        Err("the connection was closed".to_owned())
+        Err(missing)
     }
 
-    fn request(
-        &self,
-        method: &Method,
-        path: &str,
-        media_type: &str,
-        body: Bytes,
-    ) -> Result<Request<Full<Bytes>>, String> {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(format!("{}{path}", self.address.path))
-            .header(HOST, self.address.authority())
-            .header(CONTENT_TYPE, media_type);
-        if let Some(authorization) = &self.authorization {
-            request = request.header(AUTHORIZATION, authorization);
+    /// That the server is there, is one that we know, and of the same cluster as the others.
+    async fn prove(&mut self, at: usize) -> Result<(), SinkError> {
+        if self.nodes.get(at).is_some_and(|node| node.cluster.is_some()) {
+            return Ok(());
         }
-        request.body(Full::new(body)).map_err(|error| error.to_string())
+        let found = tokio::time::timeout(PROOF_TIME_MAX, self.identify(at)).await.unwrap_or_else(|_| {
+            let detail = format!("it does not say within {PROOF_TIME_MAX:?} who it is");
+            Err(SinkError::Unavailable { target: self.shown(), detail })
+        });
+        let cluster = found.inspect_err(|_| self.nodes.has_failed(at, Instant::now()))?;
+        if let Some((address, other)) = self.nodes.of_another(&cluster) {
+            return Err(SinkError::Unusable {
+                target: self.shown(),
+                detail: format!("it is of another cluster ({cluster}) than {address} ({other})"),
+                remedy: "Give the URLs of one cluster, then restart walbridge".to_owned(),
+            });
+        }
+        self.nodes.is_proven(at, cluster);
+        Ok(())
+    }
+
+    /// The cluster that the server is of; empty: it does not say.
+    async fn identify(&mut self, at: usize) -> Result<String, SinkError> {
+        let question = Sent { method: Method::GET, path: "/", media_type: JSON, body: Bytes::new() };
+        let answer = self.send(at, &question).await?;
+        // Not every role may ask, and OpenSearch Serverless does not say.
+        if matches!(answer.status, 403 | 404) {
+            return Ok(String::new());
+        }
+        let product: Product = self.read("asking what it is", answer)?;
+        let (target, product_shown) = (self.shown(), product.shown());
+        match product.verdict() {
+            Verdict::Tested => tracing::info!(%target, product = product_shown, "connected"),
+            Verdict::Untested => tracing::warn!(%target, product = product_shown, "connected; not tested with this"),
+            Verdict::Refused => {
+                let detail = format!("it is {product_shown}");
+                return Err(SinkError::Unusable { target, detail, remedy: error::NEEDED.to_owned() });
+            }
+        }
+        Ok(product.cluster_uuid)
+    }
+
+    /// Asks one of them.
+    async fn send(&mut self, at: usize, sent: &Sent<'_>) -> Result<Answer, SinkError> {
+        let Client { nodes, auth, asked, room: _ } = self;
+        let missing = |detail: String, target: &str| SinkError::Unavailable { target: target.to_owned(), detail };
+        let Some(node) = nodes.get_mut(at) else { return Err(missing("there is no such server".to_owned(), asked)) };
+        let address = node.http.address().clone();
+        *asked = address.to_string();
+        let answer = node.http.ask(|| sent.to(&address, auth)).await;
+        answer.map_err(|detail| {
+            nodes.has_failed(at, Instant::now());
+            missing(detail, asked)
+        })
     }
 
     /// What is answered, if the status says that it is well.
@@ -140,18 +203,4 @@ impl Client {
             detail: format!("{doing}: it answers what OpenSearch does not ({error})"),
         })
     }
-}
-
-fn authorization(credentials: &Credentials) -> Result<HeaderValue, String> {
-    let text = match credentials {
-        Credentials::Basic(name, password) => {
-            let mut text = b"Basic ".to_vec();
-            put_base64(format!("{name}:{}", password.expose_secret()).as_bytes(), &mut text);
-            text
-        }
-        Credentials::ApiKey(key) => format!("ApiKey {}", key.expose_secret()).into_bytes(),
-    };
-    let mut value = HeaderValue::from_bytes(&text).map_err(|_| "the API key cannot be one".to_owned())?;
-    value.set_sensitive(true);
-    Ok(value)
 }

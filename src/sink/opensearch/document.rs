@@ -1,29 +1,34 @@
 //! A row as a document, and the name it has there.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::decode::json;
 use crate::event::{Position, TableName};
 use crate::project::mutation::Key;
+use crate::sink::Image;
 
 /// The field that is ours.
 pub(super) const OWN: &str = "_walbridge";
+/// What it takes, about.
+const OWN_BYTES: usize = 160;
 /// The server takes no longer ids.
 const ID_BYTES_MAX: usize = 512;
 /// What a name begins with that is not the key itself.
 const HASHED: &str = "walbridge-sha256:";
 
 /// The id of a key's document: the key, or where that cannot be one, its hash.
-pub(super) fn id_of(key: &Key) -> String {
-    match str::from_utf8(&key.0) {
+pub(super) fn id_of(key: &[u8]) -> String {
+    match str::from_utf8(key) {
         Ok(text) if !text.is_empty() && text.len() <= ID_BYTES_MAX && !text.starts_with(HASHED) => text.to_owned(),
         _ => {
             let mut id = HASHED.to_owned();
             // Writing to a string does not fail.
-            Sha256::digest(&key.0).iter().for_each(|byte| _ = write!(id, "{byte:02x}"));
+            Sha256::digest(key).iter().for_each(|byte| _ = write!(id, "{byte:02x}"));
             id
         }
     }
@@ -31,21 +36,24 @@ pub(super) fn id_of(key: &Key) -> String {
 
 /// The row's JSON, with our own field behind its columns: the table, the place of the event that put it, and the key where the id does not
 /// tell it.
-pub(super) fn with_own(row: &str, table: &TableName, at: Position, key: &Key, id: &str) -> String {
-    let columns = row.strip_suffix('}').unwrap_or(row);
-    let comma = if columns.len() > 1 { "," } else { "" };
-    let mut own = format!("{columns}{comma}\"{OWN}\":{{\"table\":").into_bytes();
-    json::write_string(table.to_string().as_bytes(), &mut own);
-    // Numbers and a text always have a JSON form.
-    let at = serde_json::to_string(&at).unwrap_or_default();
-    own.extend_from_slice(b",\"at\":");
-    own.extend_from_slice(at.as_bytes());
-    if id.as_bytes() != &*key.0 {
-        own.extend_from_slice(b",\"key\":");
-        json::write_hex(&key.0, &mut own);
+pub(super) fn with_own(row: String, table: &TableName, at: Position, key: &Key, id: &str) -> Vec<u8> {
+    let mut text = row.into_bytes();
+    text.pop();
+    if text.len() > 1 {
+        text.push(b',');
     }
-    own.extend_from_slice(b"}}");
-    String::from_utf8_lossy(&own).into_owned()
+    text.reserve(OWN_BYTES);
+    text.extend_from_slice(b"\"_walbridge\":{\"table\":");
+    json::write_string(table.to_string().as_bytes(), &mut text);
+    text.extend_from_slice(b",\"at\":");
+    // Writing to memory does not fail, and numbers and a text always have a JSON form.
+    let _ = serde_json::to_writer(&mut text, &at);
+    if id.as_bytes() != &*key.0 {
+        text.extend_from_slice(b",\"key\":");
+        json::write_hex(&key.0, &mut text);
+    }
+    text.extend_from_slice(b"}}");
+    text
 }
 
 /// Our own field, read back.
@@ -53,6 +61,8 @@ pub(super) fn with_own(row: &str, table: &TableName, at: Position, key: &Key, id
 pub(super) struct Own {
     /// The event that put it.
     pub(super) at: Option<Position>,
+    #[serde(default)]
+    table: Option<String>,
     key: Option<String>,
 }
 
@@ -71,6 +81,19 @@ pub(super) fn key_of(id: &str, own: &Own) -> Option<Key> {
     Some(Key(digits.chunks(2).map(byte).collect::<Option<Vec<u8>>>()?.into()))
 }
 
+/// A document without our own field. One that does not say whose it is is none of ours: no search for a table's documents finds it.
+pub(super) fn image(source: &str) -> Option<Image> {
+    let mut members: BTreeMap<String, &RawValue> = match serde_json::from_str(source) {
+        Ok(members) => members,
+        Err(_) => return Some(Image::of_json(source.to_owned())),
+    };
+    let own = members.remove(OWN).and_then(|own| serde_json::from_str::<Own>(own.get()).ok());
+    if own.is_none_or(|own| own.table.is_none()) {
+        return Some(Image::foreign(source));
+    }
+    serde_json::to_string(&members).ok().map(Image::of_json)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,10 +105,10 @@ mod tests {
         let mut ids = Vec::new();
         for key in keys {
             let key = Key(key.to_vec().into());
-            let id = id_of(&key);
+            let id = id_of(&key.0);
             assert!(!id.is_empty() && id.len() <= ID_BYTES_MAX, "{id}");
-            let document = with_own(r#"{"id":1}"#, &table, Position::default(), &key, &id);
-            let mut read: serde_json::Value = serde_json::from_str(&document).unwrap();
+            let document = with_own(r#"{"id":1}"#.to_owned(), &table, Position::default(), &key, &id);
+            let mut read: serde_json::Value = serde_json::from_slice(&document).unwrap();
             assert_eq!(read["id"], 1);
             let own: Own = serde_json::from_value(read[OWN].take()).unwrap();
             assert_eq!(key_of(&id, &own), Some(key));
@@ -94,8 +117,8 @@ mod tests {
         ids.sort();
         ids.dedup();
         assert_eq!(ids.len(), keys.len());
-        let whole = with_own("{}", &table, Position::default(), &Key("a".into()), "a");
+        let whole = with_own("{}".to_owned(), &table, Position::default(), &Key("a".into()), "a");
         let at = r#"{"epoch":0,"commit_lsn":"0/0","ordinal":0}"#;
-        assert_eq!(whole, format!(r#"{{"_walbridge":{{"table":"public.t","at":{at}}}}}"#));
+        assert_eq!(whole, format!(r#"{{"_walbridge":{{"table":"public.t","at":{at}}}}}"#).into_bytes());
     }
 }

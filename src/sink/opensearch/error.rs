@@ -26,6 +26,9 @@ impl Reason {
     }
 }
 
+/// What can be worked with.
+pub(super) const NEEDED: &str = "walbridge needs OpenSearch 2 or Elasticsearch 7.10, or newer. See what it says";
+
 #[derive(Deserialize)]
 struct Body {
     error: Reason,
@@ -39,6 +42,19 @@ pub(super) fn reason(body: &[u8]) -> Reason {
 /// What a refusal of a whole request means. What is not known is waited for, visibly.
 pub(super) fn refused(target: String, doing: &str, status: u16, body: &[u8]) -> SinkError {
     judge(target, doing, status, &reason(body))
+}
+
+/// The server has no room for a whole bulk request, or none of this size.
+pub(super) fn no_room(target: String, status: u16, body: &[u8]) -> SinkError {
+    let reason = reason(body);
+    // Another may stand in front of it, and say so of itself.
+    judge(target, "bulk request", if status == 413 { 429 } else { status }, &reason)
+}
+
+/// The server does not say of one of several documents what it is.
+pub(super) fn judge_read(target: String, doing: &str, reason: &Reason) -> SinkError {
+    let status = if reason.kind == "index_not_found_exception" { 404 } else { 503 };
+    judge(target, doing, status, reason)
 }
 
 /// The same of one item of a bulk request.
@@ -55,9 +71,7 @@ pub(super) fn judge(target: String, doing: &str, status: u16, reason: &Reason) -
         (401 | 403, _) => SinkError::Auth { target, detail },
         (404, "index_not_found_exception") => SinkError::Regressed { target, detail },
         (300..=399, _) => unusable("It names another place, and walbridge follows nobody there: give its own url"),
-        (400 | 404 | 405 | 406, _) => {
-            unusable("walbridge needs OpenSearch 2 or Elasticsearch 7.10, or newer. See what it says")
-        }
+        (400 | 404 | 405 | 406, _) => unusable(NEEDED),
         _ => SinkError::Unavailable { target, detail },
     }
 }

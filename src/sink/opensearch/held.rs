@@ -2,16 +2,18 @@
 
 use std::collections::HashMap;
 
+use super::place::Whereabouts;
 use crate::event::TableName;
-use crate::project::mutation::Mutation;
+use crate::project::mutation::{Key, Mutation};
 
 /// A document's write.
 #[derive(Debug)]
 pub(super) struct Write {
-    pub(super) id: String,
+    pub(super) key: Key,
+    pub(super) place: Whereabouts,
     pub(super) version: u64,
     /// The document as it is sent; `None` removes it.
-    pub(super) document: Option<String>,
+    pub(super) document: Option<Vec<u8>>,
     /// What it puts, should that be refused; a removal is not.
     pub(super) mutation: Option<Mutation>,
 }
@@ -19,7 +21,7 @@ pub(super) struct Write {
 impl Write {
     /// What it weighs, about.
     pub(super) fn bytes(&self) -> usize {
-        self.document.as_ref().map_or(0, String::len).saturating_add(self.id.len()).saturating_add(64)
+        self.document.as_ref().map_or(0, Vec::len).saturating_add(self.key.0.len()).saturating_add(64)
     }
 }
 
@@ -27,7 +29,7 @@ impl Write {
 #[derive(Debug, Default)]
 pub(super) struct Stretch {
     pub(super) writes: Vec<Write>,
-    places: HashMap<String, usize>,
+    places: HashMap<Key, usize>,
     /// The table, and the version of its being emptied.
     pub(super) clears: Option<(TableName, u64)>,
 }
@@ -44,14 +46,14 @@ impl Held {
     pub(super) fn push(&mut self, write: Write) {
         self.bytes = self.bytes.saturating_add(write.bytes());
         let Stretch { writes, places, .. } = &mut self.now;
-        let earlier = places.get(&write.id).and_then(|&place| writes.get_mut(place));
+        let earlier = places.get(&write.key).and_then(|&place| writes.get_mut(place));
         match earlier {
             Some(earlier) => {
                 self.bytes = self.bytes.saturating_sub(earlier.bytes());
                 *earlier = write;
             }
             None => {
-                places.insert(write.id.clone(), writes.len());
+                places.insert(write.key.clone(), writes.len());
                 writes.push(write);
             }
         }

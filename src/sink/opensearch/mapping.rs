@@ -11,11 +11,11 @@ use crate::event::{Column, Relation, Scalar, Shape};
 /// `pg_type.oid` of `uuid`.
 const UUID: u32 = 2950;
 
-/// The mapping of a new index: our own field, and no guesses about others.
-pub(super) fn empty(alias: &str) -> Value {
+/// The mapping of a new index: whose it is, the name that readers know it by, our own field, and no guesses about others.
+pub(super) fn empty(sink: &str, name: &str) -> Value {
     json!({
         "dynamic": false,
-        "_meta": { "walbridge": alias },
+        "_meta": { "walbridge": sink, "alias": name },
         "properties": { OWN: { "properties": {
             "table": { "type": "keyword" },
             "at": { "type": "object", "enabled": false },

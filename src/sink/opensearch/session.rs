@@ -3,21 +3,21 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use serde::Deserialize;
-use serde_json::json;
 use serde_json::value::RawValue;
 
+use super::bulk::Bulk;
 use super::checkpoint::Fence;
 use super::client::Client;
 use super::document::Source;
 use super::held::{Held, Stretch, Write};
-use super::index::Index;
-use super::keys::Scroll;
-use super::{Options, bulk, document, version};
+use super::indexes::Indexes;
+use super::keys::{self, Scroll};
+use super::place::Layout;
+use super::{Options, document, pipeline, version};
 use crate::event::{Position, TableName};
 use crate::project::mutation::{Document, Effect, Key, Mutation};
 use crate::sink::uncommitted::{Known, Uncommitted};
-use crate::sink::{Checkpoint, KeyPage, Rejection, SinkError, Staged, belief, whole};
+use crate::sink::{Checkpoint, Image, KeyPage, Rejection, SinkError, Staged, belief, whole};
 
 /// Writes are held here up to this size, and beyond it sent ahead of the commit.
 const HELD_BYTES_MAX: usize = 16 << 20;
@@ -26,7 +26,11 @@ const READ_TOGETHER: usize = 16;
 
 /// See the module.
 pub(super) struct Session {
-    index: Index,
+    indexes: Indexes,
+    layout: Layout,
+    /// The name of the checkpoint.
+    name: String,
+    bulk: Bulk,
     fence: Fence,
     held: Held,
     uncommitted: Uncommitted,
@@ -34,20 +38,8 @@ pub(super) struct Session {
     /// The last mutation that was staged, and the last of those that were sent ahead of a commit.
     staged: Option<Position>,
     sent: Option<Position>,
-    bulk_bytes_max: usize,
-}
-
-#[derive(Deserialize)]
-struct Stored {
-    docs: Vec<StoredDocument>,
-}
-
-#[derive(Deserialize)]
-struct StoredDocument {
-    #[serde(rename = "_id")]
-    id: String,
-    #[serde(default, rename = "_source")]
-    source: Option<Box<RawValue>>,
+    /// Of what was sent ahead of a commit; the next flush tells of them.
+    refused: Vec<Rejection>,
 }
 
 /// A document in the index.
@@ -60,24 +52,36 @@ struct Older {
 impl Session {
     pub(super) async fn open(options: &Options, client: &mut Client) -> Result<Self, SinkError> {
         Fence::prepare(client).await?;
-        let index = Index::open(options, client).await?;
-        let fence = Fence::read(client, &index.alias).await?;
-        let uncommitted = Uncommitted::new(2 * HELD_BYTES_MAX);
-        let bulk_bytes_max = options.bulk_bytes_max;
+        if let Some(pipeline) = &options.pipeline {
+            pipeline::check(client, pipeline).await?;
+        }
+        let indexes = Indexes::open(options, client).await?;
+        let name = options.checkpoint();
+        let fence = Fence::read(client, &name).await?;
+        let pipeline = options.pipeline.clone();
+        let bulk = Bulk { alias: indexes.only().map(str::to_owned), pipeline };
         Ok(Session {
-            index,
+            indexes,
+            layout: options.layout,
+            name,
+            bulk,
             fence,
             held: Held::default(),
-            uncommitted,
+            uncommitted: Uncommitted::new(2 * HELD_BYTES_MAX),
             scroll: None,
             staged: None,
             sent: None,
-            bulk_bytes_max,
+            refused: Vec::new(),
         })
     }
 
+    /// See [`crate::sink::Replaceable::identity`].
+    pub(super) fn identity(&self) -> String {
+        self.indexes.uuids()
+    }
+
     pub(super) fn belief(&self) -> Option<Checkpoint> {
-        self.fence.checkpoint(&self.index.uuid)
+        self.fence.checkpoint(|uuids| self.indexes.cover(uuids))
     }
 
     pub(super) async fn stage(&mut self, client: &mut Client, mutations: &[Mutation]) -> Result<Staged, SinkError> {
@@ -97,9 +101,10 @@ impl Session {
             }
             rest = later;
         }
-        self.staged = mutations.last().map(|mutation| mutation.position).max(self.staged);
+        let last = mutations.last().filter(|mutation| !mutation.is_late());
+        self.staged = last.map(|mutation| mutation.position).max(self.staged);
         if self.held.bytes() > HELD_BYTES_MAX {
-            staged.rejected.extend(self.flush(client).await?);
+            self.send(client).await?;
         }
         Ok(staged)
     }
@@ -109,40 +114,55 @@ impl Session {
         client: &mut Client,
         mutation: &Mutation,
         index: usize,
-        stored: &HashMap<String, Older>,
+        stored: &HashMap<Key, Older>,
         staged: &mut Staged,
     ) -> Result<(), SinkError> {
-        let version = version::version(mutation.position).ok_or_else(|| SinkError::Unusable {
+        // What comes after its time is as old as what came last: nothing there is newer, and nothing later is older.
+        let known = self.belief().and_then(|belief| belief.position).max(self.staged).unwrap_or_default();
+        let position = if mutation.is_late() { known } else { mutation.position };
+        let version = if mutation.is_late() { version::late(position) } else { version::version(position) };
+        let version = version.ok_or_else(|| SinkError::Unusable {
             target: client.shown(),
             detail: format!("position {} is beyond what a document's version can tell", mutation.position),
             remedy:
                 "Give the sink another `index`; it is filled from a new copy (docs/operating.md, \"Starting over\")"
                     .to_owned(),
         })?;
-        let id = document::id_of(&mutation.key);
-
+        if let Effect::Clear(table) = &mutation.effect {
+            self.uncommitted.clear(table);
+            self.held.clear(table.clone(), version);
+            return Ok(());
+        }
+        let key = mutation.key.clone();
+        let place = match (self.layout.locate(&key), &mutation.effect) {
+            (Ok(place), _) => place,
+            // There was none either.
+            (Err(_), Effect::Delete) => return Ok(()),
+            (Err(reason), _) => {
+                staged.rejected.push(Rejection { mutation: mutation.clone(), reason });
+                return Ok(());
+            }
+        };
         match &mutation.effect {
             Effect::Put { document, moved_from } => {
                 let Some(row) = self.complete(mutation, document, moved_from.as_ref(), stored) else {
                     staged.incomplete.push(index);
                     return Ok(());
                 };
-                self.index.learn(client, &document.relation).await?;
+                self.indexes.learn(client, &place, &document.relation).await?;
                 let table = &document.relation.name;
-                let text = document::with_own(&row, table, mutation.position, &mutation.key, &id);
-                self.uncommitted.put(mutation.key.clone(), table.clone(), row.into());
+                self.uncommitted.put(key.clone(), table.clone(), row.as_str().into());
+                let text = document::with_own(row, table, position, &key, &place.id);
                 let mutation = Some(mutation.clone());
-                self.held.push(Write { id, version, document: Some(text), mutation });
+                self.held.push(Write { key, place, version, document: Some(text), mutation });
             }
             Effect::Delete => {
-                self.uncommitted.delete(mutation.key.clone());
-                self.held.push(Write { id, version, document: None, mutation: None });
+                self.uncommitted.delete(key.clone());
+                if self.indexes.have(&place) {
+                    self.held.push(Write { key, place, version, document: None, mutation: None });
+                }
             }
-            Effect::Clear(table) => {
-                self.uncommitted.clear(table);
-                self.held.clear(table.clone(), version);
-            }
-            Effect::Sweep { .. } | Effect::Append(_) => {
+            Effect::Clear(_) | Effect::Sweep { .. } | Effect::Append(_) => {
                 let reason = "a search index keeps rows, not their history".to_owned();
                 staged.rejected.push(Rejection { mutation: mutation.clone(), reason });
             }
@@ -150,7 +170,7 @@ impl Session {
         Ok(())
     }
 
-    /// The row as JSON; `None` if values are missing that are not in the index either.
+    /// The row as JSON; `None` if values are missing that are not in the index either, or not as they were sent there.
     ///
     /// What is in the index may be ahead of the checkpoint, after a failure between the two. Of a row that kept its key that does no harm: what
     /// stands there is its own, or of one that comes later, whole. But under a row's former key may be another row by then, so that is
@@ -160,7 +180,7 @@ impl Session {
         mutation: &Mutation,
         document: &Document,
         moved_from: Option<&Key>,
-        stored: &HashMap<String, Older>,
+        stored: &HashMap<Key, Older>,
     ) -> Option<String> {
         let Document { relation, row } = document;
         if !row.lacks_values() {
@@ -178,12 +198,12 @@ impl Session {
         &self,
         mutation: &Mutation,
         moved_from: Option<&Key>,
-        stored: &'a HashMap<String, Older>,
+        stored: &'a HashMap<Key, Older>,
     ) -> Option<&'a Older> {
-        let here = stored.get(&document::id_of(&mutation.key));
+        let here = stored.get(&mutation.key);
         let Some(from) = moved_from else { return here };
         let known_to = self.belief().and_then(|belief| belief.position).max(self.sent);
-        let before = stored.get(&document::id_of(from)).filter(|older| older.at.is_some() && older.at <= known_to);
+        let before = stored.get(from).filter(|older| older.at.is_some() && older.at <= known_to);
         here.filter(|here| here.at == Some(mutation.position)).or(before)
     }
 
@@ -194,53 +214,62 @@ impl Session {
         }
     }
 
-    /// The documents that rows of this group may be completed from.
-    async fn read_stored(&self, client: &mut Client, group: &[Mutation]) -> Result<HashMap<String, Older>, SinkError> {
-        let mut ids = Vec::new();
+    /// The documents that rows of this group may be completed from. What came through a pipeline is not what was sent.
+    async fn read_stored(&self, client: &mut Client, group: &[Mutation]) -> Result<HashMap<Key, Older>, SinkError> {
+        let mut keys = Vec::new();
         for mutation in group {
             if let Effect::Put { document, moved_from } = &mutation.effect
                 && document.row.lacks_values()
+                && self.bulk.pipeline.is_none()
             {
-                ids.push(document::id_of(&mutation.key));
-                ids.extend(moved_from.as_ref().map(document::id_of));
+                keys.push(mutation.key.clone());
+                keys.extend(moved_from.clone());
             }
         }
-        if ids.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let answer = client.post(&format!("/{}/_mget", self.index.alias), &json!({ "ids": ids })).await?;
-        let stored: Stored = client.read("reading documents", answer)?;
-        let older = |stored: StoredDocument| {
-            let source: Arc<str> = stored.source?.get().into();
+        let stored = keys::sources(client, &self.indexes, self.layout, &keys).await?;
+        let older = |(key, stored): (Key, Option<Box<RawValue>>)| {
+            let source: Arc<str> = stored?.get().into();
             let at = serde_json::from_str(&source).map_or(None, |source: Source| source.own.at);
-            Some((stored.id, Older { source, at }))
+            Some((key, Older { source, at }))
         };
-        Ok(stored.docs.into_iter().filter_map(older).collect())
+        Ok(keys.into_iter().zip(stored).filter_map(older).collect())
+    }
+
+    /// See [`crate::sink::Sink::read`].
+    pub(super) async fn documents(&self, client: &mut Client, keys: &[Key]) -> Result<Vec<Option<Image>>, SinkError> {
+        let sources = keys::sources(client, &self.indexes, self.layout, keys).await?;
+        Ok(sources.into_iter().map(|source| document::image(source?.get())).collect())
     }
 
     /// See [`crate::sink::Sink::flush`].
     pub(super) async fn flush(&mut self, client: &mut Client) -> Result<Vec<Rejection>, SinkError> {
+        self.send(client).await?;
+        Ok(std::mem::take(&mut self.refused))
+    }
+
+    /// Sends what is held.
+    async fn send(&mut self, client: &mut Client) -> Result<(), SinkError> {
         if self.held.is_empty() {
-            return Ok(Vec::new());
+            return Ok(());
         }
         self.check(client).await?;
-        let mut rejected = Vec::new();
         for Stretch { writes, clears, .. } in self.held.take() {
-            rejected.extend(bulk::send(client, &self.index.alias, writes, self.bulk_bytes_max).await?);
+            let refused = self.bulk.send(client, writes).await?;
+            self.refused.extend(refused);
             if let Some((table, version)) = clears {
                 self.clear(client, &table, version).await?;
             }
         }
         self.uncommitted.reset();
         self.sent = self.staged;
-        Ok(rejected)
+        Ok(())
     }
 
     /// Removes a table's documents.
     async fn clear(&self, client: &mut Client, table: &TableName, version: u64) -> Result<(), SinkError> {
-        let (mut scroll, mut keys) = Scroll::begin(client, &self.index.alias, table).await?;
+        let (mut scroll, mut keys) = Scroll::begin(client, self.indexes.aliases(), table).await?;
         while let Some(now) = scroll {
-            bulk::remove(client, &self.index.alias, &keys, version).await?;
+            self.bulk.remove(client, self.layout, &keys, version).await?;
             (scroll, keys) = now.next(client).await?;
         }
         Ok(())
@@ -255,7 +284,7 @@ impl Session {
     ) -> Result<KeyPage, SinkError> {
         let (scroll, keys) = match (from, self.scroll.take()) {
             (Some(_), Some(scroll)) => scroll.next(client).await?,
-            _ => Scroll::begin(client, &self.index.alias, table).await?,
+            _ => Scroll::begin(client, self.indexes.aliases(), table).await?,
         };
         self.scroll = scroll;
         let next = self.scroll.as_ref().map(|_| from.unwrap_or_default().saturating_add(1));
@@ -271,8 +300,7 @@ impl Session {
             return Err(SinkError::Unusable { target: client.shown(), detail, remedy });
         }
         self.check(client).await?;
-        let Index { alias, uuid, .. } = &self.index;
-        if self.fence.write(client, alias, uuid, upto).await? {
+        if self.fence.write(client, &self.name, &self.indexes.uuids(), upto).await? {
             return Ok(());
         }
         self.check(client).await?;
@@ -282,12 +310,12 @@ impl Session {
 
     /// Whether index and checkpoint are where we left them.
     pub(super) async fn check(&self, client: &mut Client) -> Result<(), SinkError> {
-        self.index.check(client).await?;
-        let found = Fence::read(client, &self.index.alias).await?;
+        self.indexes.check(client).await?;
+        let found = Fence::read(client, &self.name).await?;
         if found.is(&self.fence) {
             return Ok(());
         }
-        belief::verify(&client.shown(), found.checkpoint(&self.index.uuid), self.belief())?;
+        belief::verify(&client.shown(), found.checkpoint(|uuids| self.indexes.cover(uuids)), self.belief())?;
         let detail = "its checkpoint was written by somebody else".to_owned();
         Err(SinkError::Fenced { target: client.shown(), detail })
     }

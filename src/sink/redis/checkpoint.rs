@@ -11,19 +11,31 @@ use crate::sink::{Checkpoint, SinkError};
 /// The keys that are ours and not a document's.
 #[derive(Clone, Debug)]
 pub(super) struct OwnKeys {
-    /// The sink's name.
+    /// The sink's name, with its hash tag before it where it has one.
     pub(super) name: String,
     pub(super) checkpoint: Vec<u8>,
     /// Exists only inside a transaction: counts the parts that have been applied.
     pub(super) guard: Vec<u8>,
+    /// The same: which part it was that set many values at once.
+    pub(super) mark: Vec<u8>,
+    /// The field of a hash that says which of its fields are ours.
+    pub(super) field: Vec<u8>,
 }
 
 const PREFIX: &[u8] = b"walbridge:";
 
 impl OwnKeys {
-    pub(super) fn new(sink: &str) -> Self {
-        let key = |last: &str| format!("walbridge:{sink}:{last}").into_bytes();
-        OwnKeys { name: sink.to_owned(), checkpoint: key("checkpoint"), guard: key("guard") }
+    /// `hash_tag`: what keeps them in one slot of a cluster with the documents.
+    pub(super) fn new(sink: &str, hash_tag: Option<&str>) -> Self {
+        let name = hash_tag.map_or_else(|| sink.to_owned(), |tag| format!("{{{tag}}}:{sink}"));
+        let key = |last: &str| format!("walbridge:{name}:{last}").into_bytes();
+        OwnKeys {
+            checkpoint: key("checkpoint"),
+            guard: key("guard"),
+            mark: key("mark"),
+            field: format!("walbridge:{sink}").into_bytes(),
+            name,
+        }
     }
 
     /// Of a part of the log, where several processes share the sink.
@@ -32,9 +44,9 @@ impl OwnKeys {
     }
 }
 
-/// Whether a key is a checkpoint's or a guard's, of any sink: no document may have it and no TRUNCATE may remove it.
+/// Whether a key is a checkpoint's, a guard's or a mark's, of any sink: no document may have it and no TRUNCATE may remove it.
 pub(super) fn is_reserved(key: &[u8]) -> bool {
-    key.starts_with(PREFIX) && (key.ends_with(b":checkpoint") || key.ends_with(b":guard"))
+    key.starts_with(PREFIX) && [&b":checkpoint"[..], b":guard", b":mark"].iter().any(|last| key.ends_with(last))
 }
 
 #[derive(Serialize, Deserialize)]
@@ -50,6 +62,8 @@ struct Stored {
     /// Microseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     time: Option<i64>,
+    #[serde(default, skip_serializing_if = "crate::sink::is_zero")]
+    retries: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     replay: Option<Span>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -75,6 +89,7 @@ pub(super) fn encode(checkpoint: &Checkpoint, shared: bool) -> Vec<u8> {
         commit_lsn: position.map(|position| position.commit_lsn),
         ordinal: position.map(|position| position.ordinal),
         time: checkpoint.time.map(Timestamp::unix_micros),
+        retries: checkpoint.retries,
         replay: checkpoint.replay,
         ahead: checkpoint.ahead,
         shared,
@@ -123,8 +138,8 @@ fn decode(text: &[u8]) -> Option<Found> {
         _ => return None,
     };
     let time = stored.time.map(Timestamp::from_unix_micros);
-    let checkpoint =
-        Checkpoint { log, offset: stored.offset, position, time, replay: stored.replay, ahead: stored.ahead };
+    let Stored { offset, retries, replay, ahead, .. } = stored;
+    let checkpoint = Checkpoint { log, offset, position, time, retries, replay, ahead };
     Some(Found { checkpoint, shared: stored.shared })
 }
 
@@ -134,14 +149,7 @@ mod tests {
 
     fn at(offset: u64) -> Checkpoint {
         let position = Position { epoch: 2, commit_lsn: Lsn::new(0x16_B374_D848), ordinal: 7 };
-        Checkpoint {
-            log: LogId(0xAB),
-            offset: Offset(offset),
-            position: Some(position),
-            time: None,
-            replay: None,
-            ahead: None,
-        }
+        Checkpoint { position: Some(position), ..Checkpoint::new(LogId(0xAB), Offset(offset)) }
     }
 
     #[test]

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, ConnectionInfo, IntoConnectionInfo, Pipeline, RedisConnectionInfo};
+use redis::{AsyncConnectionConfig, Cmd, ConnectionAddr, ConnectionInfo, Pipeline, RedisConnectionInfo};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::error;
+use super::place::Place;
 use super::reply::Reply;
+use super::{Server, error, tls};
 use crate::sink::SinkError;
 
 /// Covers the name's look-up, the connection and TLS.
@@ -16,26 +17,50 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where the server is, and how to talk to it.
 pub(super) struct Address {
+    place: Place,
     info: ConnectionInfo,
+    server: Server,
     /// Host and port or the socket's path; no user, no password.
     shown: Arc<str>,
+    landmark: Vec<u8>,
     response_timeout: Duration,
 }
 
 impl Address {
-    /// From `redis://`, `rediss://` or `redis+unix://`.
+    /// From any url that [`Server::url`] may be. `landmark`: a key that is ours for certain.
     ///
     /// # Errors
     /// It is none of these.
-    pub(super) fn parse(url: &SecretString, response_timeout: Duration) -> Result<Self, SinkError> {
-        let info = url.expose_secret().into_connection_info().map_err(|error| SinkError::Unusable {
+    pub(super) fn parse(server: Server, response_timeout: Duration, landmark: &[u8]) -> Result<Self, SinkError> {
+        let (place, info) = Place::parse(server.url.expose_secret()).ok_or_else(|| SinkError::Unusable {
             target: "the url".to_owned(),
-            // The category, because the full text may quote the url.
-            detail: format!("it is not the address of a Redis server: {}", error.category()),
-            remedy: "Write redis://host:6379/0, rediss://host:6380 or redis+unix:///path/to/socket".to_owned(),
+            // Nothing of the url, for it may hold a password.
+            detail: "it is not the address of a Redis server".to_owned(),
+            remedy: "Write redis://host:6379/0, rediss://host:6380, redis+unix:///path/to/socket, redis-sentinel://host:26379,host:26379/0#MASTER \
+                     or redis-cluster://host:7000,host:7000"
+                .to_owned(),
         })?;
-        let shown = Arc::from(info.addr().to_string());
-        Ok(Address { info, shown, response_timeout })
+        let shown = Arc::from(place.shown(&info));
+        Ok(Address { place, info, server, shown, landmark: landmark.to_vec(), response_timeout })
+    }
+
+    /// How it is found.
+    pub(super) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The address in the url, or the first.
+    pub(super) fn info(&self) -> &ConnectionInfo {
+        &self.info
+    }
+
+    /// The key that tells which node of a cluster is ours.
+    pub(super) fn landmark(&self) -> &[u8] {
+        &self.landmark
+    }
+
+    pub(super) fn sentinel_password(&self) -> Option<&SecretString> {
+        self.server.sentinel_password.as_ref()
     }
 
     /// For messages.
@@ -53,46 +78,61 @@ impl Address {
     /// # Errors
     /// The server cannot be reached, or refuses the credentials.
     pub(super) async fn connect(&self) -> Result<Connection, SinkError> {
+        let info = self.find().await?;
+        self.connect_to(info).await
+    }
+
+    /// The same at a certain address.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) async fn connect_to(&self, info: ConnectionInfo) -> Result<Connection, SinkError> {
         // The library takes every refusal while it logs in for wrong credentials, and "max number of clients reached" is
         // none that should stop the sink. So it connects only, and the login below is ours.
         let bare = RedisConnectionInfo::default().set_skip_set_lib_name();
-        let client = Client::open(self.info.clone().set_redis_settings(bare));
+        let settings = info.redis_settings().clone();
+        let client = tls::client(&self.server, &self.shown, info.set_redis_settings(bare))?;
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(self.response_timeout));
-        let opened = match client {
-            Ok(client) => client.get_multiplexed_async_connection_with_config(&config).await,
-            Err(error) => Err(error),
-        };
+        let opened = client.get_multiplexed_async_connection_with_config(&config).await;
         let inner = opened.map_err(|error| error::broken(&self.shown, &error))?;
         let mut connection = Connection { inner, target: Arc::clone(&self.shown) };
-        self.log_in(&mut connection).await?;
+        self.log_in(&settings, &mut connection).await.map_err(|error| self.hint_at_certificate(error))?;
         Ok(connection)
     }
 
-    async fn log_in(&self, connection: &mut Connection) -> Result<(), SinkError> {
-        let settings = self.info.redis_settings();
+    async fn log_in(&self, settings: &RedisConnectionInfo, connection: &mut Connection) -> Result<(), SinkError> {
         if let Some(password) = settings.password() {
             let mut auth = redis::cmd("AUTH");
             settings.username().map(|user| auth.arg(user));
             auth.arg(password);
             if let Reply::Refused(refusal) = connection.ask_one(auth).await? {
-                // Only the code: some servers quote the command in the text.
-                let (target, detail) = (self.shown.to_string(), format!("it answers AUTH with {}", refusal.code()));
-                let refused = ["WRONGPASS", "NOAUTH", "NOPERM"].contains(&refusal.code());
-                return Err(if refused {
-                    SinkError::Auth { target, detail }
-                } else {
-                    SinkError::Unavailable { target, detail }
-                });
+                return Err(error::not_let_in(&self.shown, &refusal));
             }
         }
-        if settings.db() != 0 {
+        if settings.db() != 0 || self.lacks_certificate() {
+            // Database 0 is chosen already; this asks whether the server goes on talking to us.
             let mut select = redis::cmd("SELECT");
             select.arg(settings.db());
             connection.ask_one(select).await?.accepted(&self.shown, "SELECT")?;
         }
         Ok(())
+    }
+
+    fn lacks_certificate(&self) -> bool {
+        self.server.identity.is_none() && matches!(self.info.addr(), ConnectionAddr::TcpTls { .. })
+    }
+
+    /// With TLS 1.3 a server that misses our certificate says so after the handshake, and closes; its word may be lost with that.
+    fn hint_at_certificate(&self, error: SinkError) -> SinkError {
+        match error {
+            SinkError::Unavailable { target, detail } if self.lacks_certificate() => {
+                let hint = "if it asks for a certificate, give client_certificate and client_key";
+                SinkError::Unavailable { target, detail: format!("{detail} ({hint})") }
+            }
+            error => error,
+        }
     }
 }
 
@@ -145,7 +185,7 @@ mod tests {
             ("rediss://user:hunter2@cache/3", "cache:6379"),
             ("redis+unix:///run/redis.sock?pass=hunter2", "/run/redis.sock"),
         ] {
-            let address = Address::parse(&SecretString::from(url), Duration::from_secs(1)).expect("an address");
+            let address = Address::parse(Server::at(url), Duration::from_secs(1), b"").expect("an address");
             assert_eq!(address.shown(), shown);
         }
     }
@@ -153,7 +193,7 @@ mod tests {
     #[test]
     fn a_wrong_url_is_refused_without_quoting_it() {
         for url in ["http://:hunter2@cache", "hunter2", "redis://:hunter2@", "redis://:hunter2@cache/x"] {
-            match Address::parse(&SecretString::from(url), Duration::from_secs(1)) {
+            match Address::parse(Server::at(url), Duration::from_secs(1), b"") {
                 Err(error) => assert!(!error.to_string().contains("hunter2"), "{error}"),
                 Ok(_) => panic!("{url} is no address"),
             }

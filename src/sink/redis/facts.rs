@@ -2,9 +2,6 @@
 
 use std::collections::HashMap;
 
-use secrecy::SecretString;
-
-use super::RESPONSE_TIMEOUT;
 use super::connect::Address;
 use super::reply::Reply;
 use crate::sink::SinkError;
@@ -30,8 +27,7 @@ pub struct Facts {
 ///
 /// # Errors
 /// The server cannot be reached, or does not answer.
-pub async fn look(url: &SecretString) -> Result<Facts, SinkError> {
-    let address = Address::parse(url, RESPONSE_TIMEOUT)?;
+pub(super) async fn look(address: &Address) -> Result<Facts, SinkError> {
     let mut connection = address.connect().await?;
     let reply = connection.ask_one(redis::cmd("INFO")).await?.accepted(address.shown(), "INFO")?;
     let text =

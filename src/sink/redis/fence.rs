@@ -77,7 +77,7 @@ pub(super) fn read(target: &str, replies: impl Iterator<Item = Reply>) -> Result
     let read = |reply: Reply| match reply.accepted(target, "GET")? {
         Reply::Nil => Ok(None),
         Reply::Bytes(text) => Ok(Some(text)),
-        Reply::Ok | Reply::Queued | Reply::Array(_) | Reply::Refused(_) | Reply::Other => {
+        Reply::Ok | Reply::Queued | Reply::Array(_) | Reply::Refused(_) | Reply::Number(_) | Reply::Other => {
             Err(error::strange(target, "GET"))
         }
     };

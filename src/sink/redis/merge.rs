@@ -1,16 +1,18 @@
 //! Rows as Redis values, and rows that lack unchanged TOAST values completed from what is stored already.
 
-use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use super::ValueKind;
 use super::reply::Reply;
+use super::stream::Id;
+use super::{Form, ValueKind, member};
 use crate::decode::json;
 use crate::event::Cell;
 use crate::project::mutation::Document;
+use crate::sink::Image;
+use crate::sink::bloom::{Bloom, hash_of};
 
 /// What stands, or is to stand, under a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,22 +21,28 @@ pub(super) enum Content {
     Json(Vec<u8>),
     /// A hash: a field for each column that is not NULL, with the value's text as PostgreSQL has it.
     Fields(Vec<(Vec<u8>, Vec<u8>)>),
+    /// A member of a collection, of a sorted set with its score.
+    Member(Option<String>),
+    /// An entry of a stream.
+    Entry(Id, Vec<u8>),
 }
 
 impl Content {
     /// What it weighs.
     pub(super) fn bytes(&self) -> usize {
         match self {
-            Content::Json(text) => text.len(),
+            Content::Json(text) | Content::Entry(_, text) => text.len(),
             Content::Fields(fields) => fields.iter().map(|(name, value)| name.len().saturating_add(value.len())).sum(),
+            Content::Member(score) => score.as_ref().map_or(0, String::len),
         }
     }
 
     /// The longest single value in it.
     pub(super) fn longest(&self) -> usize {
         match self {
-            Content::Json(text) => text.len(),
+            Content::Json(text) | Content::Entry(_, text) => text.len(),
             Content::Fields(fields) => fields.iter().map(|(_, value)| value.len()).max().unwrap_or_default(),
+            Content::Member(_) => 0,
         }
     }
 
@@ -50,14 +58,36 @@ impl Content {
         }
         if fields.is_empty() { None } else { Some(Content::Fields(fields)) }
     }
+
+    /// Of a hash that others write to as well, what is ours by the field that says so; `None` if nothing is.
+    pub(super) fn own(self, mark: &[u8]) -> Option<Self> {
+        let Content::Fields(mut fields) = self else { return None };
+        let (_, names) = fields.iter().find(|(name, _)| name == mark)?;
+        let names: HashSet<String> = serde_json::from_slice(names).ok()?;
+        fields.retain(|(name, _)| std::str::from_utf8(name).is_ok_and(|name| names.contains(name)));
+        Some(Content::Fields(fields))
+    }
+
+    /// For those who compare.
+    pub(super) fn image(&self) -> Image {
+        match self {
+            Content::Json(text) | Content::Entry(_, text) => Image::of_json(String::from_utf8_lossy(text).into_owned()),
+            Content::Fields(fields) => Image::of_fields(fields.iter().map(|(name, value)| (&**name, &**value))),
+            Content::Member(score) => score.as_deref().map_or_else(member::present, member::scored),
+        }
+    }
 }
 
 /// The document's value. Columns that it lacks are taken from `stored`; `None` if they are not there either.
-pub(super) fn encode(kind: ValueKind, document: &Document, stored: Option<&Content>) -> Option<Content> {
-    match kind {
-        ValueKind::Hash => fields(document, stored).map(Content::Fields),
-        ValueKind::Json | ValueKind::Invalidate => {
-            let mut text = Vec::new();
+pub(super) fn encode(form: &Form, document: &Document, stored: Option<&Content>) -> Option<Content> {
+    match form.value {
+        ValueKind::Set | ValueKind::List => Some(Content::Member(None)),
+        ValueKind::SortedSet => form.score(document).ok().map(Content::Member),
+        ValueKind::Hash | ValueKind::Fields => fields(document, stored).map(Content::Fields),
+        ValueKind::Json | ValueKind::Invalidate | ValueKind::Stream => {
+            let names =
+                document.relation.columns.iter().map(|column| column.name.len().saturating_add(8)).sum::<usize>();
+            let mut text = Vec::with_capacity(document.row.as_bytes().len().saturating_add(names));
             if document.row.lacks_values() {
                 write_merged(document, stored?, &mut text)?;
             } else {
@@ -99,7 +129,7 @@ fn fields(document: &Document, stored: Option<&Content>) -> Option<Vec<(Vec<u8>,
             // A value that is stored out of line is not NULL, so its field is there if the document is.
             Cell::Unchanged => match stored? {
                 Content::Fields(stored) => stored.iter().find(|(field, _)| field == name)?.1.clone(),
-                Content::Json(_) => return None,
+                Content::Json(_) | Content::Member(_) | Content::Entry(..) => return None,
             },
         };
         fields.push((name.to_vec(), value));
@@ -120,23 +150,20 @@ fn hex(bytes: &[u8]) -> Vec<u8> {
 /// date. Sometimes it takes another key for one of them, and that row is read from the source for nothing.
 #[derive(Debug, Default)]
 pub(super) struct Sent {
-    bits: Vec<u64>,
+    /// `None`: no key was sent.
+    filter: Option<Bloom>,
     listed: Vec<Bytes>,
     listed_bytes: usize,
 }
 
 const SENT_WORDS: usize = 1 << 17;
+const SENT_LOOKS: u64 = 2;
 /// About a million short keys, with what the list itself weighs.
 const LISTED_BYTES_MAX: usize = 64 << 20;
 
 impl Sent {
     pub(super) fn insert(&mut self, key: &[u8]) {
-        self.bits.resize(SENT_WORDS, 0);
-        for (word, bit) in places(key) {
-            if let Some(word) = self.bits.get_mut(word) {
-                *word |= bit;
-            }
-        }
+        self.filter.get_or_insert_with(|| Bloom::new(SENT_WORDS, SENT_LOOKS)).add(hash_of(key));
     }
 
     /// Remembers the key itself too, while there is room: a TRUNCATE of one table among several must find its documents.
@@ -159,23 +186,12 @@ impl Sent {
 
     /// False means certainly not.
     pub(super) fn may_contain(&self, key: &[u8]) -> bool {
-        places(key).iter().all(|&(word, bit)| self.bits.get(word).is_some_and(|word| word & bit != 0))
+        self.filter.as_ref().is_some_and(|filter| filter.may_have(hash_of(key)))
     }
 
     pub(super) fn clear(&mut self) {
         *self = Sent::default();
     }
-}
-
-/// Two bits of a Bloom filter.
-fn places(key: &[u8]) -> [(usize, u64); 2] {
-    let mut hasher = DefaultHasher::new();
-    key.hash(&mut hasher);
-    let hash = hasher.finish();
-    [hash, hash.rotate_left(32)].map(|hash| {
-        let word = usize::try_from(hash >> 6 & (SENT_WORDS as u64 - 1)).unwrap_or_default();
-        (word, 1 << (hash & 63))
-    })
 }
 
 #[cfg(test)]
@@ -213,9 +229,10 @@ mod tests {
         let whole = document(&[Cell::Text(b"1"), Cell::Text(b"a"), Cell::Text(br#"{"n": 1e400}"#)]);
         let partial = document(&[Cell::Text(b"1"), Cell::Text(b"a"), Cell::Unchanged]);
         for kind in [ValueKind::Json, ValueKind::Hash] {
+            let form = Form::of(kind);
             let old = document(&[Cell::Text(b"1"), Cell::Null, Cell::Text(br#"{"n": 1e400}"#)]);
-            let stored = encode(kind, &old, None).expect("a whole row");
-            assert_eq!(encode(kind, &partial, Some(&stored)), encode(kind, &whole, None), "{kind:?}");
+            let stored = encode(&form, &old, None).expect("a whole row");
+            assert_eq!(encode(&form, &partial, Some(&stored)), encode(&form, &whole, None), "{kind:?}");
         }
     }
 
@@ -226,14 +243,15 @@ mod tests {
         let foreign = Content::Json(b"not a document".to_vec());
         let fields = Content::Fields(vec![(b"id".to_vec(), b"1".to_vec())]);
         for stored in [None, Some(&without), Some(&foreign), Some(&fields)] {
-            assert_eq!(encode(ValueKind::Json, &partial, stored), None);
-            assert_eq!(encode(ValueKind::Hash, &partial, stored), None);
+            assert_eq!(encode(&Form::of(ValueKind::Json), &partial, stored), None);
+            assert_eq!(encode(&Form::of(ValueKind::Hash), &partial, stored), None);
         }
     }
 
     #[test]
     fn null_is_an_absent_field_and_empty_text_is_an_empty_one() {
-        let content = encode(ValueKind::Hash, &document(&[Cell::Text(b"1"), Cell::Text(b""), Cell::Null]), None);
+        let content =
+            encode(&Form::of(ValueKind::Hash), &document(&[Cell::Text(b"1"), Cell::Text(b""), Cell::Null]), None);
         let expected = vec![(b"id".to_vec(), b"1".to_vec()), (b"note \"q\"".to_vec(), Vec::new())];
         assert_eq!(content, Some(Content::Fields(expected)));
         assert_eq!(hex(&[0, 255]), b"\\x00ff");

@@ -1,4 +1,4 @@
-//! Redis and Valkey: a key for each row, and the checkpoint in the same transaction.
+//! Redis and Valkey: rows as keys or in collections, and the checkpoint in the same transaction.
 //!
 //! Everything staged becomes visible with one `EXEC`, the checkpoint as its last command. So a reader never sees part of a
 //! transaction, a crash at any moment leaves data and checkpoint of the same age, and so does a Redis that comes back from an
@@ -8,13 +8,19 @@
 //! - `fence`: how whoever comes later keeps whoever came before from writing.
 //! - `parts`: the checkpoints of a sink that several processes share.
 //! - `connect`: connections without secrets in their messages.
+//! - `form`: what rows become, and for how long.
+//! - `kept`: what stands where we are to write, and is another's.
+//! - `member`: rows as members of sets, lists and sorted sets; `walk` lists them.
 //! - `merge`: rows as values; missing values taken over from the stored document.
+//! - `place`: one server, sentinels, or the node of a cluster.
+//! - `rehearse`: whether we may do what we must.
 //! - `reply`: what Redis answers.
 //! - `write`: the commands of a transaction, and why `EXEC` cannot leave a checkpoint without its data.
 //! - `session`: the order of it all.
+//! - `stream`: changes as entries of streams.
+//! - `tls`: certificates.
 //!
-//! The user needs the commands `GET SET UNLINK SCAN WATCH MULTI EXEC DISCARD EVAL`, for hashes also `HSET HGETALL PEXPIRE`, on
-//! the documents' keys and on `walbridge:NAME:*`.
+//! docs/redis.md says which commands and keys the user needs.
 //!
 //! A `maxmemory-policy` of the `allkeys` sort may evict the checkpoint too, and everything is then written again; the
 //! `volatile` ones and `noeviction` leave it alone, for it has no TTL.
@@ -24,13 +30,22 @@ mod connect;
 mod error;
 pub mod facts;
 mod fence;
+mod form;
+mod kept;
+mod member;
 mod merge;
 mod parts;
+mod place;
+mod rehearse;
 mod reply;
 mod session;
+mod stream;
+mod tls;
+mod walk;
 mod write;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,23 +53,13 @@ use secrecy::SecretString;
 
 use self::checkpoint::OwnKeys;
 use self::connect::Address;
+pub use self::form::{Form, ValueKind};
 use self::session::Session;
-use super::{Checkpoint, Claim, KeyPage, SharedSink, Sink, SinkError, Staged};
+use super::{Checkpoint, Claim, Image, Imager, KeyPage, SharedSink, Sink, SinkError, Staged};
 use crate::event::TableName;
 use crate::log::LogId;
 use crate::log::share::{Part, Reached};
-use crate::project::mutation::Mutation;
-
-/// How a row stands in Redis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ValueKind {
-    /// A string: the row as a JSON object.
-    Json,
-    /// A hash: a field for each column that is not NULL, holding the value's text.
-    Hash,
-    /// Not at all: a changed row's key is removed, for caches that fill themselves.
-    Invalidate,
-}
+use crate::project::mutation::{Document, Key, Mutation};
 
 /// Whether a key is one of a table's documents.
 pub type KeyTest = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
@@ -77,16 +82,38 @@ pub struct DocumentKeys {
 pub struct Options {
     /// The sink's name: its checkpoint is kept under `walbridge:NAME:checkpoint`.
     pub name: String,
-    /// `redis://`, `rediss://` or `redis+unix://`, with user, password and database number where there are such.
-    pub url: SecretString,
-    /// How rows stand in it.
-    pub value: ValueKind,
-    /// Documents go away so long after they were last written. Less than a millisecond counts as one.
-    pub ttl: Option<Duration>,
+    /// The server.
+    pub server: Server,
+    /// What rows become in it.
+    pub form: Form,
+    /// In a cluster: what stands in braces in all its keys, so that one node has all of them.
+    pub hash_tag: Option<String>,
     /// The keys of a table's documents.
     pub keys_of: KeysOf,
     /// How long an answer may take before the connection is given up: [`RESPONSE_TIMEOUT`] unless there is a reason.
     pub response_timeout: Duration,
+}
+
+/// Where a server is, and how we tell each other who we are.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// `redis://`, `rediss://` or `redis+unix://`, with user, password and database number where there are such; or `redis-sentinel://` with several
+    /// hosts and `#MASTER`, or `redis-cluster://` with several hosts, each also with `rediss`.
+    pub url: SecretString,
+    /// With `rediss://`: the authorities to trust, in PEM; `None`: the system's.
+    pub ca: Option<PathBuf>,
+    /// With `rediss://`: our certificate and its key, in PEM.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// The sentinels' password, where they want one.
+    pub sentinel_password: Option<SecretString>,
+}
+
+impl Server {
+    /// At this address, without files.
+    #[must_use]
+    pub fn at(url: impl Into<SecretString>) -> Self {
+        Server { url: url.into(), ca: None, identity: None, sentinel_password: None }
+    }
 }
 
 /// Long enough for a server that forks or writes a large file, short enough to notice one that is gone.
@@ -96,8 +123,7 @@ pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 struct Target {
     address: Address,
     own: OwnKeys,
-    kind: ValueKind,
-    ttl_ms: Option<u64>,
+    form: Form,
     keys_of: KeysOf,
 }
 
@@ -114,17 +140,33 @@ impl RedisSink {
     /// # Errors
     /// The url is not one of a Redis server.
     pub fn new(options: Options) -> Result<Self, SinkError> {
-        // Redis counts until expiry in signed 64-bit milliseconds since 1970; this is 35,000 years.
-        const TTL_MS_MAX: u64 = 1 << 50;
-        let ttl_ms = options.ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(TTL_MS_MAX).clamp(1, TTL_MS_MAX));
+        let own = OwnKeys::new(&options.name, options.hash_tag.as_deref());
         let target = Target {
-            address: Address::parse(&options.url, options.response_timeout)?,
-            own: OwnKeys::new(&options.name),
-            kind: options.value,
-            ttl_ms,
+            address: Address::parse(options.server, options.response_timeout, &own.checkpoint)?,
+            own,
+            form: options.form,
             keys_of: options.keys_of,
         };
         Ok(RedisSink { target: Arc::new(target), session: None })
+    }
+
+    /// Whether the user may do all that is needed, and the server takes writes, without writing anything. `samples` are keys such as
+    /// documents have.
+    ///
+    /// # Errors
+    /// What is not allowed, and anything that [`Sink::resume`] fails with.
+    pub async fn rehearse(&mut self, samples: &[Vec<u8>]) -> Result<(), SinkError> {
+        self.resume().await?;
+        let mut connection = self.target.address.connect().await?;
+        rehearse::run(&self.target, &mut connection, samples).await
+    }
+
+    /// What the server says of itself.
+    ///
+    /// # Errors
+    /// It cannot be reached, or does not answer.
+    pub async fn facts(&self) -> Result<facts::Facts, SinkError> {
+        facts::look(&self.target.address).await
     }
 
     /// Takes the session for an operation. It is put back only if that succeeds, so an error or a cancellation ends it.
@@ -161,6 +203,18 @@ impl Sink for RedisSink {
         let page = session.keys(table, from).await?;
         self.session = Some(session);
         Ok(page)
+    }
+
+    async fn read(&mut self, keys: &[Key]) -> Result<Vec<Option<Image>>, SinkError> {
+        let mut session = self.session()?;
+        let images = session.read(keys).await?;
+        self.session = Some(session);
+        Ok(images)
+    }
+
+    fn imager(&self) -> Imager {
+        let form = self.target.form.clone();
+        Arc::new(move |document: &Document| merge::encode(&form, document, None).map(|content| content.image()))
     }
 
     async fn commit(&mut self, upto: Checkpoint) -> Result<(), SinkError> {

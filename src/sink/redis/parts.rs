@@ -106,8 +106,7 @@ async fn try_claim(
     let base = found.last().cloned().flatten();
     let base = base.map(|text| checkpoint::read(target, &text)).transpose()?;
     let is_shared = base.as_ref().is_some_and(|base| base.shared);
-    let new =
-        Checkpoint { log, offset: Offset(0), position: None, time: Some(Timestamp::now()), replay: None, ahead: None };
+    let new = Checkpoint { time: Some(Timestamp::now()), ..Checkpoint::new(log, Offset(0)) };
     let base = base.map_or(new, |base| base.checkpoint);
     let mut claims = Vec::with_capacity(parts.len());
     for (part, text) in parts.iter().zip(&found) {

@@ -14,13 +14,15 @@ pub(super) enum Reply {
     Ok,
     /// `+QUEUED`: accepted into a transaction.
     Queued,
-    /// A string.
+    /// A string, or another status, such as a type's name.
     Bytes(Vec<u8>),
     /// An array, or what RESP2 sends as one.
     Array(Vec<Reply>),
     /// An error reply.
     Refused(ServerError),
-    /// Numbers, and what only RESP3 has.
+    /// A number.
+    Number(i64),
+    /// What only RESP3 has.
     Other,
 }
 
@@ -31,7 +33,9 @@ impl From<Value> for Reply {
             Value::Nil => Reply::Nil,
             Value::Okay => Reply::Ok,
             Value::SimpleString(text) if text == "QUEUED" => Reply::Queued,
+            Value::SimpleString(text) => Reply::Bytes(text.into_bytes()),
             Value::BulkString(bytes) => Reply::Bytes(bytes),
+            Value::Int(number) => Reply::Number(number),
             Value::Array(items) => Reply::Array(items.into_iter().map(Reply::from).collect()),
             Value::ServerError(refusal) => Reply::Refused(refusal),
             _ => Reply::Other,

@@ -4,6 +4,8 @@
 //! `EXEC` does nothing if anybody has touched it since, FLUSHALL included. Both travel behind the `EXEC` before, so a commit
 //! is one round trip. A session is dropped at the first error, and everything unfinished with it.
 
+mod hold;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,27 +13,31 @@ use std::time::Duration;
 use bytes::Bytes;
 use redis::{Pipeline, cmd};
 
+use self::hold::{Outcome, Seen};
 use super::checkpoint::{self, is_reserved};
 use super::connect::Connection;
 use super::fence::{self, Fence, Text};
-use super::merge::{self, Content, Sent};
+use super::kept::{self, Foreign};
+use super::merge::{Content, Sent};
 use super::parts::{self, Owned};
 use super::reply::Reply;
+use super::stream::Tails;
+use super::walk::Walks;
 use super::write::{self, Before, Held};
-use super::{DocumentKeys, Target, ValueKind, error};
+use super::{DocumentKeys, Target, ValueKind, error, member, rehearse};
 use crate::event::TableName;
 use crate::log::LogId;
 use crate::log::share::{Part, Reached};
-use crate::project::mutation::{Document, Effect, Key, Mutation};
+use crate::project::mutation::{Effect, Key, Mutation};
 use crate::sink::belief;
-use crate::sink::{Checkpoint, Claim, KeyPage, Rejection, SinkError, Staged};
+use crate::sink::{Checkpoint, Claim, Image, KeyPage, Rejection, SinkError, Staged};
 
 /// Writes are held here up to this size, and beyond it sent into the open transaction.
 const HELD_BYTES_MAX: usize = 4 << 20;
 /// Stored documents that are read, and kept in memory, at once.
 const READ_TOGETHER: usize = 32;
-/// Redis refuses longer strings (`proto-max-bulk-len`), by closing the connection.
-const VALUE_BYTES_MAX: usize = 512 << 20;
+/// The same for those who compare.
+const COMPARED_TOGETHER: usize = 500;
 /// What an `EXEC` may take for each held-full of writes that were sent before it.
 const EXEC_TIMEOUT_PER_SEND: Duration = Duration::from_secs(1);
 
@@ -49,6 +55,10 @@ pub(super) struct Session {
     open: Option<Open>,
     /// Keys in the open transaction.
     sent: Sent,
+    /// Where the streams end, with what is staged.
+    tails: Tails,
+    /// Listings of members under way.
+    walks: Walks,
     /// The sink has one table, so that a TRUNCATE removes all of its documents. Known with the first of them.
     one_table: Option<bool>,
 }
@@ -70,15 +80,20 @@ struct Open {
     sends: u32,
 }
 
-enum Outcome {
-    Staged,
-    Incomplete,
-    Rejected(String),
+/// What stands under a key.
+enum Found {
+    Nothing,
+    Content(Content),
+    /// A member of a collection.
+    Member(Image),
+    /// A value of a type that we do not write.
+    Foreign,
 }
 
 impl Session {
     pub(super) async fn open(target: Arc<Target>) -> Result<Self, SinkError> {
         let mut writer = target.address.connect().await?;
+        rehearse::publish(&target, &mut writer).await?;
         let mut fence = Fence::around(vec![target.own.checkpoint.clone()]);
         let found = watch(&target, &fence, &mut writer, Pipeline::new()).await?;
         let belief = found.first().cloned().flatten().map(|text| checkpoint::read_whole(&target, &text)).transpose()?;
@@ -93,13 +108,25 @@ impl Session {
         parts: &[Part],
     ) -> Result<(Self, Vec<Claim>), SinkError> {
         let mut writer = target.address.connect().await?;
+        rehearse::publish(&target, &mut writer).await?;
         let (fence, owned, claims) = parts::claim(&target, &mut writer, log, parts).await?;
         Ok((Session::new(target, writer, fence, Checkpoints::Parts(owned)), claims))
     }
 
     fn new(target: Arc<Target>, writer: Connection, fence: Fence, checkpoints: Checkpoints) -> Self {
-        let (held, sent) = (Held::default(), Sent::default());
-        Session { target, writer, reader: None, fence, checkpoints, held, open: None, sent, one_table: None }
+        Session {
+            target,
+            writer,
+            reader: None,
+            fence,
+            checkpoints,
+            held: Held::default(),
+            open: None,
+            sent: Sent::default(),
+            tails: Tails::default(),
+            walks: Walks::default(),
+            one_table: None,
+        }
     }
 
     pub(super) fn belief(&self) -> Option<Checkpoint> {
@@ -115,7 +142,7 @@ impl Session {
         let mut rest = mutations;
         while !rest.is_empty() {
             let (group, later) = rest.split_at(self.group_length(rest));
-            let stored = self.read_stored(group).await?;
+            let seen = Seen { stored: self.read_stored(group).await?, foreign: self.look_at_kept(group).await? };
             let index = mutations.len().saturating_sub(rest.len());
             for (index, mutation) in (index..).zip(group) {
                 if self.is_old(mutation) {
@@ -125,11 +152,15 @@ impl Session {
                     self.clear(table).await?;
                     continue;
                 }
-                match self.hold(mutation, &stored) {
+                match self.hold(mutation, &seen) {
                     Outcome::Staged => self.send_if_full().await?,
                     Outcome::Incomplete => staged.incomplete.push(index),
                     Outcome::Rejected(reason) => {
                         staged.rejected.push(Rejection { mutation: mutation.clone(), reason });
+                        if self.target.form.value == ValueKind::Stream {
+                            staged.rest = Some(index.saturating_add(1));
+                            return Ok(staged);
+                        }
                     }
                 }
             }
@@ -234,76 +265,82 @@ impl Session {
     /// The key whose document has what the row lacks; `None` if nothing lacks.
     fn source<'m>(&self, mutation: &'m Mutation) -> Option<&'m Key> {
         let Effect::Put { document, moved_from } = &mutation.effect else { return None };
-        let needed = self.target.kind != ValueKind::Invalidate && document.row.lacks_values() && !self.is_old(mutation);
+        let needed = self.target.form.value.merges() && document.row.lacks_values() && !self.is_old(mutation);
         needed.then(|| moved_from.as_ref().unwrap_or(&mutation.key))
+    }
+
+    /// Which keys that the group would add to are another's.
+    async fn look_at_kept(&mut self, group: &[Mutation]) -> Result<Foreign, SinkError> {
+        if self.target.form.value.kept_type().is_none() {
+            return Ok(Foreign::new());
+        }
+        let target = Arc::clone(&self.target);
+        let mut tails = std::mem::take(&mut self.tails);
+        let looked = kept::look(&target.form, group, &mut tails, target.address.shown(), self.reader().await?).await;
+        self.tails = tails;
+        looked
     }
 
     /// The documents, as committed, that rows of the group lack values of.
     async fn read_stored(&mut self, group: &[Mutation]) -> Result<HashMap<Bytes, Content>, SinkError> {
-        let sources = group
-            .iter()
-            .filter_map(|mutation| self.source(mutation))
-            .filter(|key| self.held.before_run(&key.0) == Before::Untouched && !self.sent.may_contain(&key.0));
-        let keys: Vec<Bytes> = sources.map(|key| key.0.clone()).collect();
-        if keys.is_empty() {
-            return Ok(HashMap::new());
+        let mut keys: Vec<Bytes> = Vec::new();
+        for mutation in group {
+            let Some(key) = self.source(mutation) else { continue };
+            if self.held.before_run(&key.0) == Before::Untouched && !self.sent.may_contain(&key.0) {
+                keys.push(key.0.clone());
+            }
         }
-        let read = if self.target.kind == ValueKind::Hash { "HGETALL" } else { "GET" };
-        let mut pipeline = Pipeline::with_capacity(keys.len());
-        for key in &keys {
-            pipeline.cmd(read).arg(key.as_ref());
+        let found = self.look_up(keys.iter()).await?;
+        // Where somebody else's value stands, ours will replace it.
+        let ours = |(key, found)| if let Found::Content(content) = found { Some((key, content)) } else { None };
+        Ok(keys.into_iter().zip(found).filter_map(ours).collect())
+    }
+
+    /// What stands under each of these keys, as committed.
+    async fn look_up(&mut self, keys: impl Iterator<Item = &Bytes>) -> Result<Vec<Found>, SinkError> {
+        let kind = self.target.form.value;
+        let read = if matches!(kind, ValueKind::Hash | ValueKind::Fields) { "HGETALL" } else { "GET" };
+        let mut pipeline = Pipeline::new();
+        for key in keys {
+            if kind.is_collection() {
+                member::ask(kind, key, &mut pipeline);
+            } else {
+                pipeline.cmd(read).arg(key.as_ref());
+            }
+        }
+        if pipeline.is_empty() {
+            return Ok(Vec::new());
         }
         let replies = self.reader().await?.ask(&pipeline).await?;
-        let mut stored = HashMap::with_capacity(keys.len());
-        for (key, reply) in keys.into_iter().zip(replies) {
-            // Somebody else's value stands there; ours will replace it.
-            let foreign = matches!(&reply, Reply::Refused(refusal) if refusal.code() == "WRONGTYPE");
-            if !foreign {
+        let found = |reply: Reply| match reply {
+            Reply::Refused(refusal) if refusal.code() == "WRONGTYPE" => Ok(Found::Foreign),
+            reply if kind.is_collection() => {
+                let image = member::image(kind, &reply.accepted(self.shown(), "read")?);
+                Ok(image.map_or(Found::Nothing, Found::Member))
+            }
+            reply => {
                 let content = Content::from_reply(reply.accepted(self.shown(), read)?);
-                stored.extend(content.map(|content| (key, content)));
-            }
-        }
-        Ok(stored)
-    }
-
-    /// Takes a mutation that needs nothing more from the target.
-    fn hold(&mut self, mutation: &Mutation, stored: &HashMap<Bytes, Content>) -> Outcome {
-        if is_reserved(&mutation.key.0) {
-            return Outcome::Rejected("its key is reserved for walbridge's own checkpoints".to_owned());
-        }
-        let content = match &mutation.effect {
-            Effect::Put { document, .. } if self.target.kind != ValueKind::Invalidate => {
-                match self.complete(mutation, document, stored) {
-                    Some(content) => Some(content),
-                    None => return Outcome::Incomplete,
-                }
-            }
-            Effect::Put { .. } | Effect::Delete => None,
-            Effect::Clear(_) | Effect::Sweep { .. } | Effect::Append(_) => {
-                return Outcome::Rejected("a Redis sink keeps documents, not events".to_owned());
+                let own = |content: Content| content.own(&self.target.own.field);
+                let content = if kind == ValueKind::Fields { content.and_then(own) } else { content };
+                Ok(content.map_or(Found::Nothing, Found::Content))
             }
         };
-        if let Effect::Put { document, .. } = &mutation.effect {
-            self.one_table.get_or_insert_with(|| (self.target.keys_of)(&document.relation.name).all);
-        }
-        if let Some(length) = content.as_ref().map(Content::longest).filter(|&length| length > VALUE_BYTES_MAX) {
-            return Outcome::Rejected(format!("a value of {length} bytes; Redis takes at most {VALUE_BYTES_MAX}"));
-        }
-        self.held.push(mutation.key.0.clone(), content);
-        Outcome::Staged
+        replies.into_iter().map(found).collect()
     }
 
-    fn complete(&self, mutation: &Mutation, document: &Document, stored: &HashMap<Bytes, Content>) -> Option<Content> {
-        let stored = match self.source(mutation) {
-            None => None,
-            Some(source) => match self.held.before_run(&source.0) {
-                Before::Content(content) => Some(content),
-                Before::Removed => None,
-                Before::Untouched if self.sent.may_contain(&source.0) => None,
-                Before::Untouched => stored.get(&source.0),
-            },
-        };
-        merge::encode(self.target.kind, document, stored)
+    /// See [`crate::sink::Sink::read`].
+    pub(super) async fn read(&mut self, keys: &[Key]) -> Result<Vec<Option<Image>>, SinkError> {
+        let mut images = Vec::with_capacity(keys.len());
+        for group in keys.chunks(COMPARED_TOGETHER) {
+            let found = self.look_up(group.iter().map(|key| &key.0)).await?;
+            images.extend(found.into_iter().map(|found| match found {
+                Found::Nothing => None,
+                Found::Content(content) => Some(content.image()),
+                Found::Member(image) => Some(image),
+                Found::Foreign => Some(Image::foreign("a value of another type than this sink writes")),
+            }));
+        }
+        Ok(images)
     }
 
     /// Removes a table's documents: those in the target, and those staged before.
@@ -325,14 +362,14 @@ impl Session {
             remedy: "Give each table a sink of its own".to_owned(),
         })?;
         for key in sent {
-            self.held.push(key, None);
+            self.held.remove(key);
             self.send_if_full().await?;
         }
         let mut from = None;
         loop {
             let page = self.scan(&keys, from).await?;
             for key in page.keys {
-                self.held.push(key.0, None);
+                self.held.remove(key.0);
                 self.send_if_full().await?;
             }
             from = page.next;
@@ -350,6 +387,13 @@ impl Session {
 
     /// Some of the keys in the target. Redis promises to show each that is there from the first page to the last.
     async fn scan(&mut self, keys: &DocumentKeys, from: Option<u64>) -> Result<KeyPage, SinkError> {
+        if self.target.form.value.is_collection() {
+            let (target, kind) = (Arc::clone(&self.target), self.target.form.value);
+            let mut walks = std::mem::take(&mut self.walks);
+            let page = walks.page(kind, keys, from, target.address.shown(), self.reader().await?).await?;
+            self.walks = walks;
+            return Ok(page);
+        }
         let mut scan = cmd("SCAN");
         scan.arg(from.unwrap_or_default()).arg("MATCH").arg(&keys.glob).arg("COUNT").arg(1000);
         let reply = self.reader().await?.ask_one(scan).await?.accepted(self.shown(), "SCAN")?;
@@ -383,9 +427,9 @@ impl Session {
         let mut pipeline = Pipeline::new();
         let mut open = self.open.unwrap_or_default();
         if self.open.is_none() {
-            write::begin(self.target.kind, &self.target.own, &mut pipeline);
+            write::begin(&self.target.form, &self.target.own, &mut pipeline);
         }
-        self.held.apply(&self.target.own, self.target.ttl_ms, &mut open.parts, &mut pipeline);
+        self.held.apply(&self.target.own, &self.target.form, &mut open.parts, &mut pipeline);
         open.sends = open.sends.saturating_add(1);
         (pipeline, open)
     }

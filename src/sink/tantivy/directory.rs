@@ -1,5 +1,6 @@
 //! The index's directory: made if need be, and refused if it is not one that we should write to.
 
+use std::fmt;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
@@ -17,6 +18,12 @@ pub(super) struct Identity {
 
 /// The file that makes a directory an index.
 const META: &str = "meta.json";
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.device, self.inode)
+    }
+}
 
 /// Makes the directory, or checks the one that is there; says whether it holds an index.
 pub(super) fn prepare(path: &Path) -> Result<bool, SinkError> {

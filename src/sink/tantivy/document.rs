@@ -1,7 +1,10 @@
 //! A row as a document: its JSON text, and what of it goes into the index.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::fmt;
 
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer as _};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use tantivy::TantivyDocument;
@@ -32,21 +35,44 @@ pub(super) fn id_of(key: &Key) -> Vec<u8> {
 
 /// What is given to the index. A value that its field cannot hold (`NaN`, `infinity`, a year beyond 2261) is left out of
 /// the field and stays in `_source`.
-pub(super) fn document(fields: &Fields, table: &str, key: &Key, source: &str) -> TantivyDocument {
+pub(super) fn document(fields: &Fields, table: &str, (key, id): (&Key, &[u8]), source: &str) -> TantivyDocument {
     let mut document = TantivyDocument::default();
-    document.add_bytes(fields.id, &id_of(key));
+    document.add_bytes(fields.id, id);
     document.add_bytes(fields.key, &key.0);
     document.add_text(fields.table, table);
-    if let Ok(values) = serde_json::from_str::<HashMap<String, &RawValue>>(source) {
-        for (name, &(field, kind)) in &fields.columns {
-            if let Some(value) = values.get(name) {
-                add(&mut document, field, kind, value.get());
-            }
-        }
-    }
+    // It is an object, which we have just made.
+    let _ = serde_json::Deserializer::from_str(source).deserialize_map(Members { fields, document: &mut document });
     document.add_text(fields.source, source);
     document
 }
+
+/// Takes the members of a row's object one after the other, without keeping them.
+struct Members<'a> {
+    fields: &'a Fields,
+    document: &'a mut TantivyDocument,
+}
+
+impl<'de> Visitor<'de> for Members<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a row")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        while let Some(Name(name)) = members.next_key()? {
+            let value: &RawValue = members.next_value()?;
+            if let Some(&(field, kind)) = self.fields.columns.get(&*name) {
+                add(self.document, field, kind, value.get());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Borrowed where no character of it is escaped.
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Calls `take` with the text of each value in a JSON value: its own, or its elements'. `null` has none.
 pub(super) fn for_each_text(value: &str, take: &mut impl FnMut(&str)) {
@@ -60,7 +86,7 @@ fn texts(value: &str, depth: usize, take: &mut impl FnMut(&str)) {
             texts(element.get(), depth.saturating_sub(1), take);
         }
     } else if value.starts_with('"') {
-        serde_json::from_str::<String>(value).iter().for_each(|text| take(text));
+        serde_json::from_str::<Name<'_>>(value).iter().for_each(|Name(text)| take(text));
     } else if value != "null" {
         // Numbers, booleans, and objects where two tables disagree about a column.
         take(value);
@@ -69,7 +95,7 @@ fn texts(value: &str, depth: usize, take: &mut impl FnMut(&str)) {
 
 /// Adds a JSON value to a field; an array adds each of its elements.
 fn add(document: &mut TantivyDocument, field: Field, kind: Kind, value: &str) {
-    if kind == Kind::Json {
+    if let Kind::Json(_) = kind {
         let parsed = serde_json::from_str(value).ok();
         if let Some(value) = parsed.and_then(|value| json_value(value, 0)) {
             document.add_field_value(field, &value);
@@ -81,7 +107,7 @@ fn add(document: &mut TantivyDocument, field: Field, kind: Kind, value: &str) {
 
 fn add_text(document: &mut TantivyDocument, field: Field, kind: Kind, text: &str) {
     match kind {
-        Kind::Text => document.add_text(field, text),
+        Kind::Text { .. } => document.add_text(field, text),
         Kind::Integer => text.parse().into_iter().for_each(|value| document.add_i64(field, value)),
         Kind::Float => {
             text.parse()
@@ -91,7 +117,7 @@ fn add_text(document: &mut TantivyDocument, field: Field, kind: Kind, text: &str
         }
         Kind::Boolean => text.parse().into_iter().for_each(|value| document.add_bool(field, value)),
         Kind::Date => date(text).into_iter().for_each(|value| document.add_date(field, value)),
-        Kind::Json => {}
+        Kind::Json(_) => {}
     }
 }
 

@@ -1,8 +1,11 @@
-//! The keys of a table's documents, as last committed, page by page.
+//! What is in the index: the keys of a table's documents, page by page, and the document under a key.
 
+use tantivy::collector::TopDocs;
+use tantivy::query::TermQuery;
 use tantivy::schema::{Field, IndexRecordOption, Value};
 use tantivy::{DocAddress, DocSet, Searcher, TERMINATED, TantivyDocument, TantivyError, Term};
 
+use super::document;
 use super::fields::Fields;
 use crate::project::mutation::Key;
 use crate::sink::KeyPage;
@@ -10,8 +13,8 @@ use crate::sink::KeyPage;
 /// How many documents are looked at for a page.
 const PAGE: usize = 1000;
 
-/// The page that begins at a document's address, as one number. Between two commits a searcher sees the same documents under
-/// the same addresses.
+/// The page that begins at a document's address, as one number. A searcher sees the same documents under the same addresses for as long as it
+/// lives; another one, after a commit, does not.
 pub(super) fn page(
     searcher: &Searcher,
     fields: &Fields,
@@ -40,6 +43,16 @@ pub(super) fn page(
         (segment, first) = (segment.saturating_add(1), 0);
     }
     Ok(page)
+}
+
+/// The document under a key as JSON text.
+pub(super) fn source(searcher: &Searcher, fields: &Fields, key: &Key) -> Result<Option<String>, TantivyError> {
+    let term = Term::from_field_bytes(fields.id, &document::id_of(key));
+    let query = TermQuery::new(term, IndexRecordOption::Basic);
+    let found = searcher.search(&query, &TopDocs::with_limit(1).order_by_score())?;
+    let Some((_, address)) = found.first() else { return Ok(None) };
+    let document: TantivyDocument = searcher.doc(*address)?;
+    Ok(document.get_first(fields.source).and_then(|source| source.as_str().map(str::to_owned)))
 }
 
 fn key(searcher: &Searcher, field: Field, address: DocAddress) -> Result<Option<Key>, TantivyError> {

@@ -86,6 +86,8 @@ async fn deliver(redis: &Redis, log: embedded::Log, directory: &Path, form: Form
         form,
         hash_tag: None,
         keys_of: Arc::new(keys_of),
+        tables: Arc::new(Vec::new),
+        is_beside: false,
         response_timeout: RESPONSE_TIMEOUT,
     };
     let sink = RedisSink::new(options).expect("an address");

@@ -45,6 +45,7 @@ mod sinks_file;
 mod sinks_opensearch;
 mod sinks_postgres;
 mod sinks_postgres_rebuild;
+mod sinks_redis_rebuild;
 mod sinks_rows;
 mod sinks_store;
 #[cfg(feature = "search")]

@@ -73,8 +73,14 @@ impl Cache {
 
     /// A sink of it, by way of this port.
     pub(super) fn sink(&self, world: &World, port: u16) -> RedisSink {
+        RedisSink::new(self.options(world, port)).expect("an address")
+    }
+
+    /// What it is made from.
+    pub(super) fn options(&self, world: &World, port: u16) -> Options {
         let known = Arc::new(KnownTables::new(self.kind.naming("")));
         world.derived().iter().for_each(|relation| _ = known.learn(relation, &[]).expect("it fits"));
+        let tables = Arc::clone(&known);
         let keys_of = move |table: &TableName| {
             let (known, name) = (Arc::clone(&known), table.clone());
             let glob = known.glob(table);
@@ -84,15 +90,16 @@ impl Cache {
             Place::Database(_, number) => (format!("redis://127.0.0.1:{port}/{number}"), None),
             Place::Cluster(cluster) => (cluster.url(), Some(TAG.to_owned())),
         };
-        let options = Options {
+        Options {
             name: "contract".to_owned(),
             server: Server::at(url),
             form: self.form(world),
             hash_tag,
             keys_of: Arc::new(keys_of),
+            tables: Arc::new(move || tables.tables()),
+            is_beside: false,
             response_timeout: Duration::from_secs(20),
-        };
-        RedisSink::new(options).expect("an address")
+        }
     }
 
     fn form(&self, world: &World) -> Form {
@@ -216,7 +223,10 @@ fn lock(server: &Mutex<Redis>) -> MutexGuard<'_, Redis> {
 }
 
 async fn keys(connection: &mut MultiplexedConnection) -> Vec<String> {
-    redis::cmd("KEYS").arg("*public.*").query_async(connection).await.expect("KEYS")
+    let mut keys: Vec<String> = redis::cmd("KEYS").arg("*public.*").query_async(connection).await.expect("KEYS");
+    // What is built beside, or kept, is nothing that readers know.
+    keys.retain(|key| !key.starts_with("walbridge:"));
+    keys
 }
 
 async fn members(connection: &mut MultiplexedConnection, kind: Kind) -> Documents {

@@ -82,16 +82,16 @@ use Promise::{
 const FORMS: &[(Kind, &[Promise])] = &[
     (
         Kind::RedisJson,
-        &[State, Kept, Told, Loss, Restart, Fence, Whole, Random, Cut, Sweep, Kills, Replay, Letters, Shape],
+        &[State, Kept, Told, Loss, Restart, Fence, Whole, Random, Cut, Sweep, Kills, Replay, Rebuild, Letters, Shape],
     ),
-    (Kind::RedisHash, &[State, Kept, Told, Whole, Random, Shape]),
-    (Kind::RedisFields, &[State, Kept, Told, Whole, Random, Sweep, Shape]),
-    (Kind::RedisSet, &[State, Told, Loss, Random, Sweep]),
-    (Kind::RedisList, &[State, Told, Random, Sweep]),
-    (Kind::RedisSortedSet, &[State, Told, Loss, Whole, Random, Cut, Sweep, Replay, Letters]),
+    (Kind::RedisHash, &[State, Kept, Told, Whole, Random, Rebuild, Shape]),
+    (Kind::RedisFields, &[State, Kept, Told, Whole, Random, Sweep, Rebuild, Shape]),
+    (Kind::RedisSet, &[State, Told, Loss, Random, Sweep, Rebuild]),
+    (Kind::RedisList, &[State, Told, Random, Sweep, Rebuild]),
+    (Kind::RedisSortedSet, &[State, Told, Loss, Whole, Random, Cut, Sweep, Replay, Rebuild, Letters]),
     (Kind::RedisStream, &[State, Kept, Loss, Restart, Fence, Random, Cut, Sweep, Kills, Letters, Shape]),
-    (Kind::RedisExpiring, &[State, Kept, Loss, Random]),
-    (Kind::RedisCluster, &[State, Told, Loss, Fence, Whole, Sweep]),
+    (Kind::RedisExpiring, &[State, Kept, Loss, Random, Rebuild]),
+    (Kind::RedisCluster, &[State, Told, Loss, Fence, Whole, Sweep, Rebuild]),
     #[cfg(feature = "search")]
     (
         Kind::Tantivy,

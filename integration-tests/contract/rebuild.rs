@@ -16,6 +16,7 @@ use walbridge::event::{Offset, Span};
 use walbridge::log::embedded::Log;
 use walbridge::sink::opensearch::OpenSearchSink;
 use walbridge::sink::postgres::PostgresSink;
+use walbridge::sink::redis::RedisSink;
 #[cfg(feature = "search")]
 use walbridge::sink::tantivy::TantivySink;
 use walbridge::sink::{Old, Replaceable, SinkError};
@@ -36,7 +37,8 @@ impl Replaceable for AnySink {
             AnySink::Tantivy(sink) => sink.identity().await,
             AnySink::OpenSearch(sink) => sink.identity().await,
             AnySink::Postgres(sink) => sink.identity().await,
-            AnySink::Redis(_) | AnySink::Webhook(_) | AnySink::Exec(_) | AnySink::File(_) => {
+            AnySink::Redis(sink) => sink.identity().await,
+            AnySink::Webhook(_) | AnySink::Exec(_) | AnySink::File(_) => {
                 unreachable!("it is not replaced")
             }
         }
@@ -48,7 +50,8 @@ impl Replaceable for AnySink {
             AnySink::Tantivy(sink) => sink.replace(by, old).await,
             AnySink::OpenSearch(sink) => sink.replace(by, old).await,
             AnySink::Postgres(sink) => sink.replace(by, old).await,
-            AnySink::Redis(_) | AnySink::Webhook(_) | AnySink::Exec(_) | AnySink::File(_) => {
+            AnySink::Redis(sink) => sink.replace(by, old).await,
+            AnySink::Webhook(_) | AnySink::Exec(_) | AnySink::File(_) => {
                 unreachable!("it is not replaced")
             }
         }
@@ -60,7 +63,8 @@ impl Replaceable for AnySink {
             AnySink::Tantivy(sink) => sink.remove().await,
             AnySink::OpenSearch(sink) => sink.remove().await,
             AnySink::Postgres(sink) => sink.remove().await,
-            AnySink::Redis(_) | AnySink::Webhook(_) | AnySink::Exec(_) | AnySink::File(_) => {
+            AnySink::Redis(sink) => sink.remove().await,
+            AnySink::Webhook(_) | AnySink::Exec(_) | AnySink::File(_) => {
                 unreachable!("it is not removed")
             }
         }
@@ -93,6 +97,10 @@ fn beside(target: &Target, world: &World) -> Box<dyn Fn() -> AnySink + Send + Sy
         AnySink::Tantivy(_) => {
             let options = target.tantivy_options(world).beside();
             Box::new(move || AnySink::Tantivy(TantivySink::new(options.clone()).expect("sound options")))
+        }
+        AnySink::Redis(_) => {
+            let options = target.cache().options(world, target.port()).beside();
+            Box::new(move || AnySink::Redis(Box::new(RedisSink::new(options.clone()).expect("an address"))))
         }
         AnySink::Postgres(_) => {
             let options = super::database::options(target.port()).beside();

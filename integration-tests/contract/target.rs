@@ -171,6 +171,11 @@ impl Target {
         index
     }
 
+    pub(super) fn cache(&self) -> &Cache {
+        let Place::Cache(cache) = &self.place else { panic!("{:?} is no cache", self.kind) };
+        cache
+    }
+
     pub(super) fn database(&self) -> &Postgres {
         let Place::Database(database) = &self.place else { panic!("{:?} is no database", self.kind) };
         database

@@ -84,7 +84,7 @@ async fn look_at_target(source: &config::Source, sink: &config::Sink, source_is_
     let name = sink.name.clone();
     let looked = match sink.target.clone() {
         Target::Redis(redis) => {
-            let options = tables::redis_options(sink, &redis, tables::keys_of(Arc::default(), false));
+            let options = tables::redis_options(sink, &redis, &Arc::default());
             match RedisSink::new(options) {
                 Ok(mut target) => target.rehearse(&tables::sample_keys(sink)).await,
                 Err(error) => Err(error),

@@ -94,14 +94,20 @@ fn no_rebuild(target: &Target) -> Option<&'static str> {
             "its rows tell their indexes, and no server can put several in the place of others at once. `walbridge verify SINK --repair` writes what differs, and \
              `walbridge replay SINK --from start` all rows again; or give the sink another `index`, let it catch up beside this one, and point readers there",
         ),
-        Target::Redis(_) => Some(
-            "readers of Redis know the rows' own keys, and no server can put many others in their place at once. `walbridge replay SINK --from start` writes all rows \
-             again; or give the sink another name and another key (`key = \"v2:{id}\"`), let it catch up beside this one, and point readers there",
+        Target::Redis(redis) if redis.shared => Some(
+            "several processes share this sink, and none of them has all of it. Stop all of them, remove the keys walbridge:SINK:* from Redis and start them \
+             again: then all that the log has is applied",
         ),
+        Target::Redis(redis) if redis.form.stream.is_some() => Some(
+            "a stream keeps history, which is written once. Give the sink another name and another stream, and it is written from the log's beginning",
+        ),
+        Target::Redis(redis) if redis.form.value == config::RedisValue::Invalidate => {
+            Some("it keeps nothing: the application puts there what readers find")
+        }
         Target::File(_) | Target::Kafka(_) | Target::Webhook(_) | Target::Exec(_) => Some(
             "it keeps history, which is written once. Give the sink another name and another place, and it is written from the log's beginning",
         ),
-        Target::Tantivy(_) | Target::OpenSearch(_) | Target::Postgres(_) => None,
+        Target::Tantivy(_) | Target::OpenSearch(_) | Target::Postgres(_) | Target::Redis(_) => None,
     }
 }
 

@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 use super::{sinks, tables, verify};
 use crate::admin::Control;
 use crate::config::TablePatterns;
+use crate::deliver::Orders;
 use crate::deliver::rebuild::{Begin, CopyTables, Rebuild, Verification, Verify};
-use crate::deliver::{Deliver, Orders};
 use crate::ingest::Source;
 use crate::log::Log;
 use crate::project::Kind;
@@ -29,6 +29,8 @@ pub(super) type Make<S> = Box<dyn Fn(Beside) -> Pin<Box<dyn Future<Output = Resu
 pub(super) struct Beside {
     pub(super) source: Source,
     pub(super) config: crate::config::Sink,
+    /// What it will know of its tables.
+    pub(super) known: Arc<KnownTables>,
 }
 
 /// Runs the sink, and what is ordered to be built beside it, until told to stop.
@@ -36,20 +38,21 @@ pub(super) async fn deliver<L: Log, S: Replaceable + 'static>(
     mut parts: sinks::Parts,
     log: L,
     sink: S,
+    known: Arc<KnownTables>,
     make: Make<S>,
     stop: &CancellationToken,
 ) {
     let directory = parts.dead_letters.join("rebuild");
     let Some(orders) = parts.rebuilds.take() else { return };
     let (source, letters) = (parts.source.name.clone(), parts.dead_letters.clone());
-    let of_beside = Beside { source: parts.source.clone(), config: parts.config.clone() };
-    let captures = parts.copy.is_some();
-    let copy = copy_tables(parts.copy.take(), of_beside.clone());
-    let begin = begin(log.clone(), of_beside, make, &directory, captures);
+    let (of, config) = (parts.source.clone(), parts.config.clone());
+    let (captures, expires) = (parts.copy.is_some(), sinks::expires(&config.target));
+    let copy = copy_tables(parts.copy.take(), of.clone(), config.tables.clone());
+    let begin = begin(log.clone(), of, config, make, &directory, captures);
     let (name, board) = (parts.config.name.clone(), parts.board.clone());
     let (slot, origin, sender) = (parts.verify.clone(), verify::origin(&parts.source), parts.sender.clone());
-    let Some(live) = prepare(parts, log, sink) else { return };
-    verify::register(&slot, sinks::verifier(&live, origin, sender, letters.clone(), false));
+    let Some(live) = sinks::prepare(parts, log, sink, Kind::State, known) else { return };
+    verify::register(&slot, sinks::verifier(&live, origin, sender, letters.clone(), expires));
     let rebuild = Rebuild { directory, letters, source, begin, copy, orders };
     // Why a loop ended is on the board, and in the process's log, by then.
     if let Err(error) = rebuild.run(live, stop).await {
@@ -57,35 +60,31 @@ pub(super) async fn deliver<L: Log, S: Replaceable + 'static>(
     }
 }
 
-fn prepare<L: Log, S: Replaceable>(parts: sinks::Parts, log: L, sink: S) -> Option<Deliver<L, S>> {
-    match tables::naming(&parts.config.target) {
-        Ok(naming) => sinks::prepare(parts, log, sink, Kind::State, Arc::new(KnownTables::new(naming))),
-        Err(detail) => {
-            sinks::show_halted(&parts.board, &parts.config.name, Code::ConfigInvalid, &detail);
-            None
-        }
-    }
-}
-
 /// `captures`: the source is captured in this process, and what is built can be compared with it.
 fn begin<L: Log, S: Replaceable + 'static>(
     log: L,
-    of: Beside,
+    source: Source,
+    config: crate::config::Sink,
     make: Make<S>,
     directory: &Path,
     captures: bool,
 ) -> Begin<L, S> {
-    let (make, directory) = (Arc::new(make), directory.to_owned());
+    let (make, directory, expires) = (Arc::new(make), directory.to_owned(), sinks::expires(&config.target));
+    let blind =
+        verify::why_not_verified(&config.target).or((!captures).then_some("another process captures its source"));
     Box::new(move |board: Board| {
-        let (log, of, make, dead_letters) = (log.clone(), of.clone(), Arc::clone(&make), directory.clone());
+        let (log, make, dead_letters) = (log.clone(), Arc::clone(&make), directory.clone());
+        let (source, config) = (source.clone(), config.clone());
         Box::pin(async move {
-            let sink = make(of.clone()).await?;
-            let (name, scratch) = (of.config.name.clone(), dead_letters.clone());
+            let known = Arc::new(KnownTables::new(tables::naming(&config.target)?));
+            let of = Beside { source: source.clone(), config: config.clone(), known: Arc::clone(&known) };
+            let sink = make(of).await?;
+            let (name, scratch) = (config.name.clone(), dead_letters.clone());
             let (sender, receiver) = mpsc::channel(1);
-            let origin = verify::origin(&of.source);
+            let origin = verify::origin(&source);
             let parts = sinks::Parts {
-                config: of.config,
-                source: of.source,
+                config,
+                source,
                 dead_letters,
                 orders: Orders::from(receiver),
                 sender: sender.clone(),
@@ -96,14 +95,19 @@ fn begin<L: Log, S: Replaceable + 'static>(
                 #[cfg(feature = "search")]
                 search: None,
             };
-            let deliver = prepare(parts, log, sink).ok_or_else(|| {
+            let deliver = sinks::prepare(parts, log, sink, Kind::State, known).ok_or_else(|| {
                 let said = board.read().sinks.remove(&name).and_then(|sink| sink.message);
                 said.unwrap_or_else(|| "it cannot be prepared".to_owned())
             })?;
-            let verifier = Arc::new(sinks::verifier(&deliver, origin, sender, scratch, false));
+            let verifier = Arc::new(sinks::verifier(&deliver, origin, sender, scratch, expires));
             let verify: Verify = Box::new(move || {
                 let verifier = Arc::clone(&verifier);
-                Box::pin(async move { if captures { compare(&verifier).await } else { unseen(&verifier.sink) } })
+                Box::pin(async move {
+                    match blind {
+                        None => compare(&verifier).await,
+                        Some(why) => unseen(&verifier.sink, why),
+                    }
+                })
             });
             Ok(crate::deliver::rebuild::Beside { deliver, verify })
         })
@@ -128,20 +132,24 @@ async fn compare<L: Log>(verifier: &Verifier<L>) -> Verification {
     }
 }
 
-fn unseen(sink: &str) -> Verification {
-    tracing::warn!(%sink, "what was built is not compared with the source, which another process captures");
+fn unseen(sink: &str, why: &str) -> Verification {
+    tracing::warn!(%sink, why, "what was built is not compared with the source");
     Verification::Done { differences: 0 }
 }
 
 /// Has those of the source's tables copied again that the sink takes.
-fn copy_tables(control: Option<Control<Vec<String>, Vec<String>>>, of: Beside) -> CopyTables {
+fn copy_tables(
+    control: Option<Control<Vec<String>, Vec<String>>>,
+    source: Source,
+    patterns: TablePatterns,
+) -> CopyTables {
     Box::new(move || {
-        let (control, of) = (control.clone(), of.clone());
+        let (control, source, patterns) = (control.clone(), source.clone(), patterns.clone());
         Box::pin(async move {
             let elsewhere =
                 "another process copies the source's tables: rebuild without --copy, from the log's beginning";
             let control = control.ok_or_else(|| elsewhere.to_owned())?;
-            let names = names(&of.source, &of.config.tables).await?;
+            let names = names(&source, &patterns).await?;
             control(names).await.map_err(|error| format!("the tables cannot be copied now: {error}"))
         })
     })

@@ -22,7 +22,7 @@ use crate::sink::file::FileSink;
 use crate::sink::kafka::{self, KafkaSink};
 use crate::sink::opensearch::OpenSearchSink;
 use crate::sink::postgres::PostgresSink;
-use crate::sink::redis::RedisSink;
+use crate::sink::redis::{self, RedisSink};
 #[cfg(feature = "search")]
 use crate::sink::tantivy::{self, TantivySink};
 use crate::sink::webhook::WebhookSink;
@@ -61,13 +61,7 @@ pub(super) async fn run(parts: Parts, log: impl Log, stop: &CancellationToken) {
         Err(detail) => return halt(&parts, Code::ConfigInvalid, &detail),
     };
     match parts.config.target.clone() {
-        Target::Redis(_) => match redis_sink(&parts, &known) {
-            Ok(sink) => {
-                let kind = if parts.config.target.keeps_history() { Kind::History } else { Kind::State };
-                deliver(parts, log, sink, kind, known, stop).await;
-            }
-            Err(error) => halt(&parts, error.code(), &error.to_string()),
-        },
+        Target::Redis(_) => Box::pin(run_redis(parts, log, known, stop)).await,
         // Large: a request is prepared inside it.
         Target::OpenSearch(index) => Box::pin(run_opensearch(parts, *index, log, known, stop)).await,
         Target::Postgres(database) => {
@@ -76,7 +70,7 @@ pub(super) async fn run(parts: Parts, log: impl Log, stop: &CancellationToken) {
             let make: rebuild::Make<PostgresSink> =
                 Box::new(move |_| Box::pin(std::future::ready(Ok(PostgresSink::new(beside.clone())))));
             // Large: a transaction is prepared inside it.
-            Box::pin(rebuild::deliver(parts, log, PostgresSink::new(options), make, stop)).await;
+            Box::pin(rebuild::deliver(parts, log, PostgresSink::new(options), known, make, stop)).await;
         }
         Target::Webhook(hook) => {
             let source = parts.source.name.clone();
@@ -105,7 +99,7 @@ pub(super) async fn run(parts: Parts, log: impl Log, stop: &CancellationToken) {
         }
         #[cfg(feature = "search")]
         Target::Tantivy(index) => match tables::search_options(name, *index) {
-            Ok(options) => run_tantivy(parts, options, log, stop).await,
+            Ok(options) => run_tantivy(parts, options, log, known, stop).await,
             Err(detail) => halt(&parts, Code::ConfigInvalid, &detail),
         },
         #[cfg(not(feature = "search"))]
@@ -113,6 +107,34 @@ pub(super) async fn run(parts: Parts, log: impl Log, stop: &CancellationToken) {
             halt(&parts, Code::ConfigInvalid, "this walbridge was built without the feature `search`");
         }
     }
+}
+
+async fn run_redis(parts: Parts, log: impl Log, known: Arc<KnownTables>, stop: &CancellationToken) {
+    let sink = match redis_sink(&parts, &known) {
+        Ok(sink) => sink,
+        Err(error) => return halt(&parts, error.code(), &error.to_string()),
+    };
+    if parts.config.target.keeps_history() {
+        return deliver(parts, log, sink, Kind::History, known, stop).await;
+    }
+    let make: rebuild::Make<RedisSink> = Box::new(move |of| {
+        Box::pin(async move {
+            // A table that is empty by now is not met in new copies of the tables.
+            learn(&of.known, &of.source, &of.config).await?;
+            let options = redis_options(&of.config, &of.known).map_err(|error| error.to_string())?;
+            RedisSink::new(options.beside()).map_err(|error| error.to_string())
+        })
+    });
+    rebuild::deliver(parts, log, sink, known, make, stop).await;
+}
+
+/// Has a sink know its source's tables as they are.
+async fn learn(known: &KnownTables, source: &Source, config: &config::Sink) -> Result<(), String> {
+    let found = tables::relations(source, &config.tables).await.map_err(|error| error.to_string())?;
+    for (relation, determined) in tables::derived(&config.shapes, &found).map_err(|error| error.to_string())? {
+        known.learn(&relation, &determined).map_err(|error| error.to_string())?;
+    }
+    Ok(())
 }
 
 async fn run_opensearch(
@@ -131,14 +153,20 @@ async fn run_opensearch(
         Box::pin(std::future::ready(made))
     });
     match OpenSearchSink::new(options) {
-        Ok(sink) if is_one => rebuild::deliver(parts, log, sink, make, stop).await,
+        Ok(sink) if is_one => rebuild::deliver(parts, log, sink, known, make, stop).await,
         Ok(sink) => deliver(parts, log, sink, Kind::State, known, stop).await,
         Err(error) => halt(&parts, error.code(), &error.to_string()),
     }
 }
 
 #[cfg(feature = "search")]
-async fn run_tantivy(parts: Parts, options: tantivy::Options, log: impl Log, stop: &CancellationToken) {
+async fn run_tantivy(
+    parts: Parts,
+    options: tantivy::Options,
+    log: impl Log,
+    known: Arc<KnownTables>,
+    stop: &CancellationToken,
+) {
     let Some(options) = told_of_tables(options, &parts, stop).await else { return };
     let beside = options.beside();
     let make: rebuild::Make<TantivySink> = Box::new(move |of| {
@@ -159,7 +187,7 @@ async fn run_tantivy(parts: Parts, options: tantivy::Options, log: impl Log, sto
                 // A sink's loop is started once.
                 let _ = slot.set(sink.search_handle());
             }
-            rebuild::deliver(parts, log, sink, make, stop).await;
+            rebuild::deliver(parts, log, sink, known, make, stop).await;
         }
         Err(error) => halt(&parts, error.code(), &error.to_string()),
     }
@@ -231,12 +259,20 @@ async fn known(parts: &Parts, stop: &CancellationToken) -> Result<Arc<KnownTable
 }
 
 fn redis_sink(parts: &Parts, known: &Arc<KnownTables>) -> Result<RedisSink, SinkError> {
-    let Target::Redis(redis) = &parts.config.target else {
+    RedisSink::new(redis_options(&parts.config, known)?)
+}
+
+fn redis_options(config: &config::Sink, known: &Arc<KnownTables>) -> Result<redis::Options, SinkError> {
+    let Target::Redis(redis) = &config.target else {
         let (detail, remedy) = ("it is no Redis sink".to_owned(), "Please report this bug".to_owned());
-        return Err(SinkError::Unusable { target: parts.config.name.clone(), detail, remedy });
+        return Err(SinkError::Unusable { target: config.name.clone(), detail, remedy });
     };
-    let keys_of = tables::keys_of(known.clone(), parts.config.tables.only().is_some());
-    RedisSink::new(tables::redis_options(&parts.config, redis, keys_of))
+    Ok(tables::redis_options(config, redis, known))
+}
+
+/// Whether its documents go away by themselves.
+pub(super) fn expires(target: &Target) -> bool {
+    matches!(target, Target::Redis(redis) if tables::redis_form(redis, "").expires())
 }
 
 async fn deliver(
@@ -248,11 +284,8 @@ async fn deliver(
     stop: &CancellationToken,
 ) {
     let (slot, origin) = (parts.verify.clone(), verify::origin(&parts.source));
-    let (orders, directory, expires) = (
-        parts.sender.clone(),
-        parts.dead_letters.clone(),
-        matches!(&parts.config.target, Target::Redis(redis) if tables::redis_form(redis, "").expires()),
-    );
+    let (orders, directory) = (parts.sender.clone(), parts.dead_letters.clone());
+    let expires = expires(&parts.config.target);
     if let Some(mut deliver) = prepare(parts, log, sink, kind, known) {
         verify::register(&slot, verifier(&deliver, origin, orders, directory, expires));
         // Why it ended is on the board, and in the process's log, by then.

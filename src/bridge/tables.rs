@@ -72,7 +72,7 @@ pub(super) fn naming(target: &Target) -> Result<Naming, String> {
 }
 
 /// How the keys of each table's documents are found again when it is truncated. `one_table`: the sink has no other.
-pub(super) fn keys_of(known: Arc<KnownTables>, one_table: bool) -> KeysOf {
+fn keys_of(known: Arc<KnownTables>, one_table: bool) -> KeysOf {
     Arc::new(move |table: &TableName| {
         let (known, name) = (known.clone(), table.clone());
         DocumentKeys {
@@ -104,13 +104,16 @@ pub(super) fn sample_keys(sink: &config::Sink) -> Vec<Vec<u8>> {
 }
 
 /// The configuration of a Redis sink as the sink's.
-pub(super) fn redis_options(sink: &config::Sink, redis: &config::Redis, keys_of: KeysOf) -> redis::Options {
+pub(super) fn redis_options(sink: &config::Sink, redis: &config::Redis, known: &Arc<KnownTables>) -> redis::Options {
+    let (keys_of, known) = (keys_of(Arc::clone(known), sink.tables.only().is_some()), Arc::clone(known));
     redis::Options {
         name: sink.name.clone(),
         server: redis_server(&redis.server),
         form: redis_form(redis, &sink.source),
         hash_tag: redis.hash_tag.clone(),
         keys_of,
+        tables: Arc::new(move || known.tables()),
+        is_beside: false,
         response_timeout: redis::RESPONSE_TIMEOUT,
     }
 }

@@ -78,7 +78,7 @@ impl KeyTemplate {
     #[must_use]
     pub fn default_glob(table: &TableName) -> Vec<u8> {
         let mut glob = Vec::new();
-        put_literal(&table_prefix(table), &mut glob);
+        put_literal(table_prefix(table).as_bytes(), &mut glob);
         glob.extend_from_slice(b"[:#]*");
         glob
     }
@@ -162,7 +162,7 @@ impl KeyTemplate {
         let mut glob = Vec::new();
         for part in &self.parts {
             match part {
-                Part::Literal(text) => put_literal(text, &mut glob),
+                Part::Literal(text) => put_literal(text.as_bytes(), &mut glob),
                 Part::Column(_) | Part::Table => glob.push(b'*'),
             }
         }
@@ -242,8 +242,9 @@ fn table_prefix(name: &TableName) -> String {
     prefix
 }
 
-fn put_literal(text: &str, glob: &mut Vec<u8>) {
-    for byte in text.bytes() {
+/// Adds what matches just this text to a glob, as Redis has them.
+pub(crate) fn put_literal(text: &[u8], glob: &mut Vec<u8>) {
+    for &byte in text {
         if b"*?[]\\^-".contains(&byte) {
             glob.push(b'\\');
         }

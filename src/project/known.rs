@@ -29,16 +29,22 @@ impl KnownTables {
     /// What is configured does not fit it.
     pub fn learn(&self, relation: &Arc<Relation>, determined: &[String]) -> Result<KeyTemplate, Misnamed> {
         let template = self.naming.of(relation, determined)?;
+        let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
+        let versions = versions.entry(relation.name.clone()).or_default();
         if self.naming.template.is_none() {
             return Ok(template);
         }
-        let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
-        let versions = versions.entry(relation.name.clone()).or_default();
         let shapes = |relation: &Relation| relation.key_columns().map(|column| column.shape).collect::<Vec<_>>();
         if !versions.iter().any(|known| shapes(known) == shapes(relation)) {
             versions.push(relation.clone());
         }
         Ok(template)
+    }
+
+    /// The tables that were met.
+    #[must_use]
+    pub fn tables(&self) -> Vec<TableName> {
+        self.versions.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
     /// A glob, as Redis has them, that matches every document of a table, and perhaps other keys.

@@ -136,7 +136,8 @@ pub trait Sink: Send {
 /// A target that can be built anew beside the one that readers have, and then takes its place. What is beside is a target like any other, with
 /// a checkpoint of its own; only its name is another until then.
 pub trait Replaceable: Sink {
-    /// What tells this target from any other that has or had its name. After a [`Sink::resume`].
+    /// What tells this target from any other that has or had its name. After a [`Sink::resume`], when it is ready to take the place: nobody writes to
+    /// it, or to the one that readers have, any more until that has happened or was given up.
     ///
     /// # Errors
     /// It cannot be reached, or is not there.

@@ -8,7 +8,7 @@ use super::{apply, get, keys, sink, sink_at, stage, start, tell, told};
 use crate::support::Redis;
 
 /// The permissions that the sink's documentation asks for.
-const USER: [&str; 15] = [
+pub(super) const USER: [&str; 15] = [
     "on",
     ">hunter2",
     "~t:*",
@@ -26,13 +26,13 @@ const USER: [&str; 15] = [
     "+auth",
 ];
 
-async fn set_user(server: &Redis, rules: &[&str]) {
+pub(super) async fn set_user(server: &Redis, rules: &[&str]) {
     let mut connection = server.connection().await;
     let _ok: String =
         redis::cmd("ACL").arg("SETUSER").arg("wb").arg(rules).query_async(&mut connection).await.expect("a user");
 }
 
-fn url_of(server: &Redis, password: &str) -> String {
+pub(super) fn url_of(server: &Redis, password: &str) -> String {
     format!("redis://wb:{password}@127.0.0.1:{}", server.port)
 }
 

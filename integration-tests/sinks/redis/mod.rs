@@ -6,6 +6,7 @@ mod documents;
 mod fields;
 mod loss;
 mod nodes;
+mod replaced;
 mod streams;
 mod timeline;
 mod tls;
@@ -32,6 +33,8 @@ fn options(url: &str, value: ValueKind) -> Options {
         form: Form::of(value),
         hash_tag: None,
         keys_of: Arc::new(move |_| DocumentKeys { glob: b"t:*".to_vec(), matches: Arc::new(matches), all: true }),
+        tables: Arc::new(|| vec![super::rows::table()]),
+        is_beside: false,
         response_timeout: Duration::from_secs(20),
     }
 }

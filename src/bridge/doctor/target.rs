@@ -50,7 +50,7 @@ pub(super) async fn look(source: &config::Source, sink: &config::Sink, tables: &
 }
 
 async fn look_at_redis(sink: &config::Sink, target: &config::Redis) -> Result<Facts, SinkError> {
-    let options = tables::redis_options(sink, target, tables::keys_of(Arc::default(), false));
+    let options = tables::redis_options(sink, target, &Arc::default());
     RedisSink::new(options)?.facts().await
 }
 

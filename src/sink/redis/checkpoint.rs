@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Target;
+use super::beside::Prefix;
 use crate::event::{Lsn, Offset, Position, Span, Timestamp};
 use crate::log::LogId;
 use crate::log::share::Part;
@@ -18,23 +19,45 @@ pub(super) struct OwnKeys {
     pub(super) guard: Vec<u8>,
     /// The same: which part it was that set many values at once.
     pub(super) mark: Vec<u8>,
+    /// What tells this target from any other of its name, once something was built beside.
+    pub(super) identity: Vec<u8>,
+    /// Of what is built beside: the names that are to become what they are there.
+    pub(super) plan: Vec<u8>,
     /// The field of a hash that says which of its fields are ours.
     pub(super) field: Vec<u8>,
+    /// Before the names of documents.
+    pub(super) before: Prefix,
 }
 
 const PREFIX: &[u8] = b"walbridge:";
+const LAST: [&[u8]; 5] = [b":checkpoint", b":guard", b":mark", b":identity", b":plan"];
+const BUILT: &str = ":built:";
+const KEPT: &str = ":kept:";
 
 impl OwnKeys {
     /// `hash_tag`: what keeps them in one slot of a cluster with the documents.
     pub(super) fn new(sink: &str, hash_tag: Option<&str>) -> Self {
         let name = hash_tag.map_or_else(|| sink.to_owned(), |tag| format!("{{{tag}}}:{sink}"));
-        let key = |last: &str| format!("walbridge:{name}:{last}").into_bytes();
+        OwnKeys::of(&name, &name, format!("walbridge:{sink}").into_bytes(), Prefix::default())
+    }
+
+    /// Of what is built beside.
+    pub(super) fn beside(&self) -> Self {
+        let before = Prefix::new(format!("walbridge:{}{BUILT}", self.name));
+        OwnKeys::of(&self.name, &format!("{}:beside", self.name), self.field.clone(), before)
+    }
+
+    fn of(name: &str, place: &str, field: Vec<u8>, before: Prefix) -> Self {
+        let key = |last: &str| format!("walbridge:{place}:{last}").into_bytes();
         OwnKeys {
+            name: name.to_owned(),
             checkpoint: key("checkpoint"),
             guard: key("guard"),
             mark: key("mark"),
-            field: format!("walbridge:{sink}").into_bytes(),
-            name,
+            identity: key("identity"),
+            plan: key("plan"),
+            field,
+            before,
         }
     }
 
@@ -42,11 +65,18 @@ impl OwnKeys {
     pub(super) fn part(&self, part: &Part) -> Vec<u8> {
         format!("walbridge:{}:{part}:checkpoint", self.name).into_bytes()
     }
-}
 
-/// Whether a key is a checkpoint's, a guard's or a mark's, of any sink: no document may have it and no TRUNCATE may remove it.
-pub(super) fn is_reserved(key: &[u8]) -> bool {
-    key.starts_with(PREFIX) && [&b":checkpoint"[..], b":guard", b":mark"].iter().any(|last| key.ends_with(last))
+    /// Before the names of what readers had when the target of this identity took its place.
+    pub(super) fn kept(&self, identity: &str) -> Vec<u8> {
+        format!("walbridge:{}{KEPT}{identity}:", self.name).into_bytes()
+    }
+
+    /// Whether a key is one of ours, of any sink: no document may have it and no TRUNCATE may remove it.
+    pub(super) fn is_reserved(&self, key: &[u8]) -> bool {
+        let key = self.before.take(key);
+        let holds = |part: &str| key.windows(part.len()).any(|window| window == part.as_bytes());
+        key.starts_with(PREFIX) && (LAST.iter().any(|last| key.ends_with(last)) || holds(BUILT) || holds(KEPT))
+    }
 }
 
 #[derive(Serialize, Deserialize)]

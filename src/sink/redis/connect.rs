@@ -16,6 +16,7 @@ use crate::sink::SinkError;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where the server is, and how to talk to it.
+#[derive(Clone)]
 pub(super) struct Address {
     place: Place,
     info: ConnectionInfo,

@@ -10,7 +10,7 @@ use redis::Pipeline;
 use super::connect::Connection;
 use super::reply::Reply;
 use super::stream::{self, Tails};
-use super::{Form, ValueKind, member};
+use super::{Form, Target, ValueKind, member};
 use crate::project::mutation::{Effect, Mutation};
 use crate::sink::SinkError;
 
@@ -22,12 +22,12 @@ pub(super) type Foreign = HashMap<Bytes, String>;
 /// # Errors
 /// The server cannot be asked.
 pub(super) async fn look(
-    form: &Form,
+    target: &Target,
     mutations: &[Mutation],
     tails: &mut Tails,
-    target: &str,
     connection: &mut Connection,
 ) -> Result<Foreign, SinkError> {
+    let (form, shown) = (&target.form, target.address.shown());
     let Some(wanted) = form.value.kept_type() else { return Ok(Foreign::new()) };
     let mut keys: Vec<Bytes> = mutations.iter().filter_map(|mutation| key_of(form, mutation)).collect();
     keys.sort_unstable();
@@ -35,7 +35,8 @@ pub(super) async fn look(
     keys.retain(|key| !tails.contains_key(key));
     let mut pipeline = Pipeline::new();
     for key in &keys {
-        pipeline.cmd("TYPE").arg(key.as_ref());
+        // What is built beside will stand where readers look.
+        pipeline.cmd("TYPE").arg(target.own.before.take(key));
         if form.value == ValueKind::Stream {
             stream::ask(key, &mut pipeline);
         }
@@ -43,7 +44,7 @@ pub(super) async fn look(
     let mut replies = connection.ask(&pipeline).await?.into_iter();
     let mut foreign = Foreign::new();
     for key in keys {
-        let found = match replies.next().map(|reply| reply.accepted(target, "TYPE")).transpose()? {
+        let found = match replies.next().map(|reply| reply.accepted(shown, "TYPE")).transpose()? {
             Some(Reply::Bytes(name)) => String::from_utf8_lossy(&name).into_owned(),
             _ => "unknown".to_owned(),
         };

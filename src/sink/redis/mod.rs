@@ -4,6 +4,7 @@
 //! transaction, a crash at any moment leaves data and checkpoint of the same age, and so does a Redis that comes back from an
 //! old file or as a replica that was behind: the checkpoint it tells is the truth about its data.
 //!
+//! - `beside`: the names of what is built beside.
 //! - `checkpoint`: the key that tells how far we are, and what it means if somebody else moved it.
 //! - `fence`: how whoever comes later keeps whoever came before from writing.
 //! - `parts`: the checkpoints of a sink that several processes share.
@@ -14,6 +15,7 @@
 //! - `merge`: rows as values; missing values taken over from the stored document.
 //! - `place`: one server, sentinels, or the node of a cluster.
 //! - `rehearse`: whether we may do what we must.
+//! - `replace`: what was built beside takes the place.
 //! - `reply`: what Redis answers.
 //! - `write`: the commands of a transaction, and why `EXEC` cannot leave a checkpoint without its data.
 //! - `session`: the order of it all.
@@ -25,6 +27,7 @@
 //! A `maxmemory-policy` of the `allkeys` sort may evict the checkpoint too, and everything is then written again; the
 //! `volatile` ones and `noeviction` leave it alone, for it has no TTL.
 
+mod beside;
 mod checkpoint;
 mod connect;
 mod error;
@@ -37,6 +40,7 @@ mod merge;
 mod parts;
 mod place;
 mod rehearse;
+mod replace;
 mod reply;
 mod session;
 mod stream;
@@ -55,7 +59,7 @@ use self::checkpoint::OwnKeys;
 use self::connect::Address;
 pub use self::form::{Form, ValueKind};
 use self::session::Session;
-use super::{Checkpoint, Claim, Image, Imager, KeyPage, SharedSink, Sink, SinkError, Staged};
+use super::{Checkpoint, Claim, Image, Imager, KeyPage, Old, Replaceable, SharedSink, Sink, SinkError, Staged};
 use crate::event::TableName;
 use crate::log::LogId;
 use crate::log::share::{Part, Reached};
@@ -66,6 +70,9 @@ pub type KeyTest = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
 
 /// The keys of a table's documents.
 pub type KeysOf = Arc<dyn Fn(&TableName) -> DocumentKeys + Send + Sync>;
+
+/// The tables whose rows the sink has been given, as far as that is known.
+pub type Tables = Arc<dyn Fn() -> Vec<TableName> + Send + Sync>;
 
 /// Which keys a `TRUNCATE` removes, and among which those are that a table copied again has left behind.
 #[derive(Clone)]
@@ -79,6 +86,7 @@ pub struct DocumentKeys {
 }
 
 /// What a Redis sink is made from.
+#[derive(Clone)]
 pub struct Options {
     /// The sink's name: its checkpoint is kept under `walbridge:NAME:checkpoint`.
     pub name: String,
@@ -90,8 +98,20 @@ pub struct Options {
     pub hash_tag: Option<String>,
     /// The keys of a table's documents.
     pub keys_of: KeysOf,
+    /// The tables.
+    pub tables: Tables,
+    /// It is built beside the one of that name, under names of its own (`beside`).
+    pub is_beside: bool,
     /// How long an answer may take before the connection is given up: [`RESPONSE_TIMEOUT`] unless there is a reason.
     pub response_timeout: Duration,
+}
+
+impl Options {
+    /// Of what is built beside.
+    #[must_use]
+    pub fn beside(&self) -> Options {
+        Options { is_beside: true, ..self.clone() }
+    }
 }
 
 /// Where a server is, and how we tell each other who we are.
@@ -127,9 +147,21 @@ struct Target {
     keys_of: KeysOf,
 }
 
+impl Target {
+    /// What is built beside. Nobody is told of that.
+    fn beside(&self) -> Target {
+        let own = self.own.beside();
+        let keys_of = own.before.keys_of(Arc::clone(&self.keys_of));
+        Target { address: self.address.clone(), own, form: Form { publish: None, ..self.form.clone() }, keys_of }
+    }
+}
+
 /// A Redis server as a sink.
 pub struct RedisSink {
     target: Arc<Target>,
+    /// What readers have, if this is beside.
+    readers: Option<Arc<Target>>,
+    tables: Tables,
     /// `None` before the first [`Sink::resume`] and after any error: nobody knows then what is still on its way.
     session: Option<Session>,
 }
@@ -147,7 +179,11 @@ impl RedisSink {
             form: options.form,
             keys_of: options.keys_of,
         };
-        Ok(RedisSink { target: Arc::new(target), session: None })
+        let (target, readers) = match options.is_beside {
+            true => (target.beside(), Some(Arc::new(target))),
+            false => (target, None),
+        };
+        Ok(RedisSink { target: Arc::new(target), readers, tables: options.tables, session: None })
     }
 
     /// Whether the user may do all that is needed, and the server takes writes, without writing anything. `samples` are keys such as
@@ -193,21 +229,25 @@ impl Sink for RedisSink {
 
     async fn stage(&mut self, mutations: &[Mutation]) -> Result<Staged, SinkError> {
         let mut session = self.session()?;
-        let staged = session.stage(mutations).await?;
+        let before = &self.target.own.before;
+        let staged = before.told(session.stage(&before.mutations(mutations)).await?, mutations);
         self.session = Some(session);
         Ok(staged)
     }
 
     async fn keys(&mut self, table: &TableName, from: Option<u64>) -> Result<KeyPage, SinkError> {
         let mut session = self.session()?;
-        let page = session.keys(table, from).await?;
+        let KeyPage { keys, next } = session.keys(table, from).await?;
         self.session = Some(session);
-        Ok(page)
+        let before = &self.target.own.before;
+        Ok(KeyPage { keys: keys.into_iter().map(|name| before.known(name)).collect(), next })
     }
 
     async fn read(&mut self, keys: &[Key]) -> Result<Vec<Option<Image>>, SinkError> {
         let mut session = self.session()?;
-        let images = session.read(keys).await?;
+        let before = &self.target.own.before;
+        let keys: Vec<Key> = keys.iter().map(|name| before.put(name)).collect();
+        let images = session.read(&keys).await?;
         self.session = Some(session);
         Ok(images)
     }
@@ -229,6 +269,29 @@ impl Sink for RedisSink {
         session.probe().await?;
         self.session = Some(session);
         Ok(())
+    }
+}
+
+impl Replaceable for RedisSink {
+    /// What is to be replaced is found out with it, and holds for this identity alone.
+    async fn identity(&mut self) -> Result<String, SinkError> {
+        match &self.readers {
+            Some(readers) => replace::plan(readers, &(self.tables)()).await,
+            None => Err(error::strange(self.target.address.shown(), "identity")),
+        }
+    }
+
+    async fn replace(&mut self, by: &str, old: Old) -> Result<(), SinkError> {
+        // Somebody else's checkpoint is not overwritten.
+        if let Some(mut session) = self.session.take() {
+            session.probe().await?;
+        }
+        replace::replace(&self.target, by, old).await
+    }
+
+    async fn remove(&mut self) -> Result<(), SinkError> {
+        self.session = None;
+        replace::remove(self.readers.as_ref().unwrap_or(&self.target)).await
     }
 }
 

@@ -64,11 +64,11 @@ impl Reply {
         strings.collect()
     }
 
-    /// The next cursor and the keys of a `SCAN`.
-    pub(super) fn scanned(self) -> Option<(Vec<u8>, Vec<Vec<u8>>)> {
+    /// The next cursor, 0 if there is none, and the keys of a `SCAN`.
+    pub(super) fn scanned(self) -> Option<(u64, Vec<Vec<u8>>)> {
         let Reply::Array(parts) = self else { return None };
         let [Reply::Bytes(cursor), keys] = <[Reply; 2]>::try_from(parts).ok()? else { return None };
-        Some((cursor, keys.strings()?))
+        Some((str::from_utf8(&cursor).ok()?.parse().ok()?, keys.strings()?))
     }
 }
 
@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn a_scan_is_a_cursor_and_keys() {
         let scan = reply("*2\r\n$1\r\n7\r\n*2\r\n$1\r\na\r\n$2\r\n\r\n\r\n");
-        assert_eq!(scan.scanned(), Some((b"7".to_vec(), vec![b"a".to_vec(), b"\r\n".to_vec()])));
+        assert_eq!(scan.scanned(), Some((7, vec![b"a".to_vec(), b"\r\n".to_vec()])));
         assert_eq!(reply("*1\r\n$1\r\n7\r\n").scanned(), None);
         assert_eq!(reply("*2\r\n$1\r\n7\r\n$1\r\na\r\n").scanned(), None);
         assert_eq!(reply("*2\r\n$1\r\n7\r\n*1\r\n:1\r\n").scanned(), None);

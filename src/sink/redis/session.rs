@@ -14,7 +14,7 @@ use bytes::Bytes;
 use redis::{Pipeline, cmd};
 
 use self::hold::{Outcome, Seen};
-use super::checkpoint::{self, is_reserved};
+use super::checkpoint;
 use super::connect::Connection;
 use super::fence::{self, Fence, Text};
 use super::kept::{self, Foreign};
@@ -276,7 +276,7 @@ impl Session {
         }
         let target = Arc::clone(&self.target);
         let mut tails = std::mem::take(&mut self.tails);
-        let looked = kept::look(&target.form, group, &mut tails, target.address.shown(), self.reader().await?).await;
+        let looked = kept::look(&target, group, &mut tails, self.reader().await?).await;
         self.tails = tails;
         looked
     }
@@ -397,10 +397,8 @@ impl Session {
         let mut scan = cmd("SCAN");
         scan.arg(from.unwrap_or_default()).arg("MATCH").arg(&keys.glob).arg("COUNT").arg(1000);
         let reply = self.reader().await?.ask_one(scan).await?.accepted(self.shown(), "SCAN")?;
-        let scanned =
-            reply.scanned().and_then(|(next, found)| Some((str::from_utf8(&next).ok()?.parse().ok()?, found)));
-        let (next, found): (u64, _) = scanned.ok_or_else(|| error::strange(self.shown(), "SCAN"))?;
-        let ours = found.into_iter().filter(|key| (keys.matches)(key) && !is_reserved(key));
+        let (next, found) = reply.scanned().ok_or_else(|| error::strange(self.shown(), "SCAN"))?;
+        let ours = found.into_iter().filter(|key| (keys.matches)(key) && !self.target.own.is_reserved(key));
         Ok(KeyPage { keys: ours.map(|key| Key(key.into())).collect(), next: Some(next).filter(|&next| next != 0) })
     }
 

@@ -141,7 +141,5 @@ async fn scanned(
         Reply::Refused(refusal) if refusal.code() == "WRONGTYPE" => return Ok(None),
         reply => reply.accepted(target, name)?,
     };
-    let (next, found) = reply.scanned().ok_or_else(|| error::strange(target, name))?;
-    let next = str::from_utf8(&next).ok().and_then(|next| next.parse().ok());
-    Ok(Some((next.ok_or_else(|| error::strange(target, name))?, found)))
+    reply.scanned().map(Some).ok_or_else(|| error::strange(target, name))
 }

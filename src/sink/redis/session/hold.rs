@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use super::super::checkpoint::is_reserved;
 use super::super::form::Expiry;
 use super::super::kept::{self, Foreign};
 use super::super::merge::{self, Content};
@@ -38,8 +37,8 @@ impl Session {
         let kind = self.target.form.value;
         let name = &mutation.key.0;
         let key = member::redis_key(kind, name);
-        if is_reserved(&key) {
-            return Outcome::Rejected("its key is reserved for walbridge's own checkpoints".to_owned());
+        if self.target.own.is_reserved(&key) {
+            return Outcome::Rejected("its key is reserved for walbridge's own".to_owned());
         }
         match &mutation.effect {
             Effect::Append(event) if kind == ValueKind::Stream => self.hold_event(mutation, event, &seen.foreign),
@@ -72,12 +71,12 @@ impl Session {
             );
         }
         if let Some(found) = seen.foreign.get(key) {
-            return Outcome::Rejected(not_ours(key, found));
+            return Outcome::Rejected(not_ours(self.target.own.before.take(key), found));
         }
         if form.lacks_score(document) {
             return Outcome::Incomplete;
         }
-        let expiry = match form.score(document).and_then(|_| form.expiry(key, document)) {
+        let expiry = match form.score(document).and_then(|_| form.expiry(self.target.own.before.take(key), document)) {
             Ok(expiry) => expiry,
             Err(reason) => return Outcome::Rejected(reason),
         };

@@ -51,16 +51,17 @@ return redis.status_reply('OK')";
 const STEP: &str = "\
 if redis.call('GET', KEYS[1]) ~= ARGV[4] then return redis.error_reply('ERR an earlier part failed') end
 for _, live in ipairs(redis.call('LRANGE', KEYS[2], ARGV[5], ARGV[6])) do
-  local built = before .. live
-  if is_theirs(live) then
-  elseif field ~= '' then
-    local well, names = pcall(cjson.decode, redis.call('HGET', live, field) or '[]')
-    redis.call('HDEL', live, field, unpack(well and type(names) == 'table' and names or {}))
-    local fields = redis.call('HGETALL', built)
-    if #fields > 0 then redis.call('HSET', live, unpack(fields)) end
-  elseif redis.call('EXISTS', built) == 1 then redis.call('COPY', built, live, 'REPLACE')
-  else redis.call('UNLINK', live) end
-  if ARGV[7] ~= '' then redis.call('PUBLISH', ARGV[7], live) end
+  if not is_theirs(live) then
+    local built = before .. live
+    if field ~= '' then
+      local well, names = pcall(cjson.decode, redis.call('HGET', live, field) or '[]')
+      redis.call('HDEL', live, field, unpack(well and type(names) == 'table' and names or {}))
+      local fields = redis.call('HGETALL', built)
+      if #fields > 0 then redis.call('HSET', live, unpack(fields)) end
+    elseif redis.call('EXISTS', built) == 1 then redis.call('COPY', built, live, 'REPLACE')
+    else redis.call('UNLINK', live) end
+    if ARGV[7] ~= '' then redis.call('PUBLISH', ARGV[7], live) end
+  end
 end
 return redis.call('SET', KEYS[1], ARGV[4] + 1)";
 

@@ -203,6 +203,9 @@ async fn a_rebuild_can_be_canceled_and_one_that_makes_no_sense_is_refused() {
     assert!(refused.contains("another name"), "{refused}");
     let refused = world.order(&["remote", "--cancel"]).expect_err("there is nothing");
     assert!(refused.contains("nothing is being rebuilt"), "{refused}");
+    // Nothing can be compared with a locked table, so neither ends by itself.
+    let lock = world.postgres.client().await;
+    lock.batch_execute("BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE").await.expect("a lock");
     for sink in ["remote", "search"] {
         world.order(&[sink]).expect("a beginning");
         let said = world.order(&[sink, "--cancel"]).expect("an end");
@@ -210,6 +213,7 @@ async fn a_rebuild_can_be_canceled_and_one_that_makes_no_sense_is_refused() {
         let status = world.walbridge.status().await["sinks"][sink].clone();
         assert!(status["rebuild"].is_null() && status["rebuilt"].is_null(), "{status}");
     }
+    lock.batch_execute("ROLLBACK").await.expect("no lock");
     assert_eq!(world.indexes().await.into_keys().collect::<Vec<_>>(), [format!("{}-1", world.index)]);
     world.postgres.psql("UPDATE t SET n = 5");
     world.assert_equal().await;

@@ -27,9 +27,8 @@ use crate::log::Durable;
 
 /// Under load a transaction is committed so long after it began.
 const BUSY_TIME: Duration = Duration::from_millis(100);
-/// Where the log's state follows the rows, it is so long behind at the most. Each state is a transaction of its own, and the cluster has the rows
-/// wait while it is busy with one: with 10 ms, at 1,000 rows/s, one row of a hundred waited twice as long.
-const FOLLOW_TIME: Duration = Duration::from_millis(25);
+/// Where the log's state follows the rows, it is so long behind at the most.
+const FOLLOW_TIME: Duration = Duration::from_millis(10);
 /// A transaction ends when it has so many bytes, or so long after it began, even inside a unit: well before the cluster ends it.
 const BYTES_MAX: usize = 64 << 20;
 const TIME_MAX: Duration = Duration::from_secs(10);

@@ -124,6 +124,11 @@ pub(crate) fn put_element(text: &[u8], delimiter: u8, out: &mut Vec<u8>) {
         out.extend_from_slice(text);
         return;
     }
+    put_quoted(text, out);
+}
+
+/// The same, quoted whatever it is.
+pub(crate) fn put_quoted(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     for &byte in text {
         if matches!(byte, b'"' | b'\\') {

@@ -1,5 +1,6 @@
 //! What can go wrong with a target, by consequence.
 
+use crate::project::mutation::Rejection;
 use crate::status::{Code, Disposition};
 
 /// An error of a target as a whole.
@@ -97,6 +98,13 @@ pub enum SinkError {
 }
 
 impl SinkError {
+    /// Of a commit: the loop has flushed before it, and set aside what was refused then.
+    pub(super) fn unless_all_taken(target: &str, refused: &[Rejection]) -> Result<(), Self> {
+        let Some(first) = refused.first() else { return Ok(()) };
+        let detail = format!("it refuses the event at {}: {}", first.mutation.position, first.reason);
+        Err(SinkError::Unusable { target: target.to_owned(), detail, remedy: "Mend what refuses it".to_owned() })
+    }
+
     /// The public code.
     #[must_use]
     pub const fn code(&self) -> Code {

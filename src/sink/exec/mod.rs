@@ -167,12 +167,8 @@ impl Sink for ExecSink {
     }
 
     async fn commit(&mut self, upto: Checkpoint) -> Result<(), SinkError> {
-        if let Some(first) = self.flush().await?.into_iter().next() {
-            // The loop has flushed before it.
-            let detail = format!("it refuses the event at {}: {}", first.mutation.position, first.reason);
-            let remedy = "Mend what refuses it".to_owned();
-            return Err(SinkError::Unusable { target: self.options.name.clone(), detail, remedy });
-        }
+        let refused = self.flush().await?;
+        SinkError::unless_all_taken(&self.options.name, &refused)?;
         self.probe().await?;
         self.child()?.say(&protocol::commit(upto)).await?;
         match self.child()?.hear().await? {

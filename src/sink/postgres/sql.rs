@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::decode::array::put_quoted;
 use crate::event::TableName;
 use crate::postgres::literal::literal;
 
@@ -35,18 +36,10 @@ pub(super) fn array<'a>(values: impl Iterator<Item = Option<&'a [u8]>>) -> Strin
         if array.len() > 1 {
             array.push(b',');
         }
-        let Some(value) = value else {
-            array.extend_from_slice(b"NULL");
-            continue;
-        };
-        array.push(b'"');
-        for &byte in value {
-            if matches!(byte, b'"' | b'\\') {
-                array.push(b'\\');
-            }
-            array.push(byte);
+        match value {
+            Some(value) => put_quoted(value, &mut array),
+            None => array.extend_from_slice(b"NULL"),
         }
-        array.push(b'"');
     }
     array.push(b'}');
     literal(&array)

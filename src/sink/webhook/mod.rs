@@ -230,12 +230,8 @@ impl Sink for WebhookSink {
     }
 
     async fn commit(&mut self, upto: Checkpoint) -> Result<(), SinkError> {
-        if let Some(first) = self.flush().await?.into_iter().next() {
-            // The loop has flushed before it.
-            let detail = format!("it refuses the event at {}: {}", first.mutation.position, first.reason);
-            let (target, remedy) = (self.options.address.to_string(), "Mend what refuses it".to_owned());
-            return Err(SinkError::Unusable { target, detail, remedy });
-        }
+        let refused = self.flush().await?;
+        SinkError::unless_all_taken(&self.options.address.to_string(), &refused)?;
         self.place.run(move |place| place.commit(upto)).await?;
         (self.belief, self.taken) = (Some(upto), None);
         Ok(())

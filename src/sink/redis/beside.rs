@@ -35,8 +35,8 @@ impl Prefix {
     }
 
     /// The same of a document's.
-    pub(super) fn known(&self, name: Key) -> Key {
-        if self.0.is_empty() { name } else { Key(name.0.slice_ref(self.take(&name.0))) }
+    pub(super) fn known(&self, name: &Key) -> Key {
+        Key(name.0.slice_ref(self.take(&name.0)))
     }
 
     /// Matches every name beside, for `SCAN … MATCH`.
@@ -52,28 +52,14 @@ impl Prefix {
         if self.0.is_empty() {
             return Cow::Borrowed(mutations);
         }
-        let moved = |mutation: &Mutation| {
-            let mut mutation = mutation.clone();
-            mutation.key = self.put(&mutation.key);
-            if let Effect::Put { moved_from: Some(from), .. } = &mut mutation.effect {
-                *from = self.put(from);
-            }
-            mutation
-        };
-        Cow::Owned(mutations.iter().map(moved).collect())
+        let mut moved = mutations.to_vec();
+        moved.iter_mut().for_each(|mutation| rename(mutation, |name| self.put(name)));
+        Cow::Owned(moved)
     }
 
-    /// What became of those, told of the mutations that they were made from.
-    pub(super) fn told(&self, mut staged: Staged, mutations: &[Mutation]) -> Staged {
-        for rejection in &mut staged.rejected {
-            let of = mutations.iter().find(|mutation| {
-                mutation.position == rejection.mutation.position
-                    && *mutation.key.0 == *self.take(&rejection.mutation.key.0)
-            });
-            if let Some(of) = of {
-                rejection.mutation = of.clone();
-            }
-        }
+    /// What became of those, under the names that readers know.
+    pub(super) fn told(&self, mut staged: Staged) -> Staged {
+        staged.rejected.iter_mut().for_each(|refused| rename(&mut refused.mutation, |name| self.known(name)));
         staged
     }
 
@@ -89,6 +75,13 @@ impl Prefix {
             let matches = Arc::new(move |name: &[u8]| name.strip_prefix(&*before.0).is_some_and(|name| matches(name)));
             DocumentKeys { glob: of_beside, matches, all }
         })
+    }
+}
+
+fn rename(mutation: &mut Mutation, to: impl Fn(&Key) -> Key) {
+    mutation.key = to(&mutation.key);
+    if let Effect::Put { moved_from: Some(from), .. } = &mut mutation.effect {
+        *from = to(from);
     }
 }
 

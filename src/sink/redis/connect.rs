@@ -15,6 +15,9 @@ use crate::sink::SinkError;
 /// Covers the name's look-up, the connection and TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Keys or members asked for at once.
+pub(super) const PAGE: u32 = 1000;
+
 /// Where the server is, and how to talk to it.
 #[derive(Clone)]
 pub(super) struct Address {
@@ -167,6 +170,19 @@ impl Connection {
     pub(super) async fn ask_one(&mut self, command: Cmd) -> Result<Reply, SinkError> {
         let reply = self.inner.send_packed_command(&command).await;
         reply.map(Reply::from).map_err(|error| error::broken(&self.target, &error))
+    }
+
+    /// Some of the keys that a pattern matches, and where the next are; `None`: these are the last. Redis promises to show each that is there
+    /// from the first page, which is at 0, to the last, and may show one twice.
+    ///
+    /// # Errors
+    /// As of any command; or it is refused.
+    pub(super) async fn scan(&mut self, from: u64, glob: &[u8]) -> Result<(Option<u64>, Vec<Vec<u8>>), SinkError> {
+        let mut scan = redis::cmd("SCAN");
+        scan.arg(from).arg("MATCH").arg(glob).arg("COUNT").arg(PAGE);
+        let page = self.ask_one(scan).await?.accepted(&self.target, "SCAN")?.scanned();
+        let (next, found) = page.ok_or_else(|| error::strange(&self.target, "SCAN"))?;
+        Ok((Some(next).filter(|&next| next != 0), found))
     }
 
     /// Sets how long the next answers may take.

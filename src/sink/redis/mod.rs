@@ -230,7 +230,7 @@ impl Sink for RedisSink {
     async fn stage(&mut self, mutations: &[Mutation]) -> Result<Staged, SinkError> {
         let mut session = self.session()?;
         let before = &self.target.own.before;
-        let staged = before.told(session.stage(&before.mutations(mutations)).await?, mutations);
+        let staged = before.told(session.stage(&before.mutations(mutations)).await?);
         self.session = Some(session);
         Ok(staged)
     }
@@ -240,7 +240,7 @@ impl Sink for RedisSink {
         let KeyPage { keys, next } = session.keys(table, from).await?;
         self.session = Some(session);
         let before = &self.target.own.before;
-        Ok(KeyPage { keys: keys.into_iter().map(|name| before.known(name)).collect(), next })
+        Ok(KeyPage { keys: keys.iter().map(|name| before.known(name)).collect(), next })
     }
 
     async fn read(&mut self, keys: &[Key]) -> Result<Vec<Option<Image>>, SinkError> {

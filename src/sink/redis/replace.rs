@@ -13,9 +13,10 @@ use redis::{Cmd, Pipeline, cmd};
 
 use super::checkpoint::OwnKeys;
 use super::connect::Connection;
-use super::reply::Reply;
-use super::session::Session;
-use super::{Target, ValueKind, error, member};
+use super::fence::Fence;
+use super::reply::{self, Reply};
+use super::session::{self, Session};
+use super::{Target, ValueKind, error, member, write};
 use crate::event::TableName;
 use crate::sink::{Old, SinkError};
 
@@ -64,14 +65,6 @@ for _, live in ipairs(redis.call('LRANGE', KEYS[2], ARGV[5], ARGV[6])) do
   end
 end
 return redis.call('SET', KEYS[1], ARGV[4] + 1)";
-
-/// `KEYS`: the guard, the checkpoint beside, the readers' checkpoint and identity. `ARGV`: how many steps there were, the identity.
-const FINISH: &str = "\
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return redis.error_reply('ERR a part failed') end
-redis.call('UNLINK', KEYS[1])
-redis.call('SET', KEYS[3], redis.call('GET', KEYS[2]))
-redis.call('SET', KEYS[4], ARGV[2])
-return redis.status_reply('OK')";
 
 /// `ARGV`: what stands before names that are kept; names. Keeps what is not kept yet.
 const KEEP: &str = "\
@@ -129,13 +122,11 @@ pub(super) async fn plan(readers: &Arc<Target>, tables: &[TableName]) -> Result<
 /// See [`crate::sink::Replaceable::replace`].
 pub(super) async fn replace(readers: &Target, by: &str, old: Old) -> Result<(), SinkError> {
     let mut replacing = Replacing::open(readers).await?;
-    if replacing.is_done(by).await? {
-        return replacing.remove().await;
-    }
+    let Some(checkpoint) = replacing.watch(by).await? else { return replacing.remove().await };
     if old == Old::Kept {
         replacing.keep(by).await?;
     }
-    replacing.swap(by).await?;
+    replacing.swap(by, &checkpoint).await?;
     tracing::info!(target = replacing.shown(), sink = %readers.own.name, "the keys were replaced");
     replacing.remove().await
 }
@@ -151,78 +142,55 @@ impl<'t> Replacing<'t> {
         Ok(Replacing { readers, beside: readers.own.beside(), connection })
     }
 
-    /// Watches both sides. Whether it was done before; an error if it no longer can be.
-    async fn is_done(&mut self, by: &str) -> Result<bool, SinkError> {
+    /// Watches both sides. The checkpoint of what was built; `None` if that has taken its place before.
+    async fn watch(&mut self, by: &str) -> Result<Option<Vec<u8>>, SinkError> {
         let (live, beside) = (&self.readers.own, &self.beside);
-        let mut pipeline = Pipeline::new();
-        pipeline.cmd("WATCH").arg(&live.checkpoint).arg(&live.identity).arg(&beside.checkpoint).arg(&beside.identity);
-        for key in [&live.identity, &beside.identity, &beside.checkpoint] {
-            pipeline.cmd("GET").arg(key);
+        let keys = [&live.identity, &beside.identity, &beside.checkpoint, &live.checkpoint];
+        let fence = Fence::around(keys.map(Clone::clone).to_vec());
+        let texts = session::watch(self.readers, &fence, &mut self.connection, Pipeline::new()).await?;
+        match texts.as_slice() {
+            [Some(done), ..] if done == by.as_bytes() => Ok(None),
+            [_, Some(built), Some(checkpoint), _] if built == by.as_bytes() => Ok(Some(checkpoint.clone())),
+            _ => {
+                let detail = format!("what was built to replace the keys of sink {} is gone", self.readers.own.name);
+                Err(SinkError::Regressed { target: self.shown().to_owned(), detail })
+            }
         }
-        let replies = self.connection.ask(&pipeline).await?;
-        let mut texts = Vec::with_capacity(replies.len());
-        for reply in replies {
-            texts.push(match reply.accepted(self.shown(), "WATCH")? {
-                Reply::Bytes(text) => Some(text),
-                _ => None,
-            });
-        }
-        let is = |at: usize| texts.get(at).and_then(Option::as_deref) == Some(by.as_bytes());
-        if is(1) {
-            return Ok(true);
-        }
-        if is(2) && texts.get(3).is_some_and(Option::is_some) {
-            return Ok(false);
-        }
-        let detail = format!("what was built to replace the keys of sink {} is gone", live.name);
-        Err(SinkError::Regressed { target: self.shown().to_owned(), detail })
     }
 
     /// Puts all names of the plan in their place, in one transaction; it does nothing if a side was touched since they were watched.
-    async fn swap(&mut self, by: &str) -> Result<(), SinkError> {
-        let (steps, pipeline) = self.transaction(by).await?;
+    async fn swap(&mut self, by: &str, checkpoint: &[u8]) -> Result<(), SinkError> {
+        let (steps, pipeline) = self.transaction(by, checkpoint).await?;
         let patience = STEP_TIMEOUT.saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX));
         self.connection.set_response_timeout(self.readers.address.response_timeout().saturating_add(patience));
         let mut replies = self.connection.ask(&pipeline).await?;
-        let executed = replies.pop().ok_or_else(|| error::strange(self.shown(), "EXEC"))?;
-        for reply in replies {
-            reply.accepted(self.shown(), "MULTI")?;
+        let executed = replies.pop();
+        reply::queued(self.shown(), replies)?;
+        if reply::executed(self.shown(), executed)? {
+            return Ok(());
         }
-        match executed.accepted(self.shown(), "EXEC")? {
-            Reply::Array(replies) => match replies.iter().find_map(Reply::refusal) {
-                Some(refusal) => Err(error::failed_inside(self.shown(), refusal)),
-                None => Ok(()),
-            },
-            Reply::Nil => {
-                let detail = "a checkpoint was touched while the keys were replaced".to_owned();
-                Err(SinkError::Unavailable { target: self.shown().to_owned(), detail })
-            }
-            _ => Err(error::strange(self.shown(), "EXEC")),
-        }
+        let detail = "a checkpoint was touched while the keys were replaced".to_owned();
+        Err(SinkError::Unavailable { target: self.shown().to_owned(), detail })
     }
 
-    async fn transaction(&mut self, by: &str) -> Result<(usize, Pipeline), SinkError> {
+    async fn transaction(&mut self, by: &str, checkpoint: &[u8]) -> Result<(u64, Pipeline), SinkError> {
         let names = self.planned().await?;
         let (live, beside) = (&self.readers.own, &self.beside);
         let channel = self.readers.form.publish.as_deref().unwrap_or_default();
         let mut pipeline = Pipeline::new();
-        pipeline.cmd("MULTI");
-        pipeline.cmd("SET").arg(&beside.guard).arg(0);
-        // A script's commands are looked at when it runs, and others would have run by then: who may not, or has no room, is refused here.
+        write::begin(&self.readers.form, beside, &mut pipeline);
+        // As the commands there: who may not, or has no room, is refused before anything is done.
         pipeline.cmd("COPY").arg(&beside.guard).arg(&beside.mark).arg("REPLACE");
-        pipeline.cmd("UNLINK").arg(&beside.mark);
-        let mut steps = 0_usize;
+        let mut steps = 0;
         for from in (0..names).step_by(NAMES_TOGETHER) {
             let upto = from.saturating_add(NAMES_TOGETHER).saturating_sub(1);
             let mut step = self.script(STEP, &[&beside.guard, &beside.plan]);
             step.arg(steps).arg(from).arg(upto).arg(channel);
             pipeline.add_command(step);
-            steps = steps.saturating_add(1);
+            steps += 1;
         }
-        let mut finish = cmd("EVAL");
-        finish.arg(FINISH).arg(4).arg(&beside.guard).arg(&beside.checkpoint).arg(&live.checkpoint).arg(&live.identity);
-        finish.arg(steps).arg(by);
-        pipeline.add_command(finish);
+        let last = [(&*live.checkpoint, checkpoint), (&*live.identity, by.as_bytes())];
+        pipeline.add_command(write::finish(beside, steps, &last));
         pipeline.cmd("EXEC");
         Ok((steps, pipeline))
     }
@@ -292,14 +260,8 @@ impl<'t> Replacing<'t> {
 
     /// Some of the names beside, as readers know them, and where the next are.
     async fn built(&mut self, from: u64) -> Result<(Option<u64>, Vec<Vec<u8>>), SinkError> {
-        let mut scan = cmd("SCAN");
-        scan.arg(from).arg("MATCH").arg(self.beside.before.glob()).arg("COUNT").arg(NAMES_TOGETHER);
-        let page = self.ask("SCAN", scan).await?.scanned();
-        let (next, found) = page.ok_or_else(|| error::strange(self.shown(), "SCAN"))?;
-        Ok((
-            Some(next).filter(|&next| next != 0),
-            found.iter().map(|name| self.beside.before.take(name).to_vec()).collect(),
-        ))
+        let (next, found) = self.connection.scan(from, &self.beside.before.glob()).await?;
+        Ok((next, found.iter().map(|name| self.beside.before.take(name).to_vec()).collect()))
     }
 
     /// Those of these names that are not beside.

@@ -72,6 +72,28 @@ impl Reply {
     }
 }
 
+/// Every command of a transaction must have been queued (`MULTI` itself answers OK).
+pub(super) fn queued(target: &str, replies: Vec<Reply>) -> Result<(), SinkError> {
+    for reply in replies {
+        if !matches!(reply.accepted(target, "MULTI")?, Reply::Ok | Reply::Queued) {
+            return Err(error::strange(target, "MULTI"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a transaction was applied; `false` if a key that it watched had been touched.
+pub(super) fn executed(target: &str, reply: Option<Reply>) -> Result<bool, SinkError> {
+    match reply.map(|reply| reply.accepted(target, "EXEC")).transpose()? {
+        Some(Reply::Nil) => Ok(false),
+        Some(Reply::Array(replies)) => {
+            let failure = replies.iter().find_map(Reply::refusal);
+            failure.map_or(Ok(true), |failure| Err(error::failed_inside(target, failure)))
+        }
+        _ => Err(error::strange(target, "EXEC")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

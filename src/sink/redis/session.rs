@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use redis::{Pipeline, cmd};
+use redis::Pipeline;
 
 use self::hold::{Outcome, Seen};
 use super::checkpoint;
@@ -20,11 +20,11 @@ use super::fence::{self, Fence, Text};
 use super::kept::{self, Foreign};
 use super::merge::{Content, Sent};
 use super::parts::{self, Owned};
-use super::reply::Reply;
+use super::reply::{self, Reply};
 use super::stream::Tails;
 use super::walk::Walks;
 use super::write::{self, Before, Held};
-use super::{DocumentKeys, Target, ValueKind, error, member, rehearse};
+use super::{DocumentKeys, Target, ValueKind, member, rehearse};
 use crate::event::TableName;
 use crate::log::LogId;
 use crate::log::share::{Part, Reached};
@@ -201,9 +201,9 @@ impl Session {
         self.fence.add_watch(&mut pipeline);
         let mut replies = self.writer.ask(&pipeline).await?;
         let mut tail = replies.split_off(exec_at);
-        self.check_queued(replies)?;
+        reply::queued(self.shown(), replies)?;
         let watched = tail.split_off(1);
-        let applied = self.check_executed(tail.pop())?;
+        let applied = reply::executed(self.shown(), tail.pop())?;
         let found = self.fence.read_watch(self.shown(), watched)?;
         if applied {
             self.fence.leave(self.fence.behind(writes));
@@ -394,12 +394,9 @@ impl Session {
             self.walks = walks;
             return Ok(page);
         }
-        let mut scan = cmd("SCAN");
-        scan.arg(from.unwrap_or_default()).arg("MATCH").arg(&keys.glob).arg("COUNT").arg(1000);
-        let reply = self.reader().await?.ask_one(scan).await?.accepted(self.shown(), "SCAN")?;
-        let (next, found) = reply.scanned().ok_or_else(|| error::strange(self.shown(), "SCAN"))?;
+        let (next, found) = self.reader().await?.scan(from.unwrap_or_default(), &keys.glob).await?;
         let ours = found.into_iter().filter(|key| (keys.matches)(key) && !self.target.own.is_reserved(key));
-        Ok(KeyPage { keys: ours.map(|key| Key(key.into())).collect(), next: Some(next).filter(|&next| next != 0) })
+        Ok(KeyPage { keys: ours.map(|key| Key(key.into())).collect(), next })
     }
 
     async fn send_if_full(&mut self) -> Result<(), SinkError> {
@@ -408,7 +405,7 @@ impl Session {
         }
         let (pipeline, open) = self.part();
         let replies = self.writer.ask(&pipeline).await?;
-        self.check_queued(replies)?;
+        reply::queued(self.shown(), replies)?;
         for key in self.held.keys() {
             self.sent.insert(key);
             if self.one_table != Some(true) {
@@ -432,28 +429,6 @@ impl Session {
         (pipeline, open)
     }
 
-    /// Every command must have been queued (`MULTI` itself answers OK).
-    fn check_queued(&self, replies: Vec<Reply>) -> Result<(), SinkError> {
-        for reply in replies {
-            if !matches!(reply.accepted(self.shown(), "MULTI")?, Reply::Ok | Reply::Queued) {
-                return Err(error::strange(self.shown(), "MULTI"));
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether the transaction was applied; `false` if the checkpoint had been touched.
-    fn check_executed(&self, reply: Option<Reply>) -> Result<bool, SinkError> {
-        match reply.map(|reply| reply.accepted(self.shown(), "EXEC")).transpose()? {
-            Some(Reply::Nil) => Ok(false),
-            Some(Reply::Array(replies)) => {
-                let failure = replies.iter().find_map(Reply::refusal);
-                failure.map_or(Ok(true), |failure| Err(error::failed_inside(self.shown(), failure)))
-            }
-            _ => Err(error::strange(self.shown(), "EXEC")),
-        }
-    }
-
     /// The server's address, for messages.
     fn shown(&self) -> &str {
         self.target.address.shown()
@@ -468,8 +443,8 @@ impl Session {
     }
 }
 
-/// Watches the checkpoints and reads them, after some other commands.
-async fn watch(
+/// Watches some keys and reads them, after some other commands.
+pub(super) async fn watch(
     target: &Target,
     fence: &Fence,
     connection: &mut Connection,

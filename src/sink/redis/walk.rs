@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use redis::{Cmd, cmd};
 
-use super::connect::Connection;
+use super::connect::{Connection, PAGE};
 use super::reply::Reply;
 use super::{DocumentKeys, ValueKind, error, member};
 use crate::project::key::MEMBER;
@@ -16,8 +16,6 @@ use crate::sink::{KeyPage, SinkError};
 
 /// So many listings may be under way at once: a verification's, a sweep's.
 const WALKS_MAX: usize = 4;
-/// Keys or members asked for at once.
-const PAGE: u32 = 1000;
 
 /// Listings under way, by number.
 #[derive(Debug, Default)]
@@ -57,7 +55,7 @@ impl Walks {
         let found = match (walk.found.last().cloned(), walk.scan) {
             (Some(key), _) => walk.read_members(kind, &key, target, connection).await?,
             (None, Some(cursor)) => {
-                walk.find_keys(keys, cursor, target, connection).await?;
+                walk.find_keys(keys, cursor, connection).await?;
                 Vec::new()
             }
             (None, None) => Vec::new(),
@@ -83,15 +81,12 @@ impl Walk {
         &mut self,
         keys: &DocumentKeys,
         cursor: u64,
-        target: &str,
         connection: &mut Connection,
     ) -> Result<(), SinkError> {
         // Of the pattern of whole names the part that is the key's.
         let glob = keys.glob.split(|&byte| byte == MEMBER).next().unwrap_or(&keys.glob);
-        let mut scan = cmd("SCAN");
-        scan.arg(cursor).arg("MATCH").arg(glob).arg("COUNT").arg(PAGE);
-        let (next, found) = scanned(scan, target, "SCAN", connection).await?.unwrap_or_default();
-        self.scan = Some(next).filter(|&next| next != 0);
+        let (next, found) = connection.scan(cursor, glob).await?;
+        self.scan = next;
         self.found = found.into_iter().map(Bytes::from).collect();
         self.inside = 0;
         Ok(())

@@ -213,11 +213,7 @@ async fn lost_answers_and_a_killed_server_change_nothing() {
     };
     eventually(PATIENCE, || async { equal(&target) }).await;
     for round in 1..8 {
-        let before = proxy.bytes(Direction::Up);
-        proxy.swallow(Direction::Down);
-        change(round);
-        let sent = || async { if proxy.bytes(Direction::Up) > before { Ok(()) } else { Err("nothing was sent") } };
-        eventually(PATIENCE, sent).await;
+        proxy.lose_answer(PATIENCE, || change(round)).await;
         proxy.heal();
         proxy.reset();
     }

@@ -19,6 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::ports;
 use super::postgres::certificate::Certificate;
 
 /// What it was asked.
@@ -54,10 +55,7 @@ pub(crate) struct Gate {
 impl Gate {
     /// In front of the node at this port, on the runtime of whoever starts it; with a certificate behind TLS.
     pub(crate) fn start(node: u16, certificate: Option<&Certificate>) -> Gate {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        listener.set_nonblocking(true).expect("a socket");
-        let port = listener.local_addr().expect("an address").port();
-        let listener = TcpListener::from_std(listener).expect("a runtime");
+        let (listener, port) = ports::listen();
         let state = Arc::new(Mutex::new(State::default()));
         let (shared, client) = (Arc::clone(&state), reqwest::Client::new());
         let router =

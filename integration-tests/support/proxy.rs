@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::postgres::role;
-use super::wait::eventually_sync;
+use super::wait::{eventually, eventually_sync};
 
 /// How long something that is done before a request may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -166,6 +166,20 @@ impl Proxy {
     /// Throws the bytes of a direction away until `heal`. With `Down`: requests take effect, responses get lost.
     pub(crate) fn swallow(&self, direction: Direction) {
         self.fault(direction, |fault| fault.swallow = true);
+    }
+
+    /// Makes a change of which the request takes effect and the answer is lost. To be ended with `heal` and `reset`.
+    ///
+    /// What is under way from before is cut: it would be waited for until it is given up, and nothing be sent meanwhile.
+    pub(crate) async fn lose_answer(&self, patience: Duration, change: impl FnOnce()) {
+        let before = self.bytes(Direction::Up);
+        self.swallow(Direction::Down);
+        self.reset();
+        change();
+        eventually(patience, || async {
+            if self.bytes(Direction::Up) > before { Ok(()) } else { Err("nothing was sent") }
+        })
+        .await;
     }
 
     /// Every chunk of a direction comes so much later, until `heal`.

@@ -10,6 +10,8 @@ use axum::http::{HeaderMap, StatusCode};
 use serde_json::Value;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::ports;
+
 /// What a test is told of a request.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
@@ -44,10 +46,7 @@ pub(crate) struct Receiver {
 impl Receiver {
     /// Serves on the runtime of whoever starts it.
     pub(crate) fn start() -> Receiver {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        listener.set_nonblocking(true).expect("a socket");
-        let port = listener.local_addr().expect("an address").port();
-        let listener = tokio::net::TcpListener::from_std(listener).expect("a runtime");
+        let (listener, port) = ports::listen();
         let state = Arc::new(Mutex::new(State::default()));
         let shared = Arc::clone(&state);
         let answer = move |headers: HeaderMap, body: Bytes| {

@@ -59,8 +59,9 @@ impl Cache {
         Cache { kind, place: Place::Database(server, kind as u32) }
     }
 
-    pub(super) fn in_cluster() -> Cache {
-        Cache { kind: Kind::RedisCluster, place: Place::Cluster(Cluster::start(TAG, 0, &DURABLE)) }
+    /// A target in a cluster of its own.
+    pub(super) fn in_cluster(kind: Kind) -> Cache {
+        Cache { kind, place: Place::Cluster(Cluster::start(TAG, 0, &DURABLE)) }
     }
 
     /// Where a proxy would go on to; a cluster tells its nodes' own.
@@ -88,7 +89,7 @@ impl Cache {
         };
         let (url, hash_tag) = match &self.place {
             Place::Database(_, number) => (format!("redis://127.0.0.1:{port}/{number}"), None),
-            Place::Cluster(cluster) => (cluster.url(), Some(TAG.to_owned())),
+            Place::Cluster(cluster) => (cluster.url(), (self.kind == Kind::RedisCluster).then(|| TAG.to_owned())),
         };
         Options {
             name: "contract".to_owned(),
@@ -130,6 +131,20 @@ impl Cache {
         connection(&url).await
     }
 
+    /// Readers of all nodes that keys are on.
+    async fn connections(&self) -> Vec<MultiplexedConnection> {
+        match &self.place {
+            Place::Cluster(cluster) if self.kind == Kind::RedisSpread => {
+                let mut connections = Vec::new();
+                for node in &cluster.nodes {
+                    connections.push(node.connection().await);
+                }
+                connections
+            }
+            _ => vec![self.connection().await],
+        }
+    }
+
     /// Everything in it.
     pub(super) async fn documents(&self, columns: &[String], has_retries: bool) -> Documents {
         let mut connection = self.connection().await;
@@ -145,9 +160,11 @@ impl Cache {
             return members(&mut connection, self.kind).await;
         }
         let mut documents = Documents::new();
-        for key in keys(&mut connection).await {
-            let values = self.values(&mut connection, &key, columns).await;
-            documents.insert(self.kind.plain(&key), values);
+        for mut connection in self.connections().await {
+            for key in keys(&mut connection).await {
+                let values = self.values(&mut connection, &key, columns).await;
+                documents.insert(self.kind.plain(&key), values);
+            }
         }
         documents
     }
@@ -172,6 +189,13 @@ impl Cache {
         match self.kind {
             Kind::RedisStream => None,
             kind if kind.is_collection() => Some(members(&mut connection, kind).await.into_keys().collect()),
+            Kind::RedisSpread => {
+                let mut seen = BTreeSet::new();
+                for mut connection in self.connections().await {
+                    seen.extend(keys(&mut connection).await);
+                }
+                Some(seen)
+            }
             kind => Some(keys(&mut connection).await.iter().map(|key| kind.plain(key)).collect()),
         }
     }
@@ -202,7 +226,9 @@ impl Cache {
 
     /// Takes everything away.
     pub(super) async fn empty(&self) {
-        let () = redis::cmd("FLUSHDB").query_async(&mut self.connection().await).await.expect("FLUSHDB");
+        for mut connection in self.connections().await {
+            let () = redis::cmd("FLUSHDB").query_async(&mut connection).await.expect("FLUSHDB");
+        }
     }
 
     /// Ends it with SIGKILL, and starts it again.

@@ -23,6 +23,8 @@ pub(super) enum Kind {
     RedisExpiring,
     /// As JSON, on the node of a cluster that has the slot.
     RedisCluster,
+    /// The same without a tag, on all nodes.
+    RedisSpread,
     #[cfg(feature = "search")]
     Tantivy,
     OpenSearch,
@@ -92,6 +94,7 @@ const FORMS: &[(Kind, &[Promise])] = &[
     (Kind::RedisStream, &[State, Kept, Loss, Restart, Fence, Random, Cut, Sweep, Kills, Letters, Shape]),
     (Kind::RedisExpiring, &[State, Kept, Loss, Random, Rebuild]),
     (Kind::RedisCluster, &[State, Told, Loss, Fence, Whole, Sweep, Rebuild]),
+    (Kind::RedisSpread, &[State, Kept, Told, Loss, Restart, Fence, Random, Sweep, Kills, Replay, Letters, Shape]),
     #[cfg(feature = "search")]
     (
         Kind::Tantivy,
@@ -141,6 +144,7 @@ impl Kind {
                 | Kind::RedisStream
                 | Kind::RedisExpiring
                 | Kind::RedisCluster
+                | Kind::RedisSpread
         )
     }
 

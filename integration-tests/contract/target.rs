@@ -80,7 +80,7 @@ impl Target {
 
     fn of(kind: Kind, node: Option<&Arc<OpenSearch>>, server: &mut Option<Arc<Mutex<Redis>>>) -> Target {
         let place = match kind {
-            Kind::RedisCluster => Place::Cache(Cache::in_cluster()),
+            Kind::RedisCluster | Kind::RedisSpread => Place::Cache(Cache::in_cluster(kind)),
             _ if kind.is_redis() => Place::Cache(Cache::on(Arc::clone(server.get_or_insert_with(Cache::server)), kind)),
             _ if kind.is_opensearch() => Place::Index(Index::on(Arc::clone(node.expect("a node")), kind)),
             Kind::Postgres => Place::Database(Box::new(Postgres::start(PgOptions::default()))),

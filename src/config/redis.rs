@@ -270,7 +270,7 @@ fn refuse_strangers(section: &Section<'_>, value: RedisValue) -> Option<()> {
     Some(())
 }
 
-/// What keeps all keys of a sink in one slot of a cluster, so that its transactions stay whole.
+/// What keeps all keys of a sink in one slot of a cluster, so that its transactions stay whole. Without it they are spread over all slots.
 fn read_hash_tag(
     section: &Section<'_>,
     server: &RedisServer,
@@ -287,12 +287,12 @@ fn read_hash_tag(
         }),
         None => key.and_then(|key| KeyTemplate::parse(key).ok()?.hash_tag()),
     };
-    if tag.is_none() {
+    if let (None, Some(item)) = (&tag, section.item(SHARE.name())) {
         let help = "begin the key with a tag in braces, which are doubled: key = \"{{users}}:user:{id}\"".to_owned();
-        let message = "in a cluster all keys of a sink lie in one slot, or no transaction could be whole".to_owned();
-        section.complain(message, help);
+        item.complain("a sink that several processes share has all of its keys in one slot".to_owned(), Some(help));
+        return None;
     }
-    tag.map(Some)
+    Some(tag)
 }
 
 fn is_cluster(url: &str) -> bool {

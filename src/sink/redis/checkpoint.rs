@@ -23,6 +23,8 @@ pub(super) struct OwnKeys {
     pub(super) identity: Vec<u8>,
     /// Of what is built beside: the names that are to become what they are there.
     pub(super) plan: Vec<u8>,
+    /// Of a slot among many: how far it is.
+    pub(super) slot: Vec<u8>,
     /// The field of a hash that says which of its fields are ours.
     pub(super) field: Vec<u8>,
     /// Before the names of documents.
@@ -30,7 +32,7 @@ pub(super) struct OwnKeys {
 }
 
 const PREFIX: &[u8] = b"walbridge:";
-const LAST: [&[u8]; 5] = [b":checkpoint", b":guard", b":mark", b":identity", b":plan"];
+const LAST: [&[u8]; 6] = [b":checkpoint", b":guard", b":mark", b":identity", b":plan", b":slot"];
 const BUILT: &str = ":built:";
 const KEPT: &str = ":kept:";
 
@@ -56,6 +58,7 @@ impl OwnKeys {
             mark: key("mark"),
             identity: key("identity"),
             plan: key("plan"),
+            slot: key("slot"),
             field,
             before,
         }

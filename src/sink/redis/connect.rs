@@ -53,6 +53,10 @@ impl Address {
         &self.place
     }
 
+    pub(super) fn is_cluster(&self) -> bool {
+        matches!(self.place, Place::Cluster(_))
+    }
+
     /// The address in the url, or the first.
     pub(super) fn info(&self) -> &ConnectionInfo {
         &self.info

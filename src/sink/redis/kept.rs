@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use redis::Pipeline;
 
-use super::connect::Connection;
+use super::home::Home;
 use super::reply::Reply;
 use super::stream::{self, Tails};
 use super::{Form, Target, ValueKind, member};
@@ -25,7 +25,7 @@ pub(super) async fn look(
     target: &Target,
     mutations: &[Mutation],
     tails: &mut Tails,
-    connection: &mut Connection,
+    home: &mut Home,
 ) -> Result<Foreign, SinkError> {
     let (form, shown) = (&target.form, target.address.shown());
     let Some(wanted) = form.value.kept_type() else { return Ok(Foreign::new()) };
@@ -41,7 +41,7 @@ pub(super) async fn look(
             stream::ask(key, &mut pipeline);
         }
     }
-    let mut replies = connection.ask(&pipeline).await?.into_iter();
+    let mut replies = home.ask(&pipeline).await?.into_iter();
     let mut foreign = Foreign::new();
     for key in keys {
         let found = match replies.next().map(|reply| reply.accepted(shown, "TYPE")).transpose()? {

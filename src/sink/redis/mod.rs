@@ -10,6 +10,7 @@
 //! - `parts`: the checkpoints of a sink that several processes share.
 //! - `connect`: connections without secrets in their messages.
 //! - `form`: what rows become, and for how long.
+//! - `held`: writes held back until they are sent.
 //! - `kept`: what stands where we are to write, and is another's.
 //! - `member`: rows as members of sets, lists and sorted sets; `walk` lists them.
 //! - `merge`: rows as values; missing values taken over from the stored document.
@@ -34,15 +35,20 @@ mod error;
 pub mod facts;
 mod fence;
 mod form;
+mod held;
+mod home;
 mod kept;
 mod member;
 mod merge;
+mod one;
 mod parts;
 mod place;
 mod rehearse;
 mod replace;
 mod reply;
 mod session;
+mod slot;
+mod spread;
 mod stream;
 mod tls;
 mod walk;
@@ -94,7 +100,7 @@ pub struct Options {
     pub server: Server,
     /// What rows become in it.
     pub form: Form,
-    /// In a cluster: what stands in braces in all its keys, so that one node has all of them.
+    /// In a cluster: what stands in braces in all its keys, so that one node has all of them; `None`: they are spread over all nodes.
     pub hash_tag: Option<String>,
     /// The keys of a table's documents.
     pub keys_of: KeysOf,
@@ -145,6 +151,8 @@ struct Target {
     own: OwnKeys,
     form: Form,
     keys_of: KeysOf,
+    /// Its keys lie in many slots of a cluster.
+    is_spread: bool,
 }
 
 impl Target {
@@ -152,7 +160,8 @@ impl Target {
     fn beside(&self) -> Target {
         let own = self.own.beside();
         let keys_of = own.before.keys_of(Arc::clone(&self.keys_of));
-        Target { address: self.address.clone(), own, form: Form { publish: None, ..self.form.clone() }, keys_of }
+        let form = Form { publish: None, ..self.form.clone() };
+        Target { address: self.address.clone(), own, form, keys_of, is_spread: self.is_spread }
     }
 }
 
@@ -173,8 +182,10 @@ impl RedisSink {
     /// The url is not one of a Redis server.
     pub fn new(options: Options) -> Result<Self, SinkError> {
         let own = OwnKeys::new(&options.name, options.hash_tag.as_deref());
+        let address = Address::parse(options.server, options.response_timeout, &own.checkpoint)?;
         let target = Target {
-            address: Address::parse(options.server, options.response_timeout, &own.checkpoint)?,
+            is_spread: address.is_cluster() && options.hash_tag.is_none(),
+            address,
             own,
             form: options.form,
             keys_of: options.keys_of,
@@ -193,8 +204,10 @@ impl RedisSink {
     /// What is not allowed, and anything that [`Sink::resume`] fails with.
     pub async fn rehearse(&mut self, samples: &[Vec<u8>]) -> Result<(), SinkError> {
         self.resume().await?;
-        let mut connection = self.target.address.connect().await?;
-        rehearse::run(&self.target, &mut connection, samples).await
+        let mut session = self.session()?;
+        session.rehearse(samples).await?;
+        self.session = Some(session);
+        Ok(())
     }
 
     /// What the server says of itself.

@@ -3,12 +3,15 @@
 //! Whatever the answer, the checkpoint that is found there is the truth about its data. So it does no harm if an answer is out of date: a replica takes no
 //! writes, a node that has not the slot takes none of its keys, and what a master wrote that nobody follows any more is written again.
 
-use redis::{Cmd, ConnectionInfo, IntoConnectionInfo as _};
+use std::ops::RangeInclusive;
+
+use redis::{ConnectionInfo, IntoConnectionInfo as _};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::connect::{Address, Connection};
+use super::connect::Address;
 use super::error;
 use super::reply::Reply;
+use super::slot;
 use crate::sink::SinkError;
 
 /// See the module.
@@ -89,6 +92,20 @@ impl Several {
     }
 }
 
+/// What those know who should.
+enum Answer {
+    /// Host and port of a master.
+    Master(String),
+    Slots(Vec<Slots>),
+}
+
+/// Some slots of a cluster, and the host and port of the master that has them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Slots {
+    pub(super) slots: RangeInclusive<u16>,
+    pub(super) host: String,
+}
+
 impl Address {
     /// Where the server is now.
     ///
@@ -99,14 +116,49 @@ impl Address {
             Place::Server => return Ok(self.info().clone()),
             Place::Sentinels(several, _) | Place::Cluster(several) => several,
         };
+        let host = match self.ask_any(several).await? {
+            Answer::Master(host) => host,
+            Answer::Slots(found) => {
+                let slot = slot::of(self.landmark());
+                let of = found.into_iter().find(|found| found.slots.contains(&slot));
+                of.ok_or_else(|| self.homeless(slot))?.host
+            }
+        };
+        self.at(several, &host)
+    }
+
+    /// The masters of a cluster, and how to reach each.
+    ///
+    /// # Errors
+    /// As [`Address::find`]; or it is none.
+    pub(super) async fn masters(&self) -> Result<Vec<(Slots, ConnectionInfo)>, SinkError> {
+        let found = match self.place() {
+            Place::Cluster(several) => Some((several, self.ask_any(several).await?)),
+            Place::Server | Place::Sentinels(..) => None,
+        };
+        let Some((several, Answer::Slots(found))) = found else { return Err(error::strange(self.shown(), "masters")) };
+        found.into_iter().map(|found| self.at(several, &found.host).map(|info| (found, info))).collect()
+    }
+
+    fn at(&self, several: &Several, host: &str) -> Result<ConnectionInfo, SinkError> {
+        several.info(host).ok_or_else(|| error::strange(self.shown(), host))
+    }
+
+    /// No node has this slot.
+    pub(super) fn homeless(&self, slot: u16) -> SinkError {
+        SinkError::Unavailable { target: self.shown().to_owned(), detail: format!("no node has slot {slot}") }
+    }
+
+    /// Asks one after the other until one answers.
+    async fn ask_any(&self, several: &Several) -> Result<Answer, SinkError> {
         let mut why = Vec::new();
         for host in &several.hosts {
             let found = match self.place() {
-                Place::Sentinels(_, master) => self.ask_sentinel(several, host, master).await,
-                Place::Cluster(_) | Place::Server => self.ask_node(several, host).await,
+                Place::Sentinels(_, master) => self.ask_sentinel(several, host, master).await.map(Answer::Master),
+                Place::Cluster(_) | Place::Server => self.ask_node(several, host).await.map(Answer::Slots),
             };
             match found {
-                Ok(host) => return several.info(&host).ok_or_else(|| error::strange(self.shown(), &host)),
+                Ok(answer) => return Ok(answer),
                 // Who lets nobody in needs no second try at the next.
                 Err(error @ (SinkError::Auth { .. } | SinkError::Denied { .. } | SinkError::Unusable { .. })) => {
                     return Err(error);
@@ -140,38 +192,31 @@ impl Address {
         }
     }
 
-    /// The node that has the slot of our checkpoint, as this one knows it.
-    async fn ask_node(&self, several: &Several, host: &str) -> Result<String, SinkError> {
-        let info = several.info(host).ok_or_else(|| error::strange(self.shown(), host))?;
-        let mut connection = self.connect_to(info).await?;
-        let slot = match ask(&mut connection, host, redis::cmd("CLUSTER").arg("KEYSLOT").arg(self.landmark())).await? {
-            Reply::Number(slot) => slot,
-            _ => return Err(error::strange(host, "CLUSTER KEYSLOT")),
-        };
-        let Reply::Array(ranges) = ask(&mut connection, host, redis::cmd("CLUSTER").arg("SLOTS")).await? else {
+    /// Which master has which slots, as this node knows it.
+    async fn ask_node(&self, several: &Several, host: &str) -> Result<Vec<Slots>, SinkError> {
+        let mut connection = self.connect_to(self.at(several, host)?).await?;
+        let mut command = redis::cmd("CLUSTER");
+        command.arg("SLOTS");
+        let Reply::Array(ranges) = connection.ask_one(command).await?.accepted(host, "CLUSTER SLOTS")? else {
             return Err(error::strange(host, "CLUSTER SLOTS"));
         };
-        for range in ranges {
-            let Reply::Array(range) = range else { continue };
-            if let [Reply::Number(first), Reply::Number(last), Reply::Array(node), ..] = range.as_slice()
-                && (*first..=*last).contains(&slot)
-                && let [name, Reply::Number(port), ..] = node.as_slice()
-            {
-                let name = match name {
-                    Reply::Bytes(name) if !name.is_empty() => String::from_utf8_lossy(name).into_owned(),
-                    // It does not know its own name: it is the one that was asked.
-                    _ => host.rsplit_once(':').map_or(host, |(name, _)| name).to_owned(),
-                };
-                return Ok(at(&name, &port.to_string()));
-            }
-        }
-        let detail = format!("no node has slot {slot}");
-        Err(SinkError::Unavailable { target: host.to_owned(), detail })
+        let read = ranges.into_iter().map(|range| read(range, host));
+        read.collect::<Option<_>>().ok_or_else(|| error::strange(host, "CLUSTER SLOTS"))
     }
 }
 
-async fn ask(connection: &mut Connection, host: &str, command: &Cmd) -> Result<Reply, SinkError> {
-    connection.ask_one(command.clone()).await?.accepted(host, "CLUSTER")
+/// One entry of what `asked` answers.
+fn read(range: Reply, asked: &str) -> Option<Slots> {
+    let Reply::Array(range) = range else { return None };
+    let [Reply::Number(first), Reply::Number(last), Reply::Array(node), ..] = range.as_slice() else { return None };
+    let [name, Reply::Number(port), ..] = node.as_slice() else { return None };
+    let name = match name {
+        Reply::Bytes(name) if !name.is_empty() => String::from_utf8_lossy(name).into_owned(),
+        // It does not know its own name: it is the one that was asked.
+        _ => asked.rsplit_once(':').map_or(asked, |(name, _)| name).to_owned(),
+    };
+    let slots = u16::try_from(*first).ok()?..=u16::try_from(*last).ok()?;
+    Some(Slots { slots, host: at(&name, &port.to_string()) })
 }
 
 fn at(host: &str, port: &str) -> String {

@@ -6,7 +6,9 @@
 use bytes::Bytes;
 use redis::Pipeline;
 
+use super::checkpoint::OwnKeys;
 use super::connect::Connection;
+use super::reply::Reply;
 use super::{ValueKind, error, member, stream, write};
 use crate::sink::SinkError;
 use crate::sink::redis::Target;
@@ -32,7 +34,12 @@ pub(super) async fn publish(target: &Target, connection: &mut Connection) -> Res
 /// # Errors
 /// What it would not be allowed, or why the server takes no writes now.
 pub(super) async fn run(target: &Target, connection: &mut Connection, samples: &[Vec<u8>]) -> Result<(), SinkError> {
-    let (shown, own) = (target.address.shown(), &target.own);
+    let commands = commands(target, &target.own, samples);
+    judge(target, &commands, &connection.ask(&commands).await?)
+}
+
+/// What is asked. `own`: names of ours that lie where the answer is.
+pub(super) fn commands(target: &Target, own: &OwnKeys, samples: &[Vec<u8>]) -> Pipeline {
     let mut pipeline = Pipeline::new();
     write::begin(&target.form, own, &mut pipeline);
     pipeline.cmd("GET").arg(&own.checkpoint);
@@ -51,25 +58,38 @@ pub(super) async fn run(target: &Target, connection: &mut Connection, samples: &
             ValueKind::List => _ = pipeline.cmd("LRANGE").arg(&*key).arg(0).arg(0),
             _ => {}
         }
-        if target.form.value == ValueKind::Json {
+        if target.form.value == ValueKind::Json && !target.is_spread {
             pipeline.cmd("MSET").arg(&*key).arg("");
         }
         if target.form.value.kept_type().is_some() {
             pipeline.cmd("TYPE").arg(&*key);
         }
-        pipeline.cmd("EVAL").arg("return 0").arg(1).arg(&*key);
+        match target.is_spread {
+            false => _ = pipeline.cmd("EVAL").arg("return 0").arg(1).arg(&*key),
+            true => _ = pipeline.cmd("UNLINK").arg(&*key),
+        }
     }
     if let Some(channel) = &target.form.publish {
         pipeline.cmd("PUBLISH").arg(channel).arg("");
     }
-    pipeline.add_command(write::finish(own, 0, &[(&own.checkpoint, b"")]));
+    match target.is_spread {
+        false => _ = pipeline.add_command(write::finish(own, 0, &[(&own.checkpoint, b"")])),
+        true => _ = pipeline.cmd("EVALSHA").arg("0").arg(1).arg(&own.slot),
+    }
     pipeline.cmd("DISCARD");
-    let replies = connection.ask(&pipeline).await?;
+    pipeline
+}
+
+/// What the answers mean.
+///
+/// # Errors
+/// See [`run`].
+pub(super) fn judge(target: &Target, commands: &Pipeline, replies: &[Reply]) -> Result<(), SinkError> {
     // The last refusal would be DISCARD's, or tell only that one came before.
-    let names: Vec<String> = pipeline.cmd_iter().map(name).collect();
+    let names: Vec<String> = commands.cmd_iter().map(name).collect();
     for (reply, name) in replies.iter().zip(&names) {
         if let Some(refusal) = reply.refusal() {
-            return Err(error::refused(shown, name, refusal));
+            return Err(error::refused(target.address.shown(), name, refusal));
         }
     }
     Ok(())

@@ -14,8 +14,9 @@ use redis::{Cmd, Pipeline, cmd};
 use super::checkpoint::OwnKeys;
 use super::connect::Connection;
 use super::fence::Fence;
+use super::one;
 use super::reply::{self, Reply};
-use super::session::{self, Session};
+use super::session::Session;
 use super::{Target, ValueKind, error, member, write};
 use crate::event::TableName;
 use crate::sink::{Old, SinkError};
@@ -147,7 +148,7 @@ impl<'t> Replacing<'t> {
         let (live, beside) = (&self.readers.own, &self.beside);
         let keys = [&live.identity, &beside.identity, &beside.checkpoint, &live.checkpoint];
         let fence = Fence::around(keys.map(Clone::clone).to_vec());
-        let texts = session::watch(self.readers, &fence, &mut self.connection, Pipeline::new()).await?;
+        let texts = one::watch(self.readers, &fence, &mut self.connection, Pipeline::new()).await?;
         match texts.as_slice() {
             [Some(done), ..] if done == by.as_bytes() => Ok(None),
             [_, Some(built), Some(checkpoint), _] if built == by.as_bytes() => Ok(Some(checkpoint.clone())),

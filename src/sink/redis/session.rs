@@ -1,83 +1,51 @@
-//! One transaction after another on a connection, each fenced by the checkpoints it starts from.
+//! Mutations become writes that are held back, rows that lack values are completed from what is stored, and all of it goes where the keys are ([`Home`]).
 //!
-//! `WATCH` on the checkpoint is set, and its value compared with what we left there, before each transaction begins ([`Fence`]): then
-//! `EXEC` does nothing if anybody has touched it since, FLUSHALL included. Both travel behind the `EXEC` before, so a commit
-//! is one round trip. A session is dropped at the first error, and everything unfinished with it.
+//! A session is dropped at the first error, and everything unfinished with it.
 
 mod hold;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use redis::Pipeline;
 
 use self::hold::{Outcome, Seen};
-use super::checkpoint;
-use super::connect::Connection;
-use super::fence::{self, Fence, Text};
+use super::held::{Before, Held};
+use super::home::Home;
 use super::kept::{self, Foreign};
-use super::merge::{Content, Sent};
-use super::parts::{self, Owned};
-use super::reply::{self, Reply};
+use super::merge::Content;
+use super::one::One;
+use super::reply::Reply;
 use super::stream::Tails;
 use super::walk::Walks;
-use super::write::{self, Before, Held};
-use super::{DocumentKeys, Target, ValueKind, member, rehearse};
-use crate::event::TableName;
+use super::{DocumentKeys, Target, ValueKind, error, member, rehearse};
+use crate::event::{Position, TableName};
 use crate::log::LogId;
 use crate::log::share::{Part, Reached};
 use crate::project::mutation::{Effect, Key, Mutation};
-use crate::sink::belief;
 use crate::sink::{Checkpoint, Claim, Image, KeyPage, Rejection, SinkError, Staged};
 
-/// Writes are held here up to this size, and beyond it sent into the open transaction.
+/// Writes are held here up to this size, and beyond it sent ahead of the commit.
 const HELD_BYTES_MAX: usize = 4 << 20;
 /// Stored documents that are read, and kept in memory, at once.
 const READ_TOGETHER: usize = 32;
 /// The same for those who compare.
 const COMPARED_TOGETHER: usize = 500;
-/// What an `EXEC` may take for each held-full of writes that were sent before it.
-const EXEC_TIMEOUT_PER_SEND: Duration = Duration::from_secs(1);
 
-/// A connection that has read the checkpoint.
+/// From one look at the checkpoint until something goes wrong.
 pub(super) struct Session {
     target: Arc<Target>,
-    writer: Connection,
-    /// Reads what is committed while the writer's transaction is open. Made when first needed.
-    reader: Option<Connection>,
-    /// Around the checkpoints in the target, as we last read or wrote them.
-    fence: Fence,
-    checkpoints: Checkpoints,
+    home: Home,
     held: Held,
-    /// Set while a transaction is open at the server.
-    open: Option<Open>,
-    /// Keys in the open transaction.
-    sent: Sent,
+    /// Nothing that was staged in its time is younger.
+    staged: Option<Position>,
     /// Where the streams end, with what is staged.
     tails: Tails,
     /// Listings of members under way.
     walks: Walks,
     /// The sink has one table, so that a TRUNCATE removes all of its documents. Known with the first of them.
     one_table: Option<bool>,
-}
-
-/// What a sink's checkpoints are.
-enum Checkpoints {
-    /// One, of all that it takes.
-    Whole(Option<Checkpoint>),
-    /// One for each part that is ours.
-    Parts(Owned),
-}
-
-/// A transaction at the server.
-#[derive(Clone, Copy, Default)]
-struct Open {
-    /// Script calls so far.
-    parts: u64,
-    /// Pipelines so far.
-    sends: u32,
 }
 
 /// What stands under a key.
@@ -92,13 +60,8 @@ enum Found {
 
 impl Session {
     pub(super) async fn open(target: Arc<Target>) -> Result<Self, SinkError> {
-        let mut writer = target.address.connect().await?;
-        rehearse::publish(&target, &mut writer).await?;
-        let mut fence = Fence::around(vec![target.own.checkpoint.clone()]);
-        let found = watch(&target, &fence, &mut writer, Pipeline::new()).await?;
-        let belief = found.first().cloned().flatten().map(|text| checkpoint::read_whole(&target, &text)).transpose()?;
-        fence.leave(found);
-        Ok(Session::new(target, writer, fence, Checkpoints::Whole(belief)))
+        let home = Home::open(Arc::clone(&target)).await?;
+        Ok(Session::new(target, home))
     }
 
     /// Makes these parts ours; see [`crate::sink::SharedSink::claim`].
@@ -107,22 +70,16 @@ impl Session {
         log: LogId,
         parts: &[Part],
     ) -> Result<(Self, Vec<Claim>), SinkError> {
-        let mut writer = target.address.connect().await?;
-        rehearse::publish(&target, &mut writer).await?;
-        let (fence, owned, claims) = parts::claim(&target, &mut writer, log, parts).await?;
-        Ok((Session::new(target, writer, fence, Checkpoints::Parts(owned)), claims))
+        let (one, claims) = One::claim(Arc::clone(&target), log, parts).await?;
+        Ok((Session::new(target, Home::One(Box::new(one))), claims))
     }
 
-    fn new(target: Arc<Target>, writer: Connection, fence: Fence, checkpoints: Checkpoints) -> Self {
+    fn new(target: Arc<Target>, home: Home) -> Self {
         Session {
             target,
-            writer,
-            reader: None,
-            fence,
-            checkpoints,
+            home,
             held: Held::default(),
-            open: None,
-            sent: Sent::default(),
+            staged: None,
             tails: Tails::default(),
             walks: Walks::default(),
             one_table: None,
@@ -130,10 +87,7 @@ impl Session {
     }
 
     pub(super) fn belief(&self) -> Option<Checkpoint> {
-        match self.checkpoints {
-            Checkpoints::Whole(belief) => belief,
-            Checkpoints::Parts(_) => None,
-        }
+        self.home.belief()
     }
 
     pub(super) async fn stage(&mut self, mutations: &[Mutation]) -> Result<Staged, SinkError> {
@@ -145,11 +99,14 @@ impl Session {
             let seen = Seen { stored: self.read_stored(group).await?, foreign: self.look_at_kept(group).await? };
             let index = mutations.len().saturating_sub(rest.len());
             for (index, mutation) in (index..).zip(group) {
-                if self.is_old(mutation) {
+                if self.home.is_old(mutation) {
                     continue;
                 }
+                if !mutation.is_late() {
+                    self.staged = self.staged.max(Some(mutation.position));
+                }
                 if let Effect::Clear(table) = &mutation.effect {
-                    self.clear(table).await?;
+                    self.clear(table, mutation.position).await?;
                     continue;
                 }
                 match self.hold(mutation, &seen) {
@@ -170,86 +127,35 @@ impl Session {
     }
 
     pub(super) async fn commit(&mut self, upto: Checkpoint) -> Result<(), SinkError> {
-        self.execute(&[(0, checkpoint::encode(&upto, false))], Some(upto)).await
+        self.home.commit(&self.held, upto).await?;
+        self.held = Held::default();
+        Ok(())
     }
 
     /// The same for parts.
     pub(super) async fn advance(&mut self, upto: &[(Part, Reached)]) -> Result<(), SinkError> {
-        let writes = match &self.checkpoints {
-            Checkpoints::Parts(owned) => owned.writes(upto),
-            Checkpoints::Whole(_) => Vec::new(),
-        };
-        self.execute(&writes, None).await
+        let Home::One(one) = &mut self.home else { return Err(error::strange(self.shown(), "advance")) };
+        one.advance(&self.held, upto).await?;
+        self.held = Held::default();
+        Ok(())
     }
 
     /// How far some parts are, whoever has them.
     pub(super) async fn reached(&mut self, parts: &[Part]) -> Result<Vec<Option<Reached>>, SinkError> {
-        let target = Arc::clone(&self.target);
-        parts::reached(&target, self.reader().await?, parts).await
+        let Home::One(one) = &mut self.home else { return Err(error::strange(self.shown(), "reached")) };
+        one.reached(parts).await
     }
 
-    /// Makes what was staged visible, with these checkpoints, by the numbers of their keys. `whole`: the same where there is one.
-    async fn execute(&mut self, writes: &[(usize, Vec<u8>)], whole: Option<Checkpoint>) -> Result<(), SinkError> {
-        let (mut pipeline, open) = self.part();
-        let keys: Vec<(&Vec<u8>, &Text)> = self.fence.keys().collect();
-        let pairs = writes.iter().filter_map(|(number, text)| Some((keys.get(*number)?.0.as_slice(), text.as_slice())));
-        pipeline.add_command(write::finish(&self.target.own, open.parts, &pairs.collect::<Vec<_>>()));
-        pipeline.cmd("EXEC");
-        let exec_at = pipeline.len().saturating_sub(1);
-        let allowance = EXEC_TIMEOUT_PER_SEND.saturating_mul(open.sends);
-        self.writer.set_response_timeout(self.target.address.response_timeout().saturating_add(allowance));
-        self.fence.add_watch(&mut pipeline);
-        let mut replies = self.writer.ask(&pipeline).await?;
-        let mut tail = replies.split_off(exec_at);
-        reply::queued(self.shown(), replies)?;
-        let watched = tail.split_off(1);
-        let applied = reply::executed(self.shown(), tail.pop())?;
-        let found = self.fence.read_watch(self.shown(), watched)?;
-        if applied {
-            self.fence.leave(self.fence.behind(writes));
-            if let Checkpoints::Whole(belief) = &mut self.checkpoints {
-                *belief = whole;
-            }
-        }
-        self.verify(&found)?;
-        if !applied {
-            let detail = "its checkpoint was touched during the transaction".to_owned();
-            return Err(SinkError::Regressed { target: self.shown().to_owned(), detail });
-        }
-        self.held = Held::default();
-        self.open = None;
-        self.sent.clear();
-        Ok(())
-    }
-
-    /// Compares what was found with what we left.
-    fn verify(&self, found: &[Text]) -> Result<(), SinkError> {
-        if self.fence.keys().map(|(_, left)| left).eq(found) {
-            return Ok(());
-        }
-        match &self.checkpoints {
-            Checkpoints::Whole(belief) => {
-                let found = found.first().cloned().flatten();
-                let found = found.map(|text| checkpoint::read_whole(&self.target, &text)).transpose()?;
-                belief::verify(self.shown(), found, *belief)
-            }
-            Checkpoints::Parts(owned) => Err(owned.judge(&self.target, found)),
+    /// See [`rehearse`].
+    pub(super) async fn rehearse(&mut self, samples: &[Vec<u8>]) -> Result<(), SinkError> {
+        match &mut self.home {
+            Home::One(one) => rehearse::run(&self.target, one.reader().await?, samples).await,
+            Home::Spread(spread) => spread.rehearse(samples).await,
         }
     }
 
     pub(super) async fn probe(&mut self) -> Result<(), SinkError> {
-        let mut pipeline = Pipeline::new();
-        self.fence.add_reads(&mut pipeline);
-        // Inside a transaction the writer's commands would only be queued.
-        let connection = if self.open.is_some() { self.reader().await? } else { &mut self.writer };
-        let replies = connection.ask(&pipeline).await?;
-        self.verify(&fence::read(self.shown(), replies.into_iter())?)
-    }
-
-    /// The target has it already: an older mutation never wins over a newer.
-    fn is_old(&self, mutation: &Mutation) -> bool {
-        let position = self.belief().and_then(|belief| belief.position);
-        position.is_some_and(|position| mutation.position <= position)
+        self.home.probe().await
     }
 
     /// How many mutations to take at once, so that no more than [`READ_TOGETHER`] documents have to be read for them.
@@ -265,7 +171,7 @@ impl Session {
     /// The key whose document has what the row lacks; `None` if nothing lacks.
     fn source<'m>(&self, mutation: &'m Mutation) -> Option<&'m Key> {
         let Effect::Put { document, moved_from } = &mutation.effect else { return None };
-        let needed = self.target.form.value.merges() && document.row.lacks_values() && !self.is_old(mutation);
+        let needed = self.target.form.value.merges() && document.row.lacks_values() && !self.home.is_old(mutation);
         needed.then(|| moved_from.as_ref().unwrap_or(&mutation.key))
     }
 
@@ -274,11 +180,7 @@ impl Session {
         if self.target.form.value.kept_type().is_none() {
             return Ok(Foreign::new());
         }
-        let target = Arc::clone(&self.target);
-        let mut tails = std::mem::take(&mut self.tails);
-        let looked = kept::look(&target, group, &mut tails, self.reader().await?).await;
-        self.tails = tails;
-        looked
+        kept::look(&self.target, group, &mut self.tails, &mut self.home).await
     }
 
     /// The documents, as committed, that rows of the group lack values of.
@@ -286,7 +188,8 @@ impl Session {
         let mut keys: Vec<Bytes> = Vec::new();
         for mutation in group {
             let Some(key) = self.source(mutation) else { continue };
-            if self.held.before_run(&key.0) == Before::Untouched && !self.sent.may_contain(&key.0) {
+            let is_untouched = self.held.before_run(&key.0) == Before::Untouched;
+            if is_untouched && self.home.is_as_read(&key.0, *key != mutation.key, mutation.position) {
                 keys.push(key.0.clone());
             }
         }
@@ -308,10 +211,7 @@ impl Session {
                 pipeline.cmd(read).arg(key.as_ref());
             }
         }
-        if pipeline.is_empty() {
-            return Ok(Vec::new());
-        }
-        let replies = self.reader().await?.ask(&pipeline).await?;
+        let replies = self.home.ask(&pipeline).await?;
         let found = |reply: Reply| match reply {
             Reply::Refused(refusal) if refusal.code() == "WRONGTYPE" => Ok(Found::Foreign),
             reply if kind.is_collection() => {
@@ -344,19 +244,10 @@ impl Session {
     }
 
     /// Removes a table's documents: those in the target, and those staged before.
-    async fn clear(&mut self, table: &TableName) -> Result<(), SinkError> {
+    async fn clear(&mut self, table: &TableName, position: Position) -> Result<(), SinkError> {
         let keys = (self.target.keys_of)(table);
-        if self.open.is_some() && keys.all {
-            // All that was sent would be removed again.
-            let mut discard = Pipeline::new();
-            discard.cmd("DISCARD");
-            let found = watch(&self.target, &self.fence, &mut self.writer, discard).await?;
-            self.verify(&found)?;
-            self.open = None;
-            self.sent.clear();
-        }
         self.held.forget(|key| (keys.matches)(key));
-        let sent = self.sent.take_listed(|key| (keys.matches)(key)).ok_or_else(|| SinkError::Unusable {
+        let sent = self.home.forget(&keys).await?.ok_or_else(|| SinkError::Unusable {
             target: self.shown().to_owned(),
             detail: format!("{table} was truncated in one transaction with some million other changes"),
             remedy: "Give each table a sink of its own".to_owned(),
@@ -369,8 +260,10 @@ impl Session {
         loop {
             let page = self.scan(&keys, from).await?;
             for key in page.keys {
-                self.held.remove(key.0);
-                self.send_if_full().await?;
+                if !self.home.is_behind(&key.0, position) {
+                    self.held.remove(key.0);
+                    self.send_if_full().await?;
+                }
             }
             from = page.next;
             if from.is_none() {
@@ -388,13 +281,10 @@ impl Session {
     /// Some of the keys in the target. Redis promises to show each that is there from the first page to the last.
     async fn scan(&mut self, keys: &DocumentKeys, from: Option<u64>) -> Result<KeyPage, SinkError> {
         if self.target.form.value.is_collection() {
-            let (target, kind) = (Arc::clone(&self.target), self.target.form.value);
-            let mut walks = std::mem::take(&mut self.walks);
-            let page = walks.page(kind, keys, from, target.address.shown(), self.reader().await?).await?;
-            self.walks = walks;
-            return Ok(page);
+            let (shown, kind) = (self.target.address.shown(), self.target.form.value);
+            return self.walks.page(kind, keys, from, shown, &mut self.home).await;
         }
-        let (next, found) = self.reader().await?.scan(from.unwrap_or_default(), &keys.glob).await?;
+        let (next, found) = self.home.scan(from.unwrap_or_default(), &keys.glob).await?;
         let ours = found.into_iter().filter(|key| (keys.matches)(key) && !self.target.own.is_reserved(key));
         Ok(KeyPage { keys: ours.map(|key| Key(key.into())).collect(), next })
     }
@@ -403,55 +293,13 @@ impl Session {
         if self.held.bytes() < HELD_BYTES_MAX {
             return Ok(());
         }
-        let (pipeline, open) = self.part();
-        let replies = self.writer.ask(&pipeline).await?;
-        reply::queued(self.shown(), replies)?;
-        for key in self.held.keys() {
-            self.sent.insert(key);
-            if self.one_table != Some(true) {
-                self.sent.list(key);
-            }
-        }
+        self.home.send(&self.held, self.staged, self.one_table != Some(true)).await?;
         self.held.forget(|_| true);
-        self.open = Some(open);
         Ok(())
-    }
-
-    /// The commands that bring what is held into the transaction, which they open if none is; and what it is then.
-    fn part(&self) -> (Pipeline, Open) {
-        let mut pipeline = Pipeline::new();
-        let mut open = self.open.unwrap_or_default();
-        if self.open.is_none() {
-            write::begin(&self.target.form, &self.target.own, &mut pipeline);
-        }
-        self.held.apply(&self.target.own, &self.target.form, &mut open.parts, &mut pipeline);
-        open.sends = open.sends.saturating_add(1);
-        (pipeline, open)
     }
 
     /// The server's address, for messages.
     fn shown(&self) -> &str {
         self.target.address.shown()
     }
-
-    async fn reader(&mut self) -> Result<&mut Connection, SinkError> {
-        let reader = match self.reader.take() {
-            Some(reader) => reader,
-            None => self.target.address.connect().await?,
-        };
-        Ok(self.reader.insert(reader))
-    }
-}
-
-/// Watches some keys and reads them, after some other commands.
-pub(super) async fn watch(
-    target: &Target,
-    fence: &Fence,
-    connection: &mut Connection,
-    mut pipeline: Pipeline,
-) -> Result<Vec<Text>, SinkError> {
-    fence.add_watch(&mut pipeline);
-    let mut replies = connection.ask(&pipeline).await?;
-    let watched = replies.split_off(replies.len().saturating_sub(fence.replies()));
-    fence.read_watch(target.address.shown(), watched)
 }

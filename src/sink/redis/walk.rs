@@ -8,7 +8,8 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use redis::{Cmd, cmd};
 
-use super::connect::{Connection, PAGE};
+use super::connect::PAGE;
+use super::home::Home;
 use super::reply::Reply;
 use super::{DocumentKeys, ValueKind, error, member};
 use crate::project::key::MEMBER;
@@ -41,7 +42,7 @@ impl Walks {
         keys: &DocumentKeys,
         from: Option<u64>,
         target: &str,
-        connection: &mut Connection,
+        home: &mut Home,
     ) -> Result<KeyPage, SinkError> {
         let mut walk = match from {
             None => Walk { scan: Some(0), ..Walk::default() },
@@ -53,9 +54,9 @@ impl Walks {
             }
         };
         let found = match (walk.found.last().cloned(), walk.scan) {
-            (Some(key), _) => walk.read_members(kind, &key, target, connection).await?,
+            (Some(key), _) => walk.read_members(kind, &key, target, home).await?,
             (None, Some(cursor)) => {
-                walk.find_keys(keys, cursor, connection).await?;
+                walk.find_keys(keys, cursor, home).await?;
                 Vec::new()
             }
             (None, None) => Vec::new(),
@@ -77,15 +78,10 @@ impl Walks {
 }
 
 impl Walk {
-    async fn find_keys(
-        &mut self,
-        keys: &DocumentKeys,
-        cursor: u64,
-        connection: &mut Connection,
-    ) -> Result<(), SinkError> {
+    async fn find_keys(&mut self, keys: &DocumentKeys, cursor: u64, home: &mut Home) -> Result<(), SinkError> {
         // Of the pattern of whole names the part that is the key's.
         let glob = keys.glob.split(|&byte| byte == MEMBER).next().unwrap_or(&keys.glob);
-        let (next, found) = connection.scan(cursor, glob).await?;
+        let (next, found) = home.scan(cursor, glob).await?;
         self.scan = next;
         self.found = found.into_iter().map(Bytes::from).collect();
         self.inside = 0;
@@ -97,13 +93,13 @@ impl Walk {
         kind: ValueKind,
         key: &Bytes,
         target: &str,
-        connection: &mut Connection,
+        home: &mut Home,
     ) -> Result<Vec<crate::project::mutation::Key>, SinkError> {
         let (next, members) = match kind {
             ValueKind::List => {
                 let mut range = cmd("LRANGE");
                 range.arg(key.as_ref()).arg(0).arg(-1);
-                match connection.ask_one(range).await? {
+                match home.ask_one(range).await? {
                     Reply::Refused(refusal) if refusal.code() == "WRONGTYPE" => (0, Vec::new()),
                     reply => (0, reply.accepted(target, "LRANGE")?.strings().unwrap_or_default()),
                 }
@@ -112,7 +108,7 @@ impl Walk {
                 let name = if kind == ValueKind::SortedSet { "ZSCAN" } else { "SSCAN" };
                 let mut scan = cmd(name);
                 scan.arg(key.as_ref()).arg(self.inside).arg("COUNT").arg(PAGE);
-                scanned(scan, target, name, connection).await?.unwrap_or_default()
+                scanned(scan, target, name, home).await?.unwrap_or_default()
             }
         };
         self.inside = next;
@@ -130,9 +126,9 @@ async fn scanned(
     scan: Cmd,
     target: &str,
     name: &str,
-    connection: &mut Connection,
+    home: &mut Home,
 ) -> Result<Option<(u64, Vec<Vec<u8>>)>, SinkError> {
-    let reply = match connection.ask_one(scan).await? {
+    let reply = match home.ask_one(scan).await? {
         Reply::Refused(refusal) if refusal.code() == "WRONGTYPE" => return Ok(None),
         reply => reply.accepted(target, name)?,
     };

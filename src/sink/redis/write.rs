@@ -1,4 +1,4 @@
-//! Writes held back on our side, and the commands that carry them.
+//! The commands that carry what was held back.
 //!
 //! `EXEC` has no rollback: a command that fails inside it leaves the ones before and after standing, the checkpoint among
 //! them. Almost nothing can fail there: the values are written over whatever type the key has, memory, replicas and
@@ -11,27 +11,20 @@
 //! Commands inside a script are not checked when the script is queued, so before the parts the same commands are queued
 //! plainly, on the guard itself ([`begin`]): a user without permission, a full memory or a read-only replica is refused there.
 
-use std::collections::HashMap;
-
-use bytes::Bytes;
 use redis::{Cmd, Pipeline, cmd};
 
 use super::checkpoint::OwnKeys;
 use super::form::Expiry;
+use super::held::{Held, Write};
 use super::merge::Content;
-use super::{Form, ValueKind, member};
+use super::{Form, Target, ValueKind, member};
 
-/// `KEYS`: the guard, then a key for each write. `ARGV`: how many parts came before, the channel or nothing, the most entries or nothing, then for each
-/// write
-/// - `d`: the key goes;
-/// - `r`, a command, a member: the member goes;
-/// - `o`, a field: the fields named there go, and it;
-/// - `f`, that field, its text, a count, and so many names and values in turn: of the fields named there before, those that are not among them go;
-/// - a kind, `PX` or `PXAT` or nothing, milliseconds or nothing, and of the kind
-///   - `s` a value; `h` a count, and so many names and values in turn;
-///   - `m` a member of a set; `l` an element of a list; `z` a score and a member; `x` an id and an entry.
-const APPLY: &str = "\
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return redis.error_reply('ERR an earlier part failed') end
+/// A script that looks at its first key before it writes, and sets it last.
+macro_rules! apply {
+    ($begin:literal, $end:literal) => {
+        concat!(
+            $begin,
+            "
 local channel, most, at = ARGV[2], ARGV[3], 4
 local function names_in(key, field)
   local well, names = pcall(cjson.decode, redis.call('HGET', key, field) or '[]')
@@ -93,7 +86,32 @@ for i = 2, #KEYS do
   end
   if channel ~= '' then redis.call('PUBLISH', channel, key) end
 end
-return redis.call('SET', KEYS[1], ARGV[1] + 1)";
+",
+            $end
+        )
+    };
+}
+
+/// `KEYS`: the guard, then a key for each write. `ARGV`: how many parts came before, the channel or nothing, the most entries or nothing, then for each
+/// write
+/// - `d`: the key goes;
+/// - `r`, a command, a member: the member goes;
+/// - `o`, a field: the fields named there go, and it;
+/// - `f`, that field, its text, a count, and so many names and values in turn: of the fields named there before, those that are not among them go;
+/// - a kind, `PX` or `PXAT` or nothing, milliseconds or nothing, and of the kind
+///   - `s` a value; `h` a count, and so many names and values in turn;
+///   - `m` a member of a set; `l` an element of a list; `z` a score and a member; `x` an id and an entry.
+const APPLY: &str = apply!(
+    "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return redis.error_reply('ERR an earlier part failed') end",
+    "return redis.call('SET', KEYS[1], ARGV[1] + 1)"
+);
+
+/// The same in one slot of many. `KEYS`: the slot's version in place of the guard. `ARGV`: its text, or nothing, as it was left; the channel and the most
+/// entries; each write; and last the text that it gets. Where another text is found, that is the answer, and nothing is done.
+pub(super) const APPLY_IN_SLOT: &str = apply!(
+    "local found = redis.call('GET', KEYS[1]) or ''\nif found ~= ARGV[1] then return {found} end",
+    "return redis.call('SET', KEYS[1], ARGV[#ARGV])"
+);
 
 /// `KEYS`: the guard, the mark, then those of the values that expire or are told. `ARGV`: how many parts came before, which is what the part left in
 /// the mark; the channel or nothing; for each of the keys `PX` or `PXAT` or nothing, milliseconds or nothing.
@@ -121,133 +139,6 @@ const CALL_ARGUMENTS: usize = 50_000;
 
 /// As many values are worth two commands that are no script's.
 const TOGETHER_MIN: usize = 4;
-
-/// One key's write; `None` removes it.
-#[derive(Debug)]
-struct Write {
-    key: Bytes,
-    content: Option<Content>,
-    expiry: Expiry,
-    /// The run it came with.
-    run: u64,
-}
-
-impl Write {
-    /// What it weighs.
-    fn bytes(&self) -> usize {
-        self.key.len().saturating_add(self.content.as_ref().map_or(0, Content::bytes))
-    }
-
-    /// A string: what `MSET` can set.
-    fn is_string(&self) -> bool {
-        matches!(self.content, Some(Content::Json(_)))
-    }
-}
-
-/// What writes held back say of a key, as of the beginning of the current run.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Before<'h> {
-    /// Nothing: what the target has holds.
-    Untouched,
-    /// It will be removed.
-    Removed,
-    /// It will be this.
-    Content(&'h Content),
-}
-
-/// Staged writes that have not been sent.
-#[derive(Debug, Default)]
-pub(super) struct Held {
-    writes: Vec<Write>,
-    /// Of the first `indexed` writes.
-    places: HashMap<Bytes, Place>,
-    indexed: usize,
-    bytes: usize,
-    run: u64,
-}
-
-/// Where a key's last write stands in `writes`, and its last one before that write's run.
-#[derive(Debug)]
-struct Place {
-    at: usize,
-    run: u64,
-    earlier: Option<usize>,
-}
-
-impl Held {
-    /// A run begins. Its rows lack values that stood in the target before it, so they are not looked for in it.
-    pub(super) fn begin_run(&mut self) {
-        self.run = self.run.wrapping_add(1);
-    }
-
-    pub(super) fn push(&mut self, key: Bytes, content: Content, expiry: Expiry) {
-        self.add(Write { key, content: Some(content), expiry, run: self.run });
-    }
-
-    pub(super) fn remove(&mut self, key: Bytes) {
-        self.add(Write { key, content: None, expiry: Expiry::Never, run: self.run });
-    }
-
-    fn add(&mut self, write: Write) {
-        // The fixed part is about what the bookkeeping of a small write weighs.
-        self.bytes = self.bytes.saturating_add(write.bytes()).saturating_add(64);
-        self.writes.push(write);
-    }
-
-    /// A key as it stood when the run began.
-    pub(super) fn before_run(&mut self, key: &[u8]) -> Before<'_> {
-        self.index();
-        let place = self.places.get(key);
-        let at = place.and_then(|place| if place.run == self.run { place.earlier } else { Some(place.at) });
-        match at.and_then(|at| self.writes.get(at)) {
-            None => Before::Untouched,
-            Some(Write { content: None, .. }) => Before::Removed,
-            Some(Write { content: Some(content), .. }) => Before::Content(content),
-        }
-    }
-
-    /// Finds a place for each write. Only rows that lack values ask for it, and most batches have none.
-    fn index(&mut self) {
-        for (at, write) in self.writes.iter().enumerate().skip(self.indexed) {
-            let run = write.run;
-            let last = self.places.get(&write.key);
-            let earlier = last.and_then(|place| if place.run == run { place.earlier } else { Some(place.at) });
-            self.places.insert(write.key.clone(), Place { at, run, earlier });
-        }
-        self.indexed = self.writes.len();
-    }
-
-    /// Drops the writes to some keys, as if they had never been staged.
-    pub(super) fn forget(&mut self, gone: impl Fn(&[u8]) -> bool) {
-        let before = std::mem::take(self);
-        self.run = before.run;
-        before.writes.into_iter().filter(|write| !gone(&write.key)).for_each(|write| self.add(write));
-    }
-
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    pub(super) fn keys(&self) -> impl Iterator<Item = &Bytes> {
-        self.writes.iter().map(|write| &write.key)
-    }
-
-    /// Appends the calls that apply everything held, in order; `parts` counts them.
-    pub(super) fn apply(&self, own: &OwnKeys, form: &Form, parts: &mut u64, out: &mut Pipeline) {
-        let mut rest = self.writes.as_slice();
-        while !rest.is_empty() {
-            let strings = rest.iter().take_while(|write| write.is_string()).count();
-            let together = rest.get(..strings).filter(|_| strings >= TOGETHER_MIN);
-            let (now, later) = rest.split_at(call_length(together.unwrap_or(rest)));
-            match together {
-                Some(_) => set_together(now, own, form, *parts, out),
-                None => _ = out.add_command(apply_call(now, own, form, *parts)),
-            }
-            *parts = parts.saturating_add(1);
-            rest = later;
-        }
-    }
-}
 
 /// Opens the transaction.
 pub(super) fn begin(form: &Form, own: &OwnKeys, out: &mut Pipeline) {
@@ -300,6 +191,22 @@ pub(super) fn finish(own: &OwnKeys, parts: u64, checkpoints: &[(&[u8], &[u8])]) 
     finish
 }
 
+/// Appends the calls that apply everything held, in order; `parts` counts them.
+pub(super) fn apply(held: &Held, own: &OwnKeys, form: &Form, parts: &mut u64, out: &mut Pipeline) {
+    let mut rest = held.writes();
+    while !rest.is_empty() {
+        let strings = rest.iter().take_while(|write| write.is_string()).count();
+        let together = rest.get(..strings).filter(|_| strings >= TOGETHER_MIN);
+        let (now, later) = rest.split_at(call_length(together.unwrap_or(rest)));
+        match together {
+            Some(_) => set_together(now, own, form, *parts, out),
+            None => _ = out.add_command(apply_call(now, own, form, *parts)),
+        }
+        *parts = parts.saturating_add(1);
+        rest = later;
+    }
+}
+
 /// A part without a script: in one, each key and value would be copied into Lua and out again, which took most of the server's time. `MSET` sets all
 /// or nothing, so that the mark among its keys tells whether it did.
 fn set_together(writes: &[Write], own: &OwnKeys, form: &Form, earlier_parts: u64, out: &mut Pipeline) {
@@ -331,9 +238,9 @@ fn add_expiry(expiry: Expiry, call: &mut Cmd) {
 }
 
 /// How many of the writes fit into one call: at least one.
-fn call_length(writes: &[Write]) -> usize {
+pub(super) fn call_length<'w>(writes: impl IntoIterator<Item = &'w Write>) -> usize {
     let (mut bytes, mut arguments) = (0_usize, 0_usize);
-    let fits = writes.iter().take_while(|write| {
+    let fits = writes.into_iter().take_while(|write| {
         bytes = bytes.saturating_add(write.bytes());
         arguments = arguments.saturating_add(match &write.content {
             Some(Content::Fields(fields)) => fields.len().saturating_mul(2).saturating_add(6),
@@ -348,13 +255,31 @@ fn call_length(writes: &[Write]) -> usize {
 fn apply_call(writes: &[Write], own: &OwnKeys, form: &Form, earlier_parts: u64) -> Cmd {
     let mut call = cmd("EVAL");
     call.arg(APPLY).arg(writes.len().saturating_add(1)).arg(&own.guard);
-    for write in writes {
-        call.arg(&*member::redis_key(form.value, &write.key));
-    }
-    call.arg(earlier_parts).arg(form.publish.as_deref().unwrap_or_default());
-    call.arg(form.entries_max.map(|most| most.to_string()).unwrap_or_default());
-    writes.iter().for_each(|write| add_write(write, form.value, own, &mut call));
+    add_writes(writes.iter(), earlier_parts.to_string().as_bytes(), own, form, &mut call);
     call
+}
+
+/// Some writes to one slot; see [`APPLY_IN_SLOT`]. `key`: the version's, which is `left` now and is to be `next`.
+pub(super) fn in_slot(script: &str, key: &[u8], writes: &[&Write], target: &Target, left: &[u8], next: &[u8]) -> Cmd {
+    let mut call = cmd("EVALSHA");
+    call.arg(script).arg(writes.len().saturating_add(1)).arg(key);
+    add_writes(writes.iter().copied(), left, &target.own, &target.form, &mut call);
+    call.arg(next);
+    call
+}
+
+/// The keys, and what is to be done with each. `known`: what the script compares its first key with.
+fn add_writes<'w>(
+    writes: impl Iterator<Item = &'w Write> + Clone,
+    known: &[u8],
+    own: &OwnKeys,
+    form: &Form,
+    call: &mut Cmd,
+) {
+    writes.clone().for_each(|write| _ = call.arg(&*member::redis_key(form.value, &write.key)));
+    call.arg(known).arg(form.publish.as_deref().unwrap_or_default());
+    call.arg(form.entries_max.map(|most| most.to_string()).unwrap_or_default());
+    writes.for_each(|write| add_write(write, form.value, own, call));
 }
 
 fn add_write(write: &Write, kind: ValueKind, own: &OwnKeys, call: &mut Cmd) {
@@ -408,33 +333,12 @@ fn names_of(fields: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     fn put(held: &mut Held, key: &str, text: &str) {
         held.push(Bytes::from(key.to_owned()), Content::Json(text.as_bytes().to_vec()), Expiry::Never);
-    }
-
-    #[test]
-    fn a_key_is_seen_as_it_stood_before_the_run() {
-        let mut held = Held::default();
-        held.begin_run();
-        put(&mut held, "a", "1");
-        assert_eq!(held.before_run(b"a"), Before::Untouched);
-        held.begin_run();
-        assert_eq!(held.before_run(b"a"), Before::Content(&Content::Json(b"1".to_vec())));
-        held.remove("a".into());
-        put(&mut held, "a", "2");
-        assert_eq!(held.before_run(b"a"), Before::Content(&Content::Json(b"1".to_vec())));
-        held.begin_run();
-        held.remove("b".into());
-        held.begin_run();
-        assert_eq!(held.before_run(b"a"), Before::Content(&Content::Json(b"2".to_vec())));
-        assert_eq!(held.before_run(b"b"), Before::Removed);
-        put(&mut held, "c", "3");
-        held.forget(|key| key == b"a");
-        assert_eq!(held.before_run(b"a"), Before::Untouched);
-        assert_eq!(held.before_run(b"c"), Before::Untouched);
-        assert_eq!(held.before_run(b"b"), Before::Removed);
     }
 
     #[test]
@@ -443,7 +347,7 @@ mod tests {
         put(&mut held, "a", &"x".repeat(CALL_BYTES + 1));
         (0..1000).for_each(|n| put(&mut held, &format!("k{n}"), &"x".repeat(1000)));
         let (mut parts, mut pipeline) = (0, Pipeline::new());
-        held.apply(&OwnKeys::new("s", None), &Form::of(ValueKind::Json), &mut parts, &mut pipeline);
+        apply(&held, &OwnKeys::new("s", None), &Form::of(ValueKind::Json), &mut parts, &mut pipeline);
         // Each with the step that counts it.
         assert_eq!((parts, pipeline.len()), (3, 6));
     }

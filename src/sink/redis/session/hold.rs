@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use super::super::form::Expiry;
+use super::super::held::Before;
 use super::super::kept::{self, Foreign};
 use super::super::merge::{self, Content};
-use super::super::write::Before;
 use super::super::{ValueKind, member, stream};
 use super::Session;
 use crate::event::Event;
@@ -127,8 +127,10 @@ impl Session {
             Some(source) => match self.held.before_run(&source.0) {
                 Before::Content(content) => Some(content),
                 Before::Removed => None,
-                Before::Untouched if self.sent.may_contain(&source.0) => None,
-                Before::Untouched => stored.get(&source.0),
+                Before::Untouched => {
+                    let is_as_read = self.home.is_as_read(&source.0, *source != mutation.key, mutation.position);
+                    stored.get(&source.0).filter(|_| is_as_read)
+                }
             },
         };
         merge::encode(&self.target.form, document, stored)

@@ -101,6 +101,10 @@ fn no_rebuild(target: &Target) -> Option<&'static str> {
         Target::Redis(redis) if redis.form.stream.is_some() => Some(
             "a stream keeps history, which is written once. Give the sink another name and another stream, and it is written from the log's beginning",
         ),
+        Target::Redis(redis) if redis.is_spread() => Some(
+            "its keys lie in many slots of a cluster, and no transaction could put others in their place at once. `walbridge verify SINK --repair` writes what \
+             differs, and `walbridge replay SINK --from start` all rows again; or give another sink another `key`, let it catch up, and point readers there",
+        ),
         Target::Redis(redis) if redis.form.value == config::RedisValue::Invalidate => {
             Some("it keeps nothing: the application puts there what readers find")
         }

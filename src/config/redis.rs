@@ -25,6 +25,14 @@ pub struct Redis {
     pub shared: bool,
 }
 
+impl Redis {
+    /// Its keys lie in many slots of a cluster.
+    #[must_use]
+    pub fn is_spread(&self) -> bool {
+        is_cluster(self.server.url.expose_secret()) && self.hash_tag.is_none()
+    }
+}
+
 /// What rows become.
 #[derive(Clone, Debug)]
 pub struct RedisForm {

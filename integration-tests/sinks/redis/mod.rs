@@ -7,6 +7,7 @@ mod fields;
 mod loss;
 mod nodes;
 mod replaced;
+mod spread;
 mod streams;
 mod timeline;
 mod tls;

@@ -15,14 +15,14 @@ use crate::support::{Redis, eventually, ports};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Resumes once the servers have settled who is who.
-async fn resumed(sink: &mut RedisSink) -> Option<Checkpoint> {
+pub(super) async fn resumed(sink: &mut RedisSink) -> Option<Checkpoint> {
     let sink = tokio::sync::Mutex::new(sink);
     eventually(PATIENCE, async || sink.lock().await.resume().await).await
 }
 
 /// Once the replica has all that its master has, it hears nothing more until it is thawed: its connection is cut, and it cannot make another. A proxy between the two would not do:
 /// sentinels tell a replica whose master has another address than they know to go there.
-async fn cut_off(master: &Redis, replica: &Redis) {
+pub(super) async fn cut_off(master: &Redis, replica: &Redis) {
     let mut master = master.connection().await;
     let number = |info: &str, before: &str| -> Option<u64> {
         let (_, rest) = info.split_once(before)?;
@@ -82,10 +82,10 @@ async fn sentinels_that_know_no_such_master_or_are_not_there_are_told() {
     assert!(matches!(refused, Err(SinkError::Unavailable { .. })), "{refused:?}");
 }
 
-const REPLICA: usize = 3;
+pub(super) const REPLICA: usize = 3;
 
 /// A cluster of three masters, and a replica of the one that has the sink's slot.
-async fn cluster() -> Cluster {
+pub(super) async fn cluster() -> Cluster {
     let arguments = ["--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0"];
     let cluster = Cluster::start("t", 1, &arguments);
     let owner = id(&cluster, cluster.owner).await;
@@ -104,7 +104,7 @@ async fn cluster() -> Cluster {
     cluster
 }
 
-async fn id(cluster: &Cluster, number: usize) -> String {
+pub(super) async fn id(cluster: &Cluster, number: usize) -> String {
     run(&mut cluster.nodes[number].connection().await, "CLUSTER", "MYID").await
 }
 
@@ -114,7 +114,7 @@ fn sink_in(cluster: &Cluster) -> RedisSink {
         .expect("a url")
 }
 
-async fn ask(connection: &mut MultiplexedConnection, arguments: &[&str]) {
+pub(super) async fn ask(connection: &mut MultiplexedConnection, arguments: &[&str]) {
     let _answer: redis::Value = run(connection, "CLUSTER", arguments).await;
 }
 

@@ -25,7 +25,14 @@ pub(super) async fn look(source: &config::Source, sink: &config::Sink, tables: &
     }
     match &sink.target {
         Target::Redis(target) => match look_at_redis(sink, target).await {
-            Ok(facts) => redis(&mut report, &facts),
+            Ok(found) => {
+                for (host, facts) in found {
+                    let at = host.map_or_else(String::new, |host| format!(" at {host}"));
+                    let mut of_server = Report::of(format!("{}{at}", report.subject));
+                    redis(&mut of_server, &facts);
+                    report.found.extend(of_server.found);
+                }
+            }
             Err(error) => {
                 let remedy = "Mend what is said above, or allow its user INFO";
                 report.warn("server", format!("it does not tell how it is set up: {error}"), remedy);
@@ -49,7 +56,7 @@ pub(super) async fn look(source: &config::Source, sink: &config::Sink, tables: &
     report
 }
 
-async fn look_at_redis(sink: &config::Sink, target: &config::Redis) -> Result<Facts, SinkError> {
+async fn look_at_redis(sink: &config::Sink, target: &config::Redis) -> Result<Vec<(Option<String>, Facts)>, SinkError> {
     let options = tables::redis_options(sink, target, &Arc::default());
     RedisSink::new(options)?.facts().await
 }

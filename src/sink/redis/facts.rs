@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::connect::Address;
+use super::connect::{Address, Connection};
 use super::reply::Reply;
 use crate::sink::SinkError;
 
@@ -23,12 +23,25 @@ pub struct Facts {
     pub keeps: bool,
 }
 
-/// Asks.
+/// Asks the server; where keys are spread over a cluster, each master, with its name.
 ///
 /// # Errors
-/// The server cannot be reached, or does not answer.
-pub(super) async fn look(address: &Address) -> Result<Facts, SinkError> {
-    let mut connection = address.connect().await?;
+/// One cannot be reached, or does not answer.
+pub(super) async fn look(address: &Address, is_spread: bool) -> Result<Vec<(Option<String>, Facts)>, SinkError> {
+    if !is_spread {
+        return Ok(vec![(None, ask(address, &mut address.connect().await?).await?)]);
+    }
+    let mut found: Vec<(Option<String>, Facts)> = Vec::new();
+    for (slots, info) in address.masters().await? {
+        if !found.iter().any(|(host, _)| host.as_ref() == Some(&slots.host)) {
+            let facts = ask(address, &mut address.connect_to(info).await?).await?;
+            found.push((Some(slots.host), facts));
+        }
+    }
+    Ok(found)
+}
+
+async fn ask(address: &Address, connection: &mut Connection) -> Result<Facts, SinkError> {
     let reply = connection.ask_one(redis::cmd("INFO")).await?.accepted(address.shown(), "INFO")?;
     let text =
         if let Reply::Bytes(bytes) = reply { String::from_utf8_lossy(&bytes).into_owned() } else { String::new() };

@@ -1,8 +1,9 @@
 //! Redis and Valkey: rows as keys or in collections, and the checkpoint in the same transaction.
 //!
-//! Everything staged becomes visible with one `EXEC`, the checkpoint as its last command. So a reader never sees part of a
+//! On one node everything staged becomes visible with one `EXEC`, the checkpoint as its last command. So a reader never sees part of a
 //! transaction, a crash at any moment leaves data and checkpoint of the same age, and so does a Redis that comes back from an
-//! old file or as a replica that was behind: the checkpoint it tells is the truth about its data.
+//! old file or as a replica that was behind: the checkpoint it tells is the truth about its data. Over the slots of a cluster no transaction reaches;
+//! `spread` says what holds there.
 //!
 //! - `beside`: the names of what is built beside.
 //! - `checkpoint`: the key that tells how far we are, and what it means if somebody else moved it.
@@ -11,17 +12,21 @@
 //! - `connect`: connections without secrets in their messages.
 //! - `form`: what rows become, and for how long.
 //! - `held`: writes held back until they are sent.
+//! - `home`: where all keys are: `one` node, or `spread` over many slots.
 //! - `kept`: what stands where we are to write, and is another's.
 //! - `member`: rows as members of sets, lists and sorted sets; `walk` lists them.
 //! - `merge`: rows as values; missing values taken over from the stored document.
-//! - `place`: one server, sentinels, or the node of a cluster.
+//! - `one`: one transaction after another, and why `EXEC` ends only those that start from where we are.
+//! - `place`: one server, sentinels, or the nodes of a cluster.
 //! - `rehearse`: whether we may do what we must.
 //! - `replace`: what was built beside takes the place.
 //! - `reply`: what Redis answers.
-//! - `write`: the commands of a transaction, and why `EXEC` cannot leave a checkpoint without its data.
 //! - `session`: the order of it all.
+//! - `slot`: the slots of a cluster.
+//! - `spread`: a version in each slot, and copies of the checkpoint in some.
 //! - `stream`: changes as entries of streams.
 //! - `tls`: certificates.
+//! - `write`: the commands of a transaction, and why `EXEC` cannot leave a checkpoint without its data.
 //!
 //! docs/redis.md says which commands and keys the user needs.
 //!
@@ -210,12 +215,12 @@ impl RedisSink {
         Ok(())
     }
 
-    /// What the server says of itself.
+    /// What the server says of itself; where keys are spread over a cluster, each master, with its host and port.
     ///
     /// # Errors
-    /// It cannot be reached, or does not answer.
-    pub async fn facts(&self) -> Result<facts::Facts, SinkError> {
-        facts::look(&self.target.address).await
+    /// One cannot be reached, or does not answer.
+    pub async fn facts(&self) -> Result<Vec<(Option<String>, facts::Facts)>, SinkError> {
+        facts::look(&self.target.address, self.target.is_spread).await
     }
 
     /// Takes the session for an operation. It is put back only if that succeeds, so an error or a cancellation ends it.

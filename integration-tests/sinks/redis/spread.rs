@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use walbridge::event::{Offset, Span};
+use walbridge::log::LogId;
 use walbridge::project::key::MEMBER;
 use walbridge::project::mutation::Mutation;
 use walbridge::sink::redis::{Form, Options, RedisSink, Server, ValueKind};
-use walbridge::sink::{Sink, SinkError};
+use walbridge::sink::{Checkpoint, Sink, SinkError};
 
 use super::super::rows::{NULL, UNCHANGED, checkpoint, clear, delete, key, moved, put, text};
 use super::nodes::{REPLICA, ask, cluster, cut_off, id, resumed};
@@ -295,26 +297,104 @@ async fn lost_answers_change_nothing() {
     }
 }
 
+/// So many of these are more than is held.
+const MANY: std::ops::Range<u64> = 0..120;
+
+fn large(at: u64, ids: std::ops::Range<u64>) -> Vec<Mutation> {
+    let big = "x".repeat(100_000);
+    ids.map(|id| put(at, format!("t:{id}"), [text(&id.to_string()), text(&at.to_string()), text(&big)])).collect()
+}
+
+/// The versions of all slots that have one.
+async fn versions(cluster: &Cluster) -> Vec<String> {
+    let mut found = Vec::new();
+    for node in &cluster.nodes {
+        let mut connection = node.connection().await;
+        let keys: Vec<String> = run(&mut connection, "KEYS", "walbridge:*:slot").await;
+        for key in keys {
+            found.push(run(&mut connection, "GET", key).await);
+        }
+    }
+    found
+}
+
 /// More than is held is sent ahead of its commit. After a crash it comes again, and what stands there is of no certain age.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_sent_ahead_of_a_commit_comes_again() {
     let (cluster, mut sink) = start(ValueKind::Json).await;
-    let large = "x".repeat(100_000);
-    let many = |at, ids: std::ops::Range<u64>| {
-        ids.map(|id| put(at, format!("t:{id}"), [text(&id.to_string()), text("n"), text(&large)])).collect::<Vec<_>>()
-    };
-    apply(&mut sink, 1, &many(1, 0..2)).await.expect("applied");
-    stage(&mut sink, &many(2, 0..120)).await.expect("staged");
+    apply(&mut sink, 1, &large(1, 0..2)).await.expect("applied");
+    stage(&mut sink, &large(3, MANY)).await.expect("staged");
     assert!(documents(&cluster, &[0, 1, 2]).await.len() > 40, "some were sent");
     assert_eq!(sink.resume().await.expect("a cluster"), Some(checkpoint(1)));
-    let [_, moved] = moved(2, "t:0", "t:500", [text("500"), text("n"), UNCHANGED]);
-    assert_eq!(sink.stage(&[moved]).await.expect("staged").incomplete, [0]);
-    stage(&mut sink, &many(2, 0..120)).await.expect("staged");
-    // What was sent goes with what is held, in the transaction that it came with.
-    stage(&mut sink, &[clear(2), put(2, "t:900", [text("900"), NULL, text("")])]).await.expect("staged");
-    sink.commit(checkpoint(2)).await.expect("committed");
-    assert_eq!(notes(&cluster, &[0, 1, 2]).await.into_keys().collect::<Vec<_>>(), ["t:900"]);
+    let [_, moved] = moved(3, "t:0", "t:500", [text("500"), text("n"), UNCHANGED]);
+    assert_eq!(sink.stage(std::slice::from_ref(&moved)).await.expect("staged").incomplete, [0]);
+    // It still is when part of it has come again.
+    apply(&mut sink, 2, &rows(2, 0..1, "2")).await.expect("applied");
     assert_eq!(sink.resume().await.expect("a cluster"), Some(checkpoint(2)));
+    assert_eq!(sink.stage(&[moved]).await.expect("staged").incomplete, [0]);
+    stage(&mut sink, &large(3, MANY)).await.expect("staged");
+    sink.commit(checkpoint(3)).await.expect("committed");
+    assert!(notes(&cluster, &[0, 1, 2]).await.values().all(|note| note == "3"));
+    let versions = versions(&cluster).await;
+    let complete = r#""upto":{"epoch":1,"commit_lsn":"0/3","ordinal":0}}"#;
+    assert!(versions.len() > 100 && versions.iter().all(|version| version.ends_with(complete)), "{versions:?}");
+    // A TRUNCATE takes what was sent in its own transaction, too.
+    stage(&mut sink, &large(4, MANY)).await.expect("staged");
+    stage(&mut sink, &[clear(4), put(4, "t:900", [text("900"), NULL, text("")])]).await.expect("staged");
+    sink.commit(checkpoint(4)).await.expect("committed");
+    assert_eq!(notes(&cluster, &[0, 1, 2]).await.into_keys().collect::<Vec<_>>(), ["t:900"]);
+    assert_eq!(sink.resume().await.expect("a cluster"), Some(checkpoint(4)));
+}
+
+/// Two at once send ahead of the same commit: a slot that the other has sent to is none that anybody may go on with.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_that_send_ahead_of_one_commit_only_one_goes_on() {
+    let (cluster, mut first) = start(ValueKind::Json).await;
+    apply(&mut first, 1, &rows(1, 0..1, "1")).await.expect("applied");
+    stage(&mut first, &large(2, MANY)).await.expect("staged");
+    let mut second = sink_in(&cluster, ValueKind::Json);
+    second.resume().await.expect("a cluster");
+    stage(&mut second, &large(2, MANY)).await.expect("staged");
+    let refused = stage(&mut first, &large(3, MANY)).await;
+    assert!(matches!(refused, Err(SinkError::Regressed { .. })), "{refused:?}");
+    // What it had sent by then is the other's to write over: which may find that out only now.
+    applied(second, 2, &large(2, MANY)).await;
+    assert!(notes(&cluster, &[0, 1, 2]).await.values().all(|note| note == "2"));
+}
+
+/// What a slot has counts for nothing where it is to be written again: by an operator's order, or because the target is filled from another log.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_and_another_log_write_to_slots_that_are_further() {
+    let (cluster, mut sink) = start(ValueKind::Json).await;
+    apply(&mut sink, 1, &rows(1, 0..50, "1")).await.expect("applied");
+    apply(&mut sink, 9, &rows(9, 0..50, "9")).await.expect("applied");
+    let () = cluster::ask(&cluster.nodes[owner(&cluster, "t:7")], "DEL", "t:7");
+    let events = Span { from: Offset(0), until: Offset(9) };
+    let from_start = Checkpoint { offset: Offset(0), position: None, replay: Some(events), ..checkpoint(9) };
+    sink.commit(from_start).await.expect("moved back");
+    for at in [1, 9] {
+        assert!(sink.resume().await.expect("a cluster").is_some());
+        stage(&mut sink, &rows(at, 0..50, &at.to_string())).await.expect("staged");
+        sink.commit(Checkpoint { replay: Some(events).filter(|_| at < 9), ..checkpoint(at) }).await.expect("committed");
+        let found = notes(&cluster, &[0, 1, 2]).await;
+        assert!(found.len() == 50 && found.values().all(|note| *note == at.to_string()), "{found:?}");
+    }
+    // Somebody removed the checkpoints, and walbridge began a new log.
+    for node in &cluster.nodes {
+        let mut connection = node.connection().await;
+        let copies: Vec<String> = run(&mut connection, "KEYS", "walbridge:*:checkpoint").await;
+        for copy in copies {
+            let () = run(&mut connection, "DEL", copy).await;
+        }
+    }
+    assert_eq!(sink.resume().await.expect("a cluster"), None);
+    let of_other = |at| Checkpoint { log: LogId(2), ..checkpoint(at) };
+    for (at, ids) in [(3, 0..40), (4, 0..50)] {
+        stage(&mut sink, &rows(at, ids, &at.to_string())).await.expect("staged");
+        sink.commit(of_other(at)).await.expect("committed");
+        assert_eq!(sink.resume().await.expect("a cluster"), Some(of_other(at)));
+    }
+    assert!(notes(&cluster, &[0, 1, 2]).await.values().all(|note| note == "4"));
 }
 
 /// The permissions that the sink's documentation asks for.

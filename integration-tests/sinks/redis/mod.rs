@@ -1,6 +1,7 @@
 //! The Redis sink against a real server.
 
 mod access;
+mod across;
 mod collections;
 mod documents;
 mod fields;

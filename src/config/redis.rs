@@ -118,7 +118,7 @@ impl Choice for RedisValue {
 static URL: Key<SecretString> = Key::required(
     "url",
     "\"redis://cache.internal:6379\"",
-    "Where the server is: `redis://`, with TLS `rediss://`, over a Unix socket `redis+unix://`; `redis-sentinel://host:26379,host:26379/0#MASTER` asks sentinels, `redis-cluster://host:7000,host:7000` finds the node of a cluster (with TLS `rediss-…`). User and password stand in it: `rediss://walbridge:${REDIS_PASSWORD}@cache.internal:6380`.",
+    "Where the server is: `redis://`, with TLS `rediss://`, over a Unix socket `redis+unix://`; `redis-sentinel://host:26379,host:26379/0#MASTER` asks sentinels, `redis-cluster://host:7000,host:7000` finds the nodes of a cluster (with TLS `rediss-…`). User and password stand in it: `rediss://walbridge:${REDIS_PASSWORD}@cache.internal:6380`.",
 );
 static SENTINEL_PASSWORD: Key<SecretString> = Key::optional(
     "sentinel_password",

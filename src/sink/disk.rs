@@ -4,6 +4,8 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::SinkError;
 
@@ -51,12 +53,33 @@ pub(super) fn check_directory(file: &Path) -> Result<(), SinkError> {
     Err(unusable(file, &detail, "Make it, or correct the path in the configuration"))
 }
 
+/// How long a lock is waited for. A loop of this process that has ended may be at its last call still, on a thread of its own, and hold it until then; and
+/// so may a process that is being replaced.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+const LOCK_RETRY: Duration = Duration::from_millis(20);
+
+/// Takes a lock, and waits for one that another holds, but not for ever.
+pub(super) fn patiently<T, E>(mut take: impl FnMut() -> Result<T, E>, is_held: impl Fn(&E) -> bool) -> Result<T, E> {
+    let until = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match take() {
+            Err(error) if is_held(&error) && Instant::now() < until => thread::sleep(LOCK_RETRY),
+            outcome => return outcome,
+        }
+    }
+}
+
+/// The same of a file, which holds it while it is open.
+pub(super) fn lock_file(file: &File) -> Result<(), TryLockError> {
+    patiently(|| file.try_lock(), |error| matches!(error, TryLockError::WouldBlock))
+}
+
 /// The lock at `path`, made if it is not there and held as long as the file is open. `target`: what it guards, for messages.
 pub(super) fn lock(path: &Path, target: &Path) -> Result<File, SinkError> {
     let opened =
         OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).custom_flags(no_follow()).open(path);
     let lock = opened.map_err(|error| failed(path, "open", &error))?;
-    match lock.try_lock() {
+    match lock_file(&lock) {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => {
             let detail = format!("the lock {} is held", path.display());
@@ -96,4 +119,36 @@ pub(super) fn with_suffix(file: &Path, suffix: &str) -> PathBuf {
 
 fn directory_of(file: &Path) -> &Path {
     file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A loop that was killed had its blocking call still under way, which took the lock just before the next loop asked for it: that one halted.
+    #[test]
+    fn a_lock_that_is_about_to_be_free_is_waited_for() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("lock");
+        let held = lock(&path, &path).expect("free");
+        let next = thread::spawn({
+            let path = path.clone();
+            move || lock(&path, &path).map(drop)
+        });
+        // It has the file open, and so has asked.
+        while std::fs::read_dir("/proc/self/fd")
+            .expect("descriptors")
+            .flatten()
+            .filter(|fd| fs::read_link(fd.path()).is_ok_and(|to| to == path))
+            .count()
+            < 2
+        {
+            thread::yield_now();
+        }
+        drop(held);
+        assert!(next.join().expect("no panic").is_ok());
+        let held = lock(&path, &path).expect("free again");
+        assert!(matches!(lock(&path, &path), Err(SinkError::Fenced { .. })), "two at once");
+        drop(held);
+    }
 }

@@ -16,7 +16,7 @@ use super::sidecar::{self, Sidecar};
 use crate::event::Position;
 use crate::project::line::write_event;
 use crate::project::mutation::{Effect, Mutation};
-use crate::sink::disk::{check_directory, failed, no_follow, not_open, regressed, sync_directory, unusable};
+use crate::sink::disk::{check_directory, failed, lock_file, no_follow, not_open, regressed, sync_directory, unusable};
 use crate::sink::history;
 use crate::sink::saved::Saved;
 use crate::sink::{Checkpoint, Rejection, SinkError, Staged};
@@ -140,7 +140,7 @@ impl Single {
             .custom_flags(no_follow())
             .open(path)
             .map_err(self.failed("open"))?;
-        match file.try_lock() {
+        match lock_file(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(SinkError::Fenced { target: self.target(), detail: "the file's lock is held".to_owned() });

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Target;
 use super::beside::Prefix;
+use super::{Target, slot};
 use crate::event::{Lsn, Offset, Position, Span, Timestamp};
 use crate::log::LogId;
 use crate::log::share::Part;
@@ -23,8 +23,6 @@ pub(super) struct OwnKeys {
     pub(super) identity: Vec<u8>,
     /// Of what is built beside: the names that are to become what they are there.
     pub(super) plan: Vec<u8>,
-    /// Of a slot among many: how far it is.
-    pub(super) slot: Vec<u8>,
     /// The field of a hash that says which of its fields are ours.
     pub(super) field: Vec<u8>,
     /// Before the names of documents.
@@ -58,10 +56,24 @@ impl OwnKeys {
             mark: key("mark"),
             identity: key("identity"),
             plan: key("plan"),
-            slot: key("slot"),
             field,
             before,
         }
+    }
+
+    /// The same names in a slot of a cluster.
+    pub(super) fn in_slot(&self, slot: u16) -> Self {
+        OwnKeys::new(&self.name, Some(&slot::tag(slot).to_string()))
+    }
+
+    /// How far a slot is, in it.
+    pub(super) fn version(&self, slot: u16) -> Vec<u8> {
+        format!("walbridge:{{{}}}:{}:slot", slot::tag(slot), self.name).into_bytes()
+    }
+
+    /// A slot's copy of the checkpoint.
+    pub(super) fn copy(&self, slot: u16) -> Vec<u8> {
+        format!("walbridge:{{{}}}:{}:checkpoint", slot::tag(slot), self.name).into_bytes()
     }
 
     /// Of a part of the log, where several processes share the sink.

@@ -74,7 +74,7 @@ pub(super) fn commands(target: &Target, own: &OwnKeys, samples: &[Vec<u8>]) -> P
     }
     match target.is_spread {
         false => _ = pipeline.add_command(write::finish(own, 0, &[(&own.checkpoint, b"")])),
-        true => _ = pipeline.cmd("EVALSHA").arg("0").arg(1).arg(&own.slot),
+        true => _ = pipeline.cmd("EVALSHA").arg("0").arg(1).arg(&own.guard),
     }
     pipeline.cmd("DISCARD");
     pipeline

@@ -1,7 +1,6 @@
 //! The index as the sink's calls find it: opened, rolled back, replaced. Blocking calls only.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
 
 use tantivy::directory::MmapDirectory;
 use tantivy::directory::error::LockError;
@@ -16,13 +15,11 @@ use super::search::View;
 use super::seen::Seen;
 use super::{Options, agree, keys, replace};
 use crate::project::mutation::{Key, Mutation};
-use crate::sink::disk::{not_open, regressed, unusable};
+use crate::sink::disk::{not_open, patiently, regressed, unusable};
 use crate::sink::saved::Saved;
 use crate::sink::uncommitted::Uncommitted;
 use crate::sink::{Checkpoint, Image, KeyPage, Old, SinkError, Staged};
 
-/// How long the index may be another writer's before we say so.
-const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 /// Which keys are there is known with this part of the memory: with 15 MB, of up to three million.
 const SEEN_SHARE: usize = 4;
 
@@ -191,17 +188,9 @@ impl Engine {
     }
 }
 
-/// Opens the writer. A loop of this process that has ended may be at its last write still, on a thread of its own, and hold the lock until then.
 fn writer(index: &Index, options: &IndexWriterOptions) -> Result<IndexWriter, TantivyError> {
-    let until = Instant::now() + LOCK_PATIENCE;
-    loop {
-        match index.writer_with_options(options.clone()) {
-            Err(TantivyError::LockFailure(LockError::LockBusy, _)) if Instant::now() < until => {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            opened => return opened,
-        }
-    }
+    let is_held = |error: &TantivyError| matches!(error, TantivyError::LockFailure(LockError::LockBusy, _));
+    patiently(|| index.writer_with_options(options.clone()), is_held)
 }
 
 #[cfg(test)]

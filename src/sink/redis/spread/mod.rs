@@ -22,7 +22,6 @@ use redis::{Cmd, Pipeline};
 
 use self::nodes::Nodes;
 use self::version::Version;
-use super::checkpoint::OwnKeys;
 use super::fence::{self, Text};
 use super::held::{Held, Write};
 use super::reply::Reply;
@@ -74,12 +73,12 @@ impl Spread {
         let mut nodes = Nodes::open(&target).await?;
         // In a script, where it is done, it would be refused half-way.
         for (commands, replies) in
-            nodes.ask_each(|slot, _| rehearse::commands(&target, &own_in(&target, slot), &[])).await?
+            nodes.ask_each(|slot, _| rehearse::commands(&target, &target.own.in_slot(slot), &[])).await?
         {
             rehearse::judge(&target, &commands, &replies)?;
         }
         let script = load(&target, &mut nodes).await?;
-        let found = read(&target, &mut nodes, (0..slot::SLOTS).map(|slot| (slot, own_in(&target, slot).slot))).await?;
+        let found = read(&target, &mut nodes, (0..slot::SLOTS).map(|slot| (slot, target.own.version(slot)))).await?;
         let known = |text: Text| {
             let version = text.as_deref().map(Version::decode).unwrap_or_default();
             Slot { left: text.map(Arc::from), version, youngest: version.upto.max(version.ahead) }
@@ -137,8 +136,8 @@ impl Spread {
         self.write(held, Age::Upto(upto)).await?;
         let text = checkpoint::encode(&upto, false);
         let calls = copies().zip(&self.copies).map(|(slot, left)| {
-            let (own, left) = (own_in(&self.target, slot), left.as_deref().unwrap_or_default());
-            (slot, write::in_slot(&self.script, &own.checkpoint, &[], &self.target, left, &text))
+            let (key, left) = (self.target.own.copy(slot), left.as_deref().unwrap_or_default());
+            (slot, write::in_slot(&self.script, &key, &[], &self.target, left, &text))
         });
         let calls = calls.collect();
         self.run(calls).await?;
@@ -187,7 +186,7 @@ impl Spread {
 
     /// Adds the calls of one slot; what it is after them.
     fn push_calls(&mut self, slot: u16, writes: &[&Write], age: Age, calls: &mut Vec<(u16, Cmd)>) -> Slot {
-        let own = own_in(&self.target, slot);
+        let key = self.target.own.version(slot);
         let mut now = self.slots.get(usize::from(slot)).cloned().unwrap_or_default();
         let mut rest = writes;
         loop {
@@ -199,7 +198,7 @@ impl Spread {
             };
             let left = now.left.as_deref().unwrap_or_default();
             let text = next.left.as_deref().unwrap_or_default();
-            calls.push((slot, write::in_slot(&self.script, &own.slot, part, &self.target, left, text)));
+            calls.push((slot, write::in_slot(&self.script, &key, part, &self.target, left, text)));
             now = next;
             rest = later;
             if rest.is_empty() {
@@ -257,7 +256,7 @@ impl Spread {
         let asked = self.nodes.ask_each(|slot, has| {
             let here =
                 samples.iter().filter(|name| has(slot::of(&member::redis_key(kind, &Bytes::copy_from_slice(name)))));
-            rehearse::commands(&target, &own_in(&target, slot), &here.cloned().collect::<Vec<_>>())
+            rehearse::commands(&target, &target.own.in_slot(slot), &here.cloned().collect::<Vec<_>>())
         });
         for (commands, replies) in asked.await? {
             rehearse::judge(&target, &commands, &replies)?;
@@ -269,11 +268,6 @@ impl Spread {
 /// The slots that have copies of the checkpoint.
 fn copies() -> impl Iterator<Item = u16> {
     (0..slot::SLOTS).step_by(usize::from(STRIDE))
-}
-
-/// Our names in a slot.
-fn own_in(target: &Target, slot: u16) -> OwnKeys {
-    OwnKeys::new(&target.own.name, Some(&slot::tag(slot).to_string()))
 }
 
 async fn load(target: &Target, nodes: &mut Nodes) -> Result<String, SinkError> {
@@ -302,7 +296,7 @@ async fn read(
 }
 
 async fn read_copies(target: &Target, nodes: &mut Nodes) -> Result<Vec<Text>, SinkError> {
-    read(target, nodes, copies().map(|slot| (slot, own_in(target, slot).checkpoint))).await
+    read(target, nodes, copies().map(|slot| (slot, target.own.copy(slot)))).await
 }
 
 /// The checkpoint of all: the least, for up to there all masters have everything. `None` if one is missing, or of another log.

@@ -397,6 +397,26 @@ async fn a_replay_and_another_log_write_to_slots_that_are_further() {
     assert!(notes(&cluster, &[0, 1, 2]).await.values().all(|note| note == "4"));
 }
 
+/// One node has no room, or forgets the script: the others have their part by then, and it gets its own when it can.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_refuses_is_waited_for_while_the_others_have_their_part() {
+    let (cluster, mut sink) = start(ValueKind::Json).await;
+    apply(&mut sink, 1, &rows(1, 0..60, "1")).await.expect("applied");
+    let () = cluster::ask(&cluster.nodes[1], "CONFIG", ("SET", "maxmemory", 1));
+    let refused = apply(&mut sink, 2, &rows(2, 0..60, "2")).await;
+    assert!(matches!(refused, Err(SinkError::Throttled { .. })), "{refused:?}");
+    assert!(notes(&cluster, &[1]).await.values().all(|note| note == "1"));
+    assert_eq!(sink.resume().await.expect("a cluster"), Some(checkpoint(1)));
+    let () = cluster::ask(&cluster.nodes[1], "CONFIG", ("SET", "maxmemory", 0));
+    apply(&mut sink, 2, &rows(2, 0..60, "2")).await.expect("applied");
+    let () = cluster::ask(&cluster.nodes[2], "SCRIPT", "FLUSH");
+    let refused = apply(&mut sink, 3, &rows(3, 0..60, "3")).await;
+    assert!(matches!(refused, Err(SinkError::Unavailable { .. })), "{refused:?}");
+    assert_eq!(sink.resume().await.expect("a cluster"), Some(checkpoint(2)));
+    apply(&mut sink, 3, &rows(3, 0..60, "3")).await.expect("applied");
+    assert!(notes(&cluster, &[0, 1, 2]).await.values().all(|note| note == "3"));
+}
+
 /// The permissions that the sink's documentation asks for.
 const USER: [&str; 16] = [
     "on",

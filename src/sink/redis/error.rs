@@ -61,10 +61,10 @@ pub(super) fn not_let_in(target: &str, refusal: &ServerError) -> SinkError {
     }
 }
 
-/// A command that was queued failed inside `EXEC`: something has changed just now. The next attempt is refused before it
+/// A command that was queued failed inside `EXEC`, or a script in the middle: something has changed just now. The next attempt is refused before it
 /// touches anything, and that refusal tells what; inside a script Redis gives most errors the code `ERR`.
-pub(super) fn failed_inside(target: &str, error: &ServerError) -> SinkError {
-    let refusal = refused(target, "EXEC", error);
+pub(super) fn failed_inside(target: &str, doing: &str, error: &ServerError) -> SinkError {
+    let refusal = refused(target, doing, error);
     if let SinkError::Unusable { target, detail, .. } = refusal {
         return SinkError::Unavailable { target, detail };
     }

@@ -88,7 +88,7 @@ pub(super) fn executed(target: &str, reply: Option<Reply>) -> Result<bool, SinkE
         Some(Reply::Nil) => Ok(false),
         Some(Reply::Array(replies)) => {
             let failure = replies.iter().find_map(Reply::refusal);
-            failure.map_or(Ok(true), |failure| Err(error::failed_inside(target, failure)))
+            failure.map_or(Ok(true), |failure| Err(error::failed_inside(target, "EXEC", failure)))
         }
         _ => Err(error::strange(target, "EXEC")),
     }

@@ -232,7 +232,7 @@ impl Spread {
         for (slot, reply) in slots.into_iter().zip(replies) {
             match reply {
                 Reply::Ok => {}
-                Reply::Refused(refusal) => return Err(error::failed_inside(shown, &refusal)),
+                Reply::Refused(refusal) => return Err(error::failed_inside(shown, "EVALSHA", &refusal)),
                 Reply::Array(_) => return Err(self.judge(slot).await),
                 _ => return Err(error::strange(shown, "EVALSHA")),
             }
@@ -291,8 +291,12 @@ async fn read(
     nodes: &mut Nodes,
     keys: impl Iterator<Item = (u16, Vec<u8>)>,
 ) -> Result<Vec<Text>, SinkError> {
-    let asked = keys.map(|(slot, key)| (slot, nodes::get(&key))).collect();
-    fence::read(target.address.shown(), nodes.send(asked).await?.into_iter())
+    let ask = |(slot, key): (u16, Vec<u8>)| {
+        let mut get = redis::cmd("GET");
+        get.arg(key);
+        (slot, get)
+    };
+    fence::read(target.address.shown(), nodes.send(keys.map(ask).collect()).await?.into_iter())
 }
 
 async fn read_copies(target: &Target, nodes: &mut Nodes) -> Result<Vec<Text>, SinkError> {

@@ -148,9 +148,13 @@ pub(super) fn encode(checkpoint: &Checkpoint, shared: bool) -> Vec<u8> {
 /// # Errors
 /// It is no checkpoint.
 pub(super) fn read(target: &Target, text: &[u8]) -> Result<Found, SinkError> {
+    let key = || match target.is_spread {
+        false => String::from_utf8_lossy(&target.own.checkpoint).into_owned(),
+        true => format!("a walbridge:{{NUMBER}}:{}:checkpoint", target.own.name),
+    };
     decode(text).ok_or_else(|| SinkError::Unusable {
         target: target.address.shown().to_owned(),
-        detail: format!("what stands under {} is no checkpoint", String::from_utf8_lossy(&target.own.checkpoint)),
+        detail: format!("what stands under {} is no checkpoint", key()),
         remedy: "Give the sink another name, or remove that key to begin from the start".to_owned(),
     })
 }

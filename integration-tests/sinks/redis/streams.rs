@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use walbridge::event::{Change, Event, Timestamp, Transaction};
+use walbridge::event::{Change, Event, Relation, TableName, Timestamp, Transaction};
 use walbridge::project::mutation::{Effect, Mutation};
 use walbridge::sink::redis::{Form, Options, RedisSink, ValueKind};
 use walbridge::sink::{Sink, SinkError};
@@ -15,14 +15,21 @@ fn sink_of(server: &Redis, form: Form) -> RedisSink {
     RedisSink::new(Options { form, ..options(&server.url(), ValueKind::Json) }).expect("a url")
 }
 
-fn form() -> Form {
+pub(super) fn form() -> Form {
     Form { stream: Some(("changes:{table}".to_owned(), "shop".to_owned())), ..Form::of(ValueKind::Stream) }
 }
 
 fn change(at: u64, id: &str) -> Mutation {
+    change_of("t", at, id, &format!("public.t:{id}"))
+}
+
+/// The same of any table, and under any name.
+pub(super) fn change_of(table: &str, at: u64, id: &str, name: &str) -> Mutation {
+    let relation =
+        Relation { name: TableName { schema: "public".to_owned(), table: table.to_owned() }, ..(*relation()).clone() };
     let mut row = walbridge::event::RowBuilder::default();
     [text(id), NULL, NULL].iter().for_each(|&cell| row.push(cell));
-    let change = Change::Insert { relation: relation(), new: row.finish() };
+    let change = Change::Insert { relation: std::sync::Arc::new(relation), new: row.finish() };
     let transaction = Transaction {
         epoch: position(at).epoch,
         xid: 1,
@@ -32,7 +39,7 @@ fn change(at: u64, id: &str) -> Mutation {
         origin: None,
     };
     let event = Event { transaction: std::sync::Arc::new(transaction), ordinal: position(at).ordinal, change };
-    Mutation { key: key(format!("public.t:{id}")), position: position(at), effect: Effect::Append(event) }
+    Mutation { key: key(name), position: position(at), effect: Effect::Append(event) }
 }
 
 /// The ids in the entries, in order.

@@ -11,7 +11,6 @@ use super::reply::Reply;
 use super::spread::Spread;
 use super::{DocumentKeys, Target};
 use crate::event::Position;
-use crate::project::mutation::Mutation;
 use crate::sink::{Checkpoint, SinkError};
 
 /// See the module.
@@ -35,18 +34,15 @@ impl Home {
         }
     }
 
-    /// The target has it already: an older mutation never wins over a newer.
-    pub(super) fn is_old(&self, mutation: &Mutation) -> bool {
-        let position = self.belief().and_then(|belief| belief.position);
-        position.is_some_and(|position| mutation.position <= position)
-            || self.is_behind(&mutation.key.0, mutation.position)
-    }
-
-    /// The same of a key, which may be further than all are.
-    pub(super) fn is_behind(&self, name: &Bytes, position: Position) -> bool {
+    /// The target has what happened at this Position: an older mutation never wins over a newer. `key`: the one that it goes to, if it is one.
+    pub(super) fn is_old(&self, position: Position, key: impl FnOnce() -> Option<Bytes>) -> bool {
+        if self.belief().and_then(|belief| belief.position).is_some_and(|reached| position <= reached) {
+            return true;
+        }
         match self {
             Home::One(_) => false,
-            Home::Spread(spread) => spread.is_behind(name, position),
+            // Its slot may be further than all are.
+            Home::Spread(spread) => key().is_some_and(|key| spread.is_behind(&key, position)),
         }
     }
 

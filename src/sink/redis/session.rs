@@ -99,7 +99,7 @@ impl Session {
             let seen = Seen { stored: self.read_stored(group).await?, foreign: self.look_at_kept(group).await? };
             let index = mutations.len().saturating_sub(rest.len());
             for (index, mutation) in (index..).zip(group) {
-                if self.home.is_old(mutation) {
+                if self.is_old(mutation) {
                     continue;
                 }
                 if !mutation.is_late() {
@@ -158,6 +158,15 @@ impl Session {
         self.home.probe().await
     }
 
+    fn is_old(&self, mutation: &Mutation) -> bool {
+        let form = &self.target.form;
+        self.home.is_old(mutation.position, || match &mutation.effect {
+            Effect::Append(_) => kept::key_of(form, mutation),
+            Effect::Put { .. } | Effect::Delete => Some(member::redis_key(form.value, &mutation.key.0)),
+            Effect::Clear(_) | Effect::Sweep { .. } => None,
+        })
+    }
+
     /// How many mutations to take at once, so that no more than [`READ_TOGETHER`] documents have to be read for them.
     fn group_length(&self, mutations: &[Mutation]) -> usize {
         let mut reads = 0;
@@ -171,7 +180,7 @@ impl Session {
     /// The key whose document has what the row lacks; `None` if nothing lacks.
     fn source<'m>(&self, mutation: &'m Mutation) -> Option<&'m Key> {
         let Effect::Put { document, moved_from } = &mutation.effect else { return None };
-        let needed = self.target.form.value.merges() && document.row.lacks_values() && !self.home.is_old(mutation);
+        let needed = self.target.form.value.merges() && document.row.lacks_values() && !self.is_old(mutation);
         needed.then(|| moved_from.as_ref().unwrap_or(&mutation.key))
     }
 
@@ -260,7 +269,7 @@ impl Session {
         loop {
             let page = self.scan(&keys, from).await?;
             for key in page.keys {
-                if !self.home.is_behind(&key.0, position) {
+                if !self.home.is_old(position, || Some(member::redis_key(self.target.form.value, &key.0))) {
                     self.held.remove(key.0);
                     self.send_if_full().await?;
                 }

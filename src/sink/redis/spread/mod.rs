@@ -94,9 +94,9 @@ impl Spread {
         self.belief
     }
 
-    /// Whether the slot of a document has what happened at this Position.
-    pub(super) fn is_behind(&self, name: &Bytes, position: Position) -> bool {
-        let version = self.slots.get(usize::from(self.slot_of(name))).map(|slot| slot.version).unwrap_or_default();
+    /// Whether the slot of a key has what happened at this Position.
+    pub(super) fn is_behind(&self, key: &[u8], position: Position) -> bool {
+        let version = self.slots.get(usize::from(slot::of(key))).map(|slot| slot.version).unwrap_or_default();
         self.has(version).is_some_and(|upto| position <= upto)
     }
 

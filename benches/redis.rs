@@ -71,7 +71,7 @@ pub(crate) fn run() {
             }
             (rate, value)
         });
-        let other = benchmark(cluster.nodes[0].port, rows, value, &["--cluster"]);
+        let other = benchmark(cluster.nodes.first().map_or(0, |node| node.port), rows, value, &["--cluster"]);
         runtime.block_on(async {
             for node in &cluster.nodes {
                 flush(node).await;

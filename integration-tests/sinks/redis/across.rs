@@ -144,21 +144,27 @@ async fn a_cluster_ends_up_with_what_the_source_has_whatever_becomes_of_its_node
         if (rows, sets) == wanted(&postgres) { Ok(()) } else { Err("not equal yet") }
     });
 
-    // Somebody has been at it.
+    damaged_and_repaired(&walbridge, &postgres, &cluster, &masters).await;
+    assert_eq!(walbridge.sigterm(), Some(0));
+    assert_streamed(&walbridge, &cluster, &masters).await;
+}
+
+/// Somebody has been at it.
+async fn damaged_and_repaired(walbridge: &Walbridge, postgres: &Postgres, cluster: &Cluster, masters: &[usize]) {
     for sink in ["cache", "tags"] {
-        let (code, report) = verify(&walbridge, sink, &[]);
+        let (code, report) = verify(walbridge, sink, &[]);
         assert_eq!(code, Some(0), "{report}");
     }
-    for &master in &masters {
+    for &master in masters {
         let mut connection = cluster.nodes[master].connection().await;
         let keys: Vec<String> = run(&mut connection, "KEYS", "user:*").await;
         let () = run(&mut connection, "SET", (&keys[0], "{}")).await;
         let () = run(&mut connection, "DEL", &keys[1]).await;
     }
-    let (code, report) = verify(&walbridge, "cache", &["--repair"]);
+    let (code, report) = verify(walbridge, "cache", &["--repair"]);
     assert_eq!(report.matches("\"user:").count(), 6, "{code:?} {report}");
-    assert_eq!(found(&cluster, &masters).await, wanted(&postgres));
-    let (code, report) = verify(&walbridge, "cache", &[]);
+    assert_eq!(found(cluster, masters).await, wanted(postgres));
+    let (code, report) = verify(walbridge, "cache", &[]);
     assert_eq!(code, Some(0), "{report}");
 
     let refused = tokio::task::block_in_place(|| walbridge.run(&["rebuild", "cache"]));
@@ -166,8 +172,25 @@ async fn a_cluster_ends_up_with_what_the_source_has_whatever_becomes_of_its_node
     assert!(!refused.status.success() && told.contains("many slots of a cluster"), "{told}");
     let doctor = tokio::task::block_in_place(|| walbridge.run(&["doctor", "--json"]));
     let told = String::from_utf8_lossy(&doctor.stdout).into_owned();
-    for &master in &masters {
+    for &master in masters {
         let subject = format!("sink cache at 127.0.0.1:{}", cluster.nodes[master].port);
         assert!(told.contains(&subject), "{subject}: {told}");
     }
+}
+
+/// Whatever came twice, each change is in the stream once, in the log's order.
+async fn assert_streamed(walbridge: &Walbridge, cluster: &Cluster, masters: &[usize]) {
+    let mut stream = Vec::new();
+    for &master in masters {
+        type Entry = (String, BTreeMap<String, String>);
+        let mut range = redis::cmd("XRANGE");
+        range.arg("public.t").arg("-").arg("+");
+        let found: Result<Vec<Entry>, _> = range.query_async(&mut cluster.nodes[master].connection().await).await;
+        stream.extend(found.into_iter().flatten().map(|(_, fields)| fields["event"].clone()));
+    }
+    let dump = walbridge.run(&["log", "dump", "--json"]);
+    let dump = String::from_utf8_lossy(&dump.stdout).into_owned();
+    let logged: Vec<&str> = dump.lines().filter(|line| line.contains("\"table\":\"t\"")).collect();
+    assert!(logged.len() > 1000, "{} events", logged.len());
+    assert_eq!(stream, logged);
 }

@@ -9,6 +9,7 @@ mod loss;
 mod nodes;
 mod replaced;
 mod spread;
+mod spread_forms;
 mod streams;
 mod timeline;
 mod tls;

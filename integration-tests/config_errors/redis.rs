@@ -14,6 +14,9 @@ fn sentinels_and_clusters_are_named_whole() {
         ("redis-sentinel://s1:26379,/0#m", "", "is not a Redis URL"),
         ("redis-cluster://n1:7000/1", tagged, "is not a Redis URL"),
         ("redis://c", "ca = 'ca.pem'", "`ca` is of TLS"),
+        ("redis://c", "value = 'text'", "value = \"text\" needs `text`"),
+        ("redis://c", "text = '{id}'", "`text` means nothing with value = \"json\""),
+        ("redis://c", "value = 'text'\ntext = '{id'", "do not match at character 1"),
         ("rediss://c", "client_key = 'k.pem'", "give both"),
     ] {
         let errors = read(&sink(&format!("url = '{url}'\n{key}\n"))).expect_err(url).render(false);
@@ -25,6 +28,7 @@ fn sentinels_and_clusters_are_named_whole() {
         ("redis-cluster://n1:7000", "value = 'set'\nkey = '{{t}}:{a}'\nmember = '{id}'"),
         ("redis-cluster://n1:7000", "value = 'stream'\nkey = '{{t}}:{table}'"),
         ("redis-cluster://n1:7000", ""),
+        ("redis://c", "value = 'text'\ntext = '{likes}{unit}%'\nttl_column = 'until'"),
         ("redis-cluster://n1:7000", "key = '{id}:{{t}}'"),
         ("redis-cluster://n1:7000", "value = 'stream'\nkey = 'c:{table}'"),
     ] {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use serde_json::Value;
 use walbridge::event::TableName;
+use walbridge::project::key::TextTemplate;
 use walbridge::project::known::KnownTables;
 use walbridge::sink::redis::{DocumentKeys, Form, Options, RedisSink, Server, ValueKind};
 
@@ -105,6 +106,10 @@ impl Cache {
 
     fn form(&self, world: &World) -> Form {
         match self.kind {
+            Kind::RedisText => {
+                let text = TextTemplate::parse("{amount}").expect("a template");
+                Form { text: Some(text), ..Form::of(ValueKind::Text) }
+            }
             Kind::RedisHash => Form::of(ValueKind::Hash),
             Kind::RedisFields => Form::of(ValueKind::Fields),
             Kind::RedisSet => Form::of(ValueKind::Set),
@@ -180,6 +185,9 @@ impl Cache {
             assert!(left > 0, "{key} expires in {left}");
         }
         let json: String = redis::cmd("GET").arg(key).query_async(connection).await.expect("GET");
+        if self.kind == Kind::RedisText {
+            return [("amount".to_owned(), Some(json))].into();
+        }
         values_of(&serde_json::from_str(&json).expect("a JSON document"))
     }
 

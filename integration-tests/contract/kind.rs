@@ -11,6 +11,8 @@ use super::world::{Documents, Values};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     RedisJson,
+    /// The text of `amount`.
+    RedisText,
     RedisHash,
     /// Fields of hashes in which others may have fields too.
     RedisFields,
@@ -86,6 +88,7 @@ const FORMS: &[(Kind, &[Promise])] = &[
         Kind::RedisJson,
         &[State, Kept, Told, Loss, Restart, Fence, Whole, Random, Cut, Sweep, Kills, Replay, Rebuild, Letters, Shape],
     ),
+    (Kind::RedisText, &[State, Told, Random, Rebuild]),
     (Kind::RedisHash, &[State, Kept, Told, Whole, Random, Rebuild, Shape]),
     (Kind::RedisFields, &[State, Kept, Told, Whole, Random, Sweep, Rebuild, Shape]),
     (Kind::RedisSet, &[State, Told, Loss, Random, Sweep, Rebuild]),
@@ -136,6 +139,7 @@ impl Kind {
         matches!(
             self,
             Kind::RedisJson
+                | Kind::RedisText
                 | Kind::RedisHash
                 | Kind::RedisFields
                 | Kind::RedisSet
@@ -190,6 +194,8 @@ impl Kind {
     pub(super) fn kept(self, documents: &Documents) -> Documents {
         let kept = |values: &Values| match self {
             Kind::RedisSet | Kind::RedisList => Values::new(),
+            // NULL is nothing.
+            Kind::RedisText => [("amount".to_owned(), Some(values["amount"].clone().unwrap_or_default()))].into(),
             Kind::RedisSortedSet => [("amount".to_owned(), values["amount"].clone())].into(),
             _ => values.clone(),
         };

@@ -241,7 +241,9 @@ async fn known(parts: &Parts, stop: &CancellationToken) -> Result<Arc<KnownTable
         Target::Redis(redis) => Some(tables::redis_form(redis, "")),
         _ => None,
     };
-    let depends = form.as_ref().is_some_and(|form| form.value.is_collection() || form.ttl_column.is_some());
+    let depends = form
+        .as_ref()
+        .is_some_and(|form| form.value.is_collection() || form.ttl_column.is_some() || form.text.is_some());
     if (!shapes.is_empty() || has_places || depends)
         && let Some(Ok(relations)) =
             stop.run_until_cancelled(tables::relations(&parts.source, &parts.config.tables)).await

@@ -120,11 +120,11 @@ pub(super) fn redis_options(sink: &config::Sink, redis: &config::Redis, known: &
 
 /// What its rows become. `source`: the name of theirs.
 pub(super) fn redis_form(redis: &config::Redis, source: &str) -> redis::Form {
-    let config::RedisForm { value, score, entries_max, ttl, ttl_jitter, ttl_column, publish, stream } =
+    let config::RedisForm { value, text, score, entries_max, ttl, ttl_jitter, ttl_column, publish, stream } =
         redis.form.clone();
     // Its braces are doubled, as in a key with columns.
     let stream = stream.map(|name| (name.replace("{{", "{").replace("}}", "}"), source.to_owned()));
-    redis::Form { value: value_kind(value), score, entries_max, ttl, ttl_jitter, ttl_column, publish, stream }
+    redis::Form { value: value_kind(value), text, score, entries_max, ttl, ttl_jitter, ttl_column, publish, stream }
 }
 
 /// Where it is.
@@ -136,6 +136,7 @@ pub(super) fn redis_server(server: &config::RedisServer) -> redis::Server {
 fn value_kind(value: RedisValue) -> ValueKind {
     match value {
         RedisValue::Json => ValueKind::Json,
+        RedisValue::Text => ValueKind::Text,
         RedisValue::Hash => ValueKind::Hash,
         RedisValue::Fields => ValueKind::Fields,
         RedisValue::Invalidate => ValueKind::Invalidate,

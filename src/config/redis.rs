@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::key::{Describe, Key, Section};
 use super::reader::Item;
 use super::value::{Choice, Count, Positive};
-use crate::project::key::{KeyTemplate, MEMBER};
+use crate::project::key::{KeyTemplate, MEMBER, TextTemplate};
 
 /// Where the server is, and what is kept there.
 #[derive(Clone, Debug)]
@@ -38,6 +38,8 @@ impl Redis {
 pub struct RedisForm {
     /// What is kept under a key.
     pub value: RedisValue,
+    /// What a text is made of.
+    pub text: Option<TextTemplate>,
     /// The column that is the score.
     pub score: Option<String>,
     /// The most entries of a key; `None`: all.
@@ -72,6 +74,8 @@ pub struct RedisServer {
 pub enum RedisValue {
     /// The row as one JSON string.
     Json,
+    /// A text made of the row.
+    Text,
     /// A hash with a field for each column.
     Hash,
     /// Fields of a hash that others write to as well.
@@ -105,6 +109,7 @@ impl Choice for SharedBy {
 impl Choice for RedisValue {
     const WORDS: &'static [(&'static str, Self)] = &[
         ("json", RedisValue::Json),
+        ("text", RedisValue::Text),
         ("hash", RedisValue::Hash),
         ("fields", RedisValue::Fields),
         ("set", RedisValue::Set),
@@ -152,6 +157,12 @@ static MEMBER_OF: Key<String> = Key::optional(
     "\"{post_id}\"",
     "What stands there for a row: `{column}` as in `key`. The two together must hold all columns of the table's key.",
 );
+static TEXT: Key<String> = Key::optional(
+    "text",
+    "required of `text`",
+    "\"{likes}\"",
+    "What stands under the key: `{column}` is any column's value as PostgreSQL writes it, of NULL nothing; `{{` and `}}` are literal braces.",
+);
 static SCORE: Key<String> = Key::optional(
     "score",
     "required of `sorted_set`",
@@ -174,7 +185,7 @@ static TTL_COLUMN: Key<String> = Key::optional(
     "ttl_column",
     "no column says it",
     "\"expires_at\"",
-    "A row's key expires at the time in this column (in UTC where it has no zone); where that is NULL, never. Of `json` and `hash`, in place of `ttl`.",
+    "A row's key expires at the time in this column (in UTC where it has no zone); where that is NULL, never. Of `json`, `text` and `hash`, in place of `ttl`.",
 );
 static PUBLISH: Key<String> = Key::optional(
     "publish",
@@ -186,7 +197,7 @@ static VALUE: Key<RedisValue> = Key::default(
     "value",
     "\"json\"",
     "\"hash\"",
-    "`json`: the row as a JSON string. `hash`: a hash with a field for each column. `fields`: the same in a hash that others have fields in, too, which stay. `set`, `list`, `sorted_set`: the row is a `member` of the collection under the key. `stream`: each change is an entry. `invalidate`: a change deletes the key.",
+    "`json`: the row as a JSON string. `text`: a text made of the row. `hash`: a hash with a field for each column. `fields`: the same in a hash that others have fields in, too, which stay. `set`, `list`, `sorted_set`: the row is a `member` of the collection under the key. `stream`: each change is an entry. `invalidate`: a change deletes the key.",
 );
 static TTL: Key<Positive> =
     Key::optional("ttl", "a key stays until its row goes", "\"1d\"", "A key expires so long after its last change.");
@@ -206,6 +217,7 @@ pub(super) static KEYS: &[&dyn Describe] = &[
     &KEY,
     &VALUE,
     &MEMBER_OF,
+    &TEXT,
     &SCORE,
     &ENTRIES_MAX,
     &TTL,
@@ -224,6 +236,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<Redis> {
     let stream = || name.unwrap_or_else(|| "{table}".to_owned());
     let form = RedisForm {
         value: value.unwrap_or(RedisValue::Json),
+        text: read_text(section)?,
         score: section.get(&SCORE),
         entries_max: section.get(&ENTRIES_MAX).map(|count| u64::try_from(count.0).unwrap_or(u64::MAX)),
         ttl: section.get(&TTL).map(|ttl| ttl.0),
@@ -243,11 +256,12 @@ pub(super) fn read(section: &Section<'_>) -> Option<Redis> {
 
 /// Keys that mean nothing with this value, or beside others.
 fn refuse_strangers(section: &Section<'_>, value: RedisValue) -> Option<()> {
-    use RedisValue::{Fields, Hash, Invalidate, Json, List, SortedSet, Stream};
-    let is_document = matches!(value, Json | Hash);
+    use RedisValue::{Fields, Hash, Invalidate, Json, List, SortedSet, Stream, Text};
+    let is_document = matches!(value, Json | Text | Hash);
     let word = RedisValue::WORDS.iter().find(|(_, known)| *known == value).map_or("", |(word, _)| *word);
     for (name, fits) in [
         (MEMBER_OF.name(), value.is_collection()),
+        (TEXT.name(), value == Text),
         (SCORE.name(), value == SortedSet),
         (ENTRIES_MAX.name(), matches!(value, List | SortedSet | Stream)),
         // What others have fields in is not ours to expire.
@@ -261,7 +275,9 @@ fn refuse_strangers(section: &Section<'_>, value: RedisValue) -> Option<()> {
             return None;
         }
     }
-    for (name, fits) in [(MEMBER_OF.name(), value.is_collection()), (SCORE.name(), value == SortedSet)] {
+    let needed =
+        [(MEMBER_OF.name(), value.is_collection()), (SCORE.name(), value == SortedSet), (TEXT.name(), value == Text)];
+    for (name, fits) in needed {
         if fits && section.item(name).is_none() {
             section.complain(format!("value = \"{word}\" needs `{name}`"), format!("add {name}"));
             return None;
@@ -276,6 +292,19 @@ fn refuse_strangers(section: &Section<'_>, value: RedisValue) -> Option<()> {
         return None;
     }
     Some(())
+}
+
+/// `None`: it is wrong, and that has been said.
+fn read_text(section: &Section<'_>) -> Option<Option<TextTemplate>> {
+    let Some(text) = section.get(&TEXT) else { return Some(None) };
+    match TextTemplate::parse(&text) {
+        Ok(template) => Some(Some(template)),
+        Err(error) => {
+            let help = Some("{column} is a column's value, {{ and }} are literal braces".to_owned());
+            section.item(TEXT.name())?.complain(format!("`{text}` cannot be a text's template: {error}"), help);
+            None
+        }
+    }
 }
 
 /// What keeps all keys of a sink in one slot of a cluster, so that its transactions stay whole. Without it they are spread over all slots.

@@ -107,6 +107,13 @@ pub fn write_hex(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
+/// Writes bytes as PostgreSQL writes `bytea`, not as JSON.
+pub fn put_hex(bytes: &[u8], out: &mut Vec<u8>) {
+    out.reserve(bytes.len().saturating_mul(2).saturating_add(2));
+    out.extend_from_slice(b"\\x");
+    bytes.iter().for_each(|&byte| out.extend_from_slice(&hex(byte)));
+}
+
 /// How many of the first bytes may stand in a JSON string as they are.
 #[inline]
 pub(super) fn plain_length(text: &[u8]) -> usize {

@@ -5,6 +5,7 @@ mod naming;
 mod parse;
 pub mod plain;
 mod sample;
+mod text;
 
 use std::fmt;
 
@@ -12,6 +13,7 @@ use bytes::Bytes;
 
 pub use self::error::{Misnamed, TemplateError};
 pub use self::naming::{INDEX_NAME_BYTES_MAX, Naming, Place, is_index_name};
+pub use self::text::TextTemplate;
 use super::mutation::Key;
 use sha2::{Digest as _, Sha256};
 
@@ -92,8 +94,7 @@ impl KeyTemplate {
         let key: Vec<&str> = relation.key_columns().map(|column| column.name.as_str()).collect();
         for name in self.columns() {
             if relation.column_index(name).is_none() {
-                let known: Vec<&str> = relation.columns.iter().map(|column| column.name.as_str()).collect();
-                return Err(TemplateError::UnknownColumn { column: name.to_owned(), known: known.join(", ") });
+                return Err(TemplateError::unknown(name.to_owned(), relation));
             }
             // Under FULL every old row is told whole.
             let is_told = key.contains(&name) || relation.identity == ReplicaIdentity::Full;

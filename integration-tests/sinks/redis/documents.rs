@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use walbridge::project::key::TextTemplate;
 use walbridge::sink::Sink;
 use walbridge::sink::redis::{DocumentKeys, Form, Options, RedisSink, ValueKind};
 
-use super::super::rows::{NULL, UNCHANGED, checkpoint, clear, delete, moved, put, text};
+use super::super::rows::{NULL, UNCHANGED, checkpoint, clear, delete, key, moved, put, text};
 use super::{apply, get, keys, options, run, sink, stage, start, tell, told};
 use crate::support::Redis;
 
@@ -47,6 +48,41 @@ async fn a_deleted_row_has_no_document() {
     apply(&mut sink, 1, &[put(1, "t:1", [text("1"), NULL, NULL])]).await.expect("applied");
     apply(&mut sink, 2, &[delete(2, "t:1"), delete(2, "t:never")]).await.expect("applied");
     assert_eq!(keys(&server).await, ["walbridge:cache:checkpoint"]);
+}
+
+/// A text is made of some columns. What the others are does not matter to it, not even whether their values were sent.
+#[tokio::test]
+async fn a_text_is_made_of_the_columns_that_stand_in_it() {
+    let server = Redis::start(&[]);
+    let of = |template: &str| {
+        let template = TextTemplate::parse(template).expect("a template");
+        let form = Form { text: Some(template), ..Form::of(ValueKind::Text) };
+        RedisSink::new(Options { form, ..options(&server.url(), ValueKind::Text) }).expect("a url")
+    };
+    let mut sink = of("{id}: {name}");
+    sink.resume().await.expect("a server");
+    let rows: Vec<_> = (1..9).map(|id| put(1, format!("t:{id}"), [text(&id.to_string()), text("{a}"), NULL])).collect();
+    apply(&mut sink, 1, &rows).await.expect("applied");
+    let [gone, there] = moved(2, "t:2", "t:20", [text("20"), text("b"), UNCHANGED]);
+    let changes = [put(2, "t:1", [text("1"), NULL, UNCHANGED]), gone, there, delete(2, "t:3")];
+    apply(&mut sink, 2, &changes).await.expect("nothing that is needed is missing");
+    for (key, expected) in
+        [("t:1", Some("1: ")), ("t:2", None), ("t:20", Some("20: b")), ("t:3", None), ("t:4", Some("4: {a}"))]
+    {
+        assert_eq!(get(&server, key).await.as_deref(), expected, "{key}");
+    }
+    let found = sink.read(&[key("t:4")]).await.expect("an answer");
+    assert_eq!(found[0].as_ref().map(|image| image.text()), Some("\"4: {a}\""));
+    // What is missing is asked for, for the text does not tell what it was made of.
+    let mut sink = of("{big}");
+    sink.resume().await.expect("a server");
+    let staged = sink.stage(&[put(3, "t:4", [text("4"), text("x"), UNCHANGED])]).await.expect("staged");
+    assert_eq!(staged.incomplete, [0]);
+    // A column may be dropped while rows come.
+    let mut sink = of("{dropped}");
+    sink.resume().await.expect("a server");
+    let staged = sink.stage(&[put(3, "t:4", [text("4"), text("x"), NULL])]).await.expect("staged");
+    assert!(staged.rejected[0].reason.contains("no column `dropped`"), "{staged:?}");
 }
 
 #[tokio::test]

@@ -142,3 +142,43 @@ async fn a_table_that_does_not_tell_its_old_rows_is_refused_at_the_start() {
     let message = status["sinks"]["likes"]["message"].as_str().unwrap_or_default();
     assert!(message.contains("post_id") && message.contains("REPLICA IDENTITY"), "{message}");
 }
+
+/// Cached like counts: the number itself is under the key, so that `GET` and `MGET` are all that a reader needs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_counter_is_under_its_key_as_a_number() {
+    let postgres = Postgres::start(PgOptions::default());
+    postgres.psql(
+        "CREATE TABLE posts (id int PRIMARY KEY, title text, likes int NOT NULL); INSERT INTO posts SELECT i, 'post ' || i, i FROM generate_series(1, 100) i",
+    );
+    let redis = Redis::start(&[]);
+    let config = |text: &str| {
+        format!(
+            "[sources.shop]\nurl = \"{}\"\ntables = \"public.posts\"\n[log]\npath = \"log\"\n\
+             [sinks.likes]\nkind = \"redis\"\nurl = \"{}\"\nfrom = \"public.posts\"\nkey = \"likes:{{id}}\"\nvalue = \"text\"\ntext = \"{text}\"\n",
+            postgres.url(),
+            redis.url()
+        )
+    };
+    let mut walbridge = Walbridge::start(&config("{likes}"));
+    caught_up(&mut walbridge, &postgres).await;
+    postgres.psql("UPDATE posts SET likes = likes + 1000 WHERE id % 2 = 0; DELETE FROM posts WHERE id > 90");
+    caught_up(&mut walbridge, &postgres).await;
+    let mut connection = redis.connection().await;
+    let keys: Vec<String> = (1..=100).map(|id| format!("likes:{id}")).collect();
+    let found: Vec<Option<i64>> = redis::cmd("MGET").arg(&keys).query_async(&mut connection).await.expect("numbers");
+    let likes = |id: i64| (id <= 90).then_some(if id % 2 == 0 { id + 1000 } else { id });
+    assert_eq!(found, (1..=100).map(likes).collect::<Vec<_>>());
+    let () = redis::cmd("SET").arg("likes:7").arg(8).query_async(&mut connection).await.expect("damage");
+    let (code, report) = verify(&walbridge, "likes", &["--repair"]);
+    assert_eq!(report[0]["findings"].as_array().map(Vec::len), Some(1), "{code:?} {report}");
+    assert_eq!(verify(&walbridge, "likes", &[]).0, Some(0));
+
+    walbridge.sigterm();
+    walbridge.configure(&config("{like}"));
+    walbridge.start_again();
+    postgres.psql("UPDATE posts SET likes = 0 WHERE id = 1");
+    let halted = |status: &Value| status["sinks"]["likes"]["state"] == "halted";
+    let status = walbridge.wait_for(std::time::Duration::from_secs(60), halted).await;
+    let message = status["sinks"]["likes"]["message"].to_string();
+    assert!(message.contains("text: ") && message.contains("no column `like`"), "{message}");
+}

@@ -1,5 +1,7 @@
 //! What is wrong with a template: each with its place and what to write instead.
 
+use crate::event::Relation;
+
 /// What is wrong with a template.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
@@ -59,6 +61,14 @@ pub enum TemplateError {
         /// The missing one.
         column: String,
     },
+}
+
+impl TemplateError {
+    /// A table has no such column.
+    pub(super) fn unknown(column: String, relation: &Relation) -> Self {
+        let known: Vec<&str> = relation.columns.iter().map(|column| column.name.as_str()).collect();
+        TemplateError::UnknownColumn { column, known: known.join(", ") }
+    }
 }
 
 /// A template that does not fit a table.

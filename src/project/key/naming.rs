@@ -64,7 +64,7 @@ impl Place {
     /// # Errors
     /// Says where it is wrong.
     pub fn parse(name: &'static str, text: &str) -> Result<Self, TemplateError> {
-        let parts = parse::parts(text)?;
+        let parts = parse::parts(text, true)?;
         if parts.iter().all(|part| matches!(part, Part::Literal(_))) {
             return Err(TemplateError::NoColumn);
         }

@@ -8,7 +8,7 @@ impl KeyTemplate {
     /// # Errors
     /// Says where it is wrong.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
-        let parts = parts(text)?;
+        let parts = parts(text, true)?;
         if !parts.iter().any(|part| matches!(part, Part::Column(_))) {
             return Err(TemplateError::NoColumn);
         }
@@ -16,8 +16,8 @@ impl KeyTemplate {
     }
 }
 
-/// Literals and placeholders, in order.
-pub(super) fn parts(text: &str) -> Result<Vec<Part>, TemplateError> {
+/// Literals and placeholders, in order. `apart`: values must be told apart again.
+pub(super) fn parts(text: &str, apart: bool) -> Result<Vec<Part>, TemplateError> {
     let mut parts = Vec::new();
     let mut literal = String::new();
     let mut last_end = None;
@@ -30,7 +30,7 @@ pub(super) fn parts(text: &str) -> Result<Vec<Part>, TemplateError> {
                 characters.next();
             }
             '{' => {
-                if let Some(at) = last_end.filter(|_| !separates(&literal)) {
+                if let Some(at) = last_end.filter(|_| apart && !separates(&literal)) {
                     return Err(TemplateError::Separator { at });
                 }
                 let mut column = String::new();

@@ -4,6 +4,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use crate::event::{Cell, Column, Relation, Row, Scalar, Shape};
+use crate::project::key::TextTemplate;
 use crate::project::mutation::Document;
 use crate::project::sql;
 
@@ -12,6 +13,8 @@ use crate::project::sql;
 pub enum ValueKind {
     /// A string: the row as a JSON object.
     Json,
+    /// A string: a text made of the row.
+    Text,
     /// A hash: a field for each column that is not NULL, holding the value's text.
     Hash,
     /// As fields of a hash in which others may have fields too: theirs stay. Which ones are ours stands in a field named after the sink.
@@ -48,7 +51,7 @@ impl ValueKind {
             ValueKind::List => Some("list"),
             ValueKind::SortedSet => Some("zset"),
             ValueKind::Stream => Some("stream"),
-            ValueKind::Json | ValueKind::Hash | ValueKind::Invalidate => None,
+            ValueKind::Json | ValueKind::Text | ValueKind::Hash | ValueKind::Invalidate => None,
         }
     }
 }
@@ -58,6 +61,8 @@ impl ValueKind {
 pub struct Form {
     /// As what.
     pub value: ValueKind,
+    /// Of texts: what it is made of.
+    pub text: Option<TextTemplate>,
     /// Of sorted sets: the column that is the score.
     pub score: Option<String>,
     /// Lists, sorted sets and streams keep so many entries, the newest or highest ones.
@@ -98,6 +103,7 @@ impl Form {
     pub const fn of(value: ValueKind) -> Self {
         Form {
             value,
+            text: None,
             score: None,
             entries_max: None,
             ttl: None,
@@ -123,6 +129,9 @@ impl Form {
             let found = relation.columns.iter().find(|column| column.name == *name);
             found.ok_or_else(|| format!("table {} has no column `{name}`", relation.name))
         };
+        if let Some(text) = &self.text {
+            text.check(relation).map_err(|error| format!("text: {error}"))?;
+        }
         if let Some(name) = &self.score
             && !is_score(column(name)?)
         {

@@ -25,7 +25,7 @@ impl Write {
 
     /// A string: what `MSET` can set.
     pub(super) fn is_string(&self) -> bool {
-        matches!(self.content, Some(Content::Json(_)))
+        matches!(self.content, Some(Content::String(_)))
     }
 }
 
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     fn put(held: &mut Held, key: &str, text: &str) {
-        held.push(Bytes::from(key.to_owned()), Content::Json(text.as_bytes().to_vec()), Expiry::Never);
+        held.push(Bytes::from(key.to_owned()), Content::String(text.as_bytes().to_vec()), Expiry::Never);
     }
 
     #[test]
@@ -137,14 +137,14 @@ mod tests {
         put(&mut held, "a", "1");
         assert_eq!(held.before_run(b"a"), Before::Untouched);
         held.begin_run();
-        assert_eq!(held.before_run(b"a"), Before::Content(&Content::Json(b"1".to_vec())));
+        assert_eq!(held.before_run(b"a"), Before::Content(&Content::String(b"1".to_vec())));
         held.remove("a".into());
         put(&mut held, "a", "2");
-        assert_eq!(held.before_run(b"a"), Before::Content(&Content::Json(b"1".to_vec())));
+        assert_eq!(held.before_run(b"a"), Before::Content(&Content::String(b"1".to_vec())));
         held.begin_run();
         held.remove("b".into());
         held.begin_run();
-        assert_eq!(held.before_run(b"a"), Before::Content(&Content::Json(b"2".to_vec())));
+        assert_eq!(held.before_run(b"a"), Before::Content(&Content::String(b"2".to_vec())));
         assert_eq!(held.before_run(b"b"), Before::Removed);
         put(&mut held, "c", "3");
         held.forget(|key| key == b"a");

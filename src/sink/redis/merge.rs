@@ -17,8 +17,8 @@ use crate::sink::bloom::{Bloom, hash_of};
 /// What stands, or is to stand, under a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Content {
-    /// A string: the row as JSON.
-    Json(Vec<u8>),
+    /// A string: the row as JSON, or a text made of it.
+    String(Vec<u8>),
     /// A hash: a field for each column that is not NULL, with the value's text as PostgreSQL has it.
     Fields(Vec<(Vec<u8>, Vec<u8>)>),
     /// A member of a collection, of a sorted set with its score.
@@ -31,7 +31,7 @@ impl Content {
     /// What it weighs.
     pub(super) fn bytes(&self) -> usize {
         match self {
-            Content::Json(text) | Content::Entry(_, text) => text.len(),
+            Content::String(text) | Content::Entry(_, text) => text.len(),
             Content::Fields(fields) => fields.iter().map(|(name, value)| name.len().saturating_add(value.len())).sum(),
             Content::Member(score) => score.as_ref().map_or(0, String::len),
         }
@@ -40,7 +40,7 @@ impl Content {
     /// The longest single value in it.
     pub(super) fn longest(&self) -> usize {
         match self {
-            Content::Json(text) | Content::Entry(_, text) => text.len(),
+            Content::String(text) | Content::Entry(_, text) => text.len(),
             Content::Fields(fields) => fields.iter().map(|(_, value)| value.len()).max().unwrap_or_default(),
             Content::Member(_) => 0,
         }
@@ -49,7 +49,7 @@ impl Content {
     /// From the reply to `GET` or `HGETALL`; `None` for anything else, and for nothing.
     pub(super) fn from_reply(reply: Reply) -> Option<Self> {
         if let Reply::Bytes(text) = reply {
-            return Some(Content::Json(text));
+            return Some(Content::String(text));
         }
         let mut flat = reply.strings()?.into_iter();
         let mut fields = Vec::with_capacity(flat.len() / 2);
@@ -68,10 +68,17 @@ impl Content {
         Some(Content::Fields(fields))
     }
 
-    /// For those who compare.
-    pub(super) fn image(&self) -> Image {
+    /// For those who compare. A text is only equal to itself, whatever it looks like.
+    pub(super) fn image(&self, kind: ValueKind) -> Image {
         match self {
-            Content::Json(text) | Content::Entry(_, text) => Image::of_json(String::from_utf8_lossy(text).into_owned()),
+            Content::String(text) if kind == ValueKind::Text => {
+                let mut quoted = Vec::new();
+                json::write_string(String::from_utf8_lossy(text).as_bytes(), &mut quoted);
+                Image::of_json(String::from_utf8_lossy(&quoted).into_owned())
+            }
+            Content::String(text) | Content::Entry(_, text) => {
+                Image::of_json(String::from_utf8_lossy(text).into_owned())
+            }
             Content::Fields(fields) => Image::of_fields(fields.iter().map(|(name, value)| (&**name, &**value))),
             Content::Member(score) => score.as_deref().map_or_else(member::present, member::scored),
         }
@@ -84,6 +91,7 @@ pub(super) fn encode(form: &Form, document: &Document, stored: Option<&Content>)
         ValueKind::Set | ValueKind::List => Some(Content::Member(None)),
         ValueKind::SortedSet => form.score(document).ok().map(Content::Member),
         ValueKind::Hash | ValueKind::Fields => fields(document, stored).map(Content::Fields),
+        ValueKind::Text => form.text.as_ref()?.render(&document.relation, &document.row).map(Content::String),
         ValueKind::Json | ValueKind::Invalidate | ValueKind::Stream => {
             let names =
                 document.relation.columns.iter().map(|column| column.name.len().saturating_add(8)).sum::<usize>();
@@ -93,14 +101,14 @@ pub(super) fn encode(form: &Form, document: &Document, stored: Option<&Content>)
             } else {
                 json::write_row(&document.relation, &document.row, &mut text);
             }
-            Some(Content::Json(text))
+            Some(Content::String(text))
         }
     }
 }
 
 /// Writes the same bytes as if the row had been whole: all columns in their order, the missing ones copied unread.
 fn write_merged(document: &Document, stored: &Content, out: &mut Vec<u8>) -> Option<()> {
-    let Content::Json(stored) = stored else { return None };
+    let Content::String(stored) = stored else { return None };
     let stored: HashMap<String, &RawValue> = serde_json::from_slice(stored).ok()?;
     let columns = document.relation.columns.iter().zip(document.row.cells());
     for (index, (column, cell)) in columns.enumerate() {
@@ -129,7 +137,7 @@ fn fields(document: &Document, stored: Option<&Content>) -> Option<Vec<(Vec<u8>,
             // A value that is stored out of line is not NULL, so its field is there if the document is.
             Cell::Unchanged => match stored? {
                 Content::Fields(stored) => stored.iter().find(|(field, _)| field == name)?.1.clone(),
-                Content::Json(_) | Content::Member(_) | Content::Entry(..) => return None,
+                Content::String(_) | Content::Member(_) | Content::Entry(..) => return None,
             },
         };
         fields.push((name.to_vec(), value));
@@ -139,11 +147,9 @@ fn fields(document: &Document, stored: Option<&Content>) -> Option<Vec<(Vec<u8>,
 
 /// As PostgreSQL writes `bytea`.
 fn hex(bytes: &[u8]) -> Vec<u8> {
-    let mut quoted = Vec::new();
-    json::write_hex(bytes, &mut quoted);
-    // Without JSON's quotes and its second backslash.
-    let digits = quoted.get(3..quoted.len().saturating_sub(1)).unwrap_or_default();
-    [b"\\", digits].concat()
+    let mut text = Vec::new();
+    json::put_hex(bytes, &mut text);
+    text
 }
 
 /// Remembers, in 1 MiB however large the transaction, which keys have been sent into it: their stored documents are out of
@@ -239,8 +245,8 @@ mod tests {
     #[test]
     fn a_missing_value_that_is_not_stored_leaves_the_row_incomplete() {
         let partial = document(&[Cell::Text(b"1"), Cell::Null, Cell::Unchanged]);
-        let without = Content::Json(br#"{"id":1}"#.to_vec());
-        let foreign = Content::Json(b"not a document".to_vec());
+        let without = Content::String(br#"{"id":1}"#.to_vec());
+        let foreign = Content::String(b"not a document".to_vec());
         let fields = Content::Fields(vec![(b"id".to_vec(), b"1".to_vec())]);
         for stored in [None, Some(&without), Some(&foreign), Some(&fields)] {
             assert_eq!(encode(&Form::of(ValueKind::Json), &partial, stored), None);

@@ -272,7 +272,9 @@ impl Sink for RedisSink {
 
     fn imager(&self) -> Imager {
         let form = self.target.form.clone();
-        Arc::new(move |document: &Document| merge::encode(&form, document, None).map(|content| content.image()))
+        Arc::new(move |document: &Document| {
+            merge::encode(&form, document, None).map(|content| content.image(form.value))
+        })
     }
 
     async fn commit(&mut self, upto: Checkpoint) -> Result<(), SinkError> {

@@ -58,7 +58,7 @@ pub(super) fn commands(target: &Target, own: &OwnKeys, samples: &[Vec<u8>]) -> P
             ValueKind::List => _ = pipeline.cmd("LRANGE").arg(&*key).arg(0).arg(0),
             _ => {}
         }
-        if target.form.value == ValueKind::Json && !target.is_spread {
+        if matches!(target.form.value, ValueKind::Json | ValueKind::Text) && !target.is_spread {
             pipeline.cmd("MSET").arg(&*key).arg("");
         }
         if target.form.value.kept_type().is_some() {

@@ -244,7 +244,7 @@ impl Session {
             let found = self.look_up(group.iter().map(|key| &key.0)).await?;
             images.extend(found.into_iter().map(|found| match found {
                 Found::Nothing => None,
-                Found::Content(content) => Some(content.image()),
+                Found::Content(content) => Some(content.image(self.target.form.value)),
                 Found::Member(image) => Some(image),
                 Found::Foreign => Some(Image::foreign("a value of another type than this sink writes")),
             }));

@@ -146,7 +146,7 @@ pub(super) fn begin(form: &Form, own: &OwnKeys, out: &mut Pipeline) {
     out.cmd("MULTI");
     out.cmd("UNLINK").arg(guard).arg(&own.mark);
     match form.value {
-        ValueKind::Json | ValueKind::Invalidate => {}
+        ValueKind::Json | ValueKind::Text | ValueKind::Invalidate => {}
         ValueKind::Hash => _ = out.cmd("HSET").arg(guard).arg("parts").arg(0),
         ValueKind::Fields => {
             out.cmd("TYPE").arg(guard);
@@ -214,7 +214,7 @@ fn set_together(writes: &[Write], own: &OwnKeys, form: &Form, earlier_parts: u64
     let mut set = Cmd::with_capacity(writes.len().saturating_mul(2).saturating_add(3), bytes);
     set.arg("MSET");
     for write in writes {
-        if let Some(Content::Json(text)) = &write.content {
+        if let Some(Content::String(text)) = &write.content {
             set.arg(&*write.key).arg(text);
         }
     }
@@ -244,7 +244,7 @@ pub(super) fn call_length<'w>(writes: impl IntoIterator<Item = &'w Write>) -> us
         bytes = bytes.saturating_add(write.bytes());
         arguments = arguments.saturating_add(match &write.content {
             Some(Content::Fields(fields)) => fields.len().saturating_mul(2).saturating_add(6),
-            Some(Content::Json(_) | Content::Member(_) | Content::Entry(..)) => 6,
+            Some(Content::String(_) | Content::Member(_) | Content::Entry(..)) => 6,
             None => 4,
         });
         bytes <= CALL_BYTES && arguments <= CALL_ARGUMENTS
@@ -290,7 +290,9 @@ fn add_write(write: &Write, kind: ValueKind, own: &OwnKeys, call: &mut Cmd) {
             ValueKind::List => call.arg("r").arg("LREM").arg(member()),
             ValueKind::SortedSet => call.arg("r").arg("ZREM").arg(member()),
             ValueKind::Fields => call.arg("o").arg(&own.field),
-            ValueKind::Json | ValueKind::Hash | ValueKind::Invalidate | ValueKind::Stream => call.arg("d"),
+            ValueKind::Json | ValueKind::Text | ValueKind::Hash | ValueKind::Invalidate | ValueKind::Stream => {
+                call.arg("d")
+            }
         };
         return;
     };
@@ -300,7 +302,7 @@ fn add_write(write: &Write, kind: ValueKind, own: &OwnKeys, call: &mut Cmd) {
         return;
     }
     call.arg(match (content, kind) {
-        (Content::Json(_), _) => "s",
+        (Content::String(_), _) => "s",
         (Content::Fields(_), _) => "h",
         (Content::Member(Some(_)), _) => "z",
         (Content::Member(None), ValueKind::List) => "l",
@@ -309,7 +311,7 @@ fn add_write(write: &Write, kind: ValueKind, own: &OwnKeys, call: &mut Cmd) {
     });
     add_expiry(write.expiry, call);
     match content {
-        Content::Json(text) => _ = call.arg(text),
+        Content::String(text) => _ = call.arg(text),
         Content::Fields(fields) => {
             call.arg(fields.len().saturating_mul(2));
             fields.iter().for_each(|(name, value)| _ = call.arg(name).arg(value));
@@ -338,7 +340,7 @@ mod tests {
     use super::*;
 
     fn put(held: &mut Held, key: &str, text: &str) {
-        held.push(Bytes::from(key.to_owned()), Content::Json(text.as_bytes().to_vec()), Expiry::Never);
+        held.push(Bytes::from(key.to_owned()), Content::String(text.as_bytes().to_vec()), Expiry::Never);
     }
 
     #[test]

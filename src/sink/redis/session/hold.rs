@@ -80,7 +80,11 @@ impl Session {
             Ok(expiry) => expiry,
             Err(reason) => return Outcome::Rejected(reason),
         };
-        let Some(content) = self.complete(mutation, document, &seen.stored) else { return Outcome::Incomplete };
+        let Some(content) = self.complete(mutation, document, &seen.stored) else {
+            // A column that is gone is no value that was left alone.
+            let fits = self.target.form.check(&document.relation);
+            return fits.map_or_else(Outcome::Rejected, |()| Outcome::Incomplete);
+        };
         self.push(mutation.key.0.clone(), content, expiry)
     }
 

@@ -61,22 +61,25 @@ struct Slot {
 
 /// What a slot is once writes are there.
 #[derive(Clone, Copy)]
-enum Age {
+enum Age<'c> {
     /// Complete up to where it was, and some of it up to here.
     Ahead(Option<Position>),
     /// Complete up to here.
-    Upto(Checkpoint),
+    Upto(&'c Commit),
+}
+
+/// A checkpoint, and the version that most slots get with it.
+struct Commit {
+    upto: Checkpoint,
+    version: Version,
+    text: Arc<[u8]>,
 }
 
 impl Spread {
     pub(super) async fn open(target: Arc<Target>) -> Result<Self, SinkError> {
         let mut nodes = Nodes::open(&target).await?;
         // In a script, where it is done, it would be refused half-way.
-        for (commands, replies) in
-            nodes.ask_each(|slot, _| rehearse::commands(&target, &target.own.in_slot(slot), &[])).await?
-        {
-            rehearse::judge(&target, &commands, &replies)?;
-        }
+        rehearsed(&target, &mut nodes, &[]).await?;
         let script = load(&target, &mut nodes).await?;
         let found = read(&target, &mut nodes, (0..slot::SLOTS).map(|slot| (slot, target.own.version(slot)))).await?;
         let known = |text: Text| {
@@ -133,7 +136,8 @@ impl Spread {
     }
 
     pub(super) async fn commit(&mut self, held: &Held, upto: Checkpoint) -> Result<(), SinkError> {
-        self.write(held, Age::Upto(upto)).await?;
+        let version = Version { log: Some(upto.log), upto: upto.position, ahead: None };
+        self.write(held, Age::Upto(&Commit { upto, version, text: version.encode(None).into() })).await?;
         let text = checkpoint::encode(&upto, false);
         let calls = copies().zip(&self.copies).map(|(slot, left)| {
             let (key, left) = (self.target.own.copy(slot), left.as_deref().unwrap_or_default());
@@ -158,7 +162,7 @@ impl Spread {
     }
 
     /// Writes what is held, each slot's in one go or, where that is too much, in several.
-    async fn write(&mut self, held: &Held, age: Age) -> Result<(), SinkError> {
+    async fn write(&mut self, held: &Held, age: Age<'_>) -> Result<(), SinkError> {
         let mut shares: BTreeMap<u16, Vec<&Write>> = BTreeMap::new();
         for write in held.writes() {
             shares.entry(self.slot_of(&write.key)).or_default().push(write);
@@ -185,15 +189,15 @@ impl Spread {
     }
 
     /// Adds the calls of one slot; what it is after them.
-    fn push_calls(&mut self, slot: u16, writes: &[&Write], age: Age, calls: &mut Vec<(u16, Cmd)>) -> Slot {
+    fn push_calls(&mut self, slot: u16, writes: &[&Write], age: Age<'_>, calls: &mut Vec<(u16, Cmd)>) -> Slot {
         let key = self.target.own.version(slot);
         let mut now = self.slots.get(usize::from(slot)).cloned().unwrap_or_default();
         let mut rest = writes;
         loop {
             let (part, later) = rest.split_at(write::call_length(rest.iter().copied()).min(rest.len()));
             let next = match age {
-                Age::Upto(upto) if later.is_empty() => self.complete(&now, &upto),
-                Age::Upto(upto) => self.ahead(&now, upto.position),
+                Age::Upto(commit) if later.is_empty() => self.complete(&now, commit),
+                Age::Upto(commit) => self.ahead(&now, commit.upto.position),
                 Age::Ahead(staged) => self.ahead(&now, staged),
             };
             let left = now.left.as_deref().unwrap_or_default();
@@ -208,12 +212,14 @@ impl Spread {
     }
 
     /// Complete up to the commit's Position; or up to where it was already.
-    fn complete(&self, now: &Slot, upto: &Checkpoint) -> Slot {
+    fn complete(&self, now: &Slot, commit: &Commit) -> Slot {
+        let upto = &commit.upto;
         let known = self.has(now.version).filter(|_| upto.replay.is_none());
         let (log, upto) = (Some(upto.log), known.max(upto.position));
         let youngest = now.youngest.filter(|youngest| now.version.log == log && Some(*youngest) > upto);
         let version = Version { log, upto, ahead: youngest };
-        Slot { left: Some(version.encode(None).into()), version, youngest }
+        let left = if version == commit.version { Arc::clone(&commit.text) } else { version.encode(None).into() };
+        Slot { left: Some(left), version, youngest }
     }
 
     /// Some of what comes next is there. The text is one that nobody else writes, for what exactly is there the version does not tell.
@@ -252,17 +258,21 @@ impl Spread {
 
     /// See [`rehearse`].
     pub(super) async fn rehearse(&mut self, samples: &[Vec<u8>]) -> Result<(), SinkError> {
-        let (target, kind) = (Arc::clone(&self.target), self.target.form.value);
-        let asked = self.nodes.ask_each(|slot, has| {
-            let here =
-                samples.iter().filter(|name| has(slot::of(&member::redis_key(kind, &Bytes::copy_from_slice(name)))));
-            rehearse::commands(&target, &target.own.in_slot(slot), &here.cloned().collect::<Vec<_>>())
-        });
-        for (commands, replies) in asked.await? {
-            rehearse::judge(&target, &commands, &replies)?;
-        }
-        Ok(())
+        rehearsed(&self.target, &mut self.nodes, samples).await
     }
+}
+
+/// Asks each master, with those of the samples that it would have.
+async fn rehearsed(target: &Target, nodes: &mut Nodes, samples: &[Vec<u8>]) -> Result<(), SinkError> {
+    let slot_of = |name: &[u8]| slot::of(&member::redis_key(target.form.value, &Bytes::copy_from_slice(name)));
+    let asked = nodes.ask_each(|slot, has| {
+        let here: Vec<_> = samples.iter().filter(|name| has(slot_of(name))).cloned().collect();
+        rehearse::commands(target, &target.own.in_slot(slot), &here)
+    });
+    for (commands, replies) in asked.await? {
+        rehearse::judge(target, &commands, &replies)?;
+    }
+    Ok(())
 }
 
 /// The slots that have copies of the checkpoint.
@@ -271,19 +281,11 @@ fn copies() -> impl Iterator<Item = u16> {
 }
 
 async fn load(target: &Target, nodes: &mut Nodes) -> Result<String, SinkError> {
-    let shown = target.address.shown();
-    let mut command = Pipeline::new();
-    command.cmd("SCRIPT").arg("LOAD").arg(write::APPLY_IN_SLOT);
-    let mut script = String::new();
-    for (_, replies) in nodes.ask_each(|_, _| command.clone()).await? {
-        for reply in replies {
-            match reply.accepted(shown, "SCRIPT LOAD")? {
-                Reply::Bytes(name) => script = String::from_utf8_lossy(&name).into_owned(),
-                _ => return Err(error::strange(shown, "SCRIPT LOAD")),
-            }
-        }
-    }
-    Ok(script)
+    let mut command = redis::cmd("SCRIPT");
+    command.arg("LOAD").arg(write::APPLY_IN_SLOT);
+    // It has the same name everywhere.
+    let names = nodes.told(target, "SCRIPT LOAD", &command).await?;
+    names.into_iter().next().ok_or_else(|| error::strange(target.address.shown(), "SCRIPT LOAD"))
 }
 
 async fn read(

@@ -96,6 +96,19 @@ impl Nodes {
         try_join_all(asked).await
     }
 
+    /// What every master says to the same command.
+    pub(super) async fn told(&mut self, target: &Target, doing: &str, command: &Cmd) -> Result<Vec<String>, SinkError> {
+        let shown = target.address.shown();
+        let mut pipeline = Pipeline::new();
+        pipeline.add_command(command.clone());
+        let replies = self.ask_each(|_, _| pipeline.clone()).await?;
+        let text = |reply: Reply| match reply.accepted(shown, doing)? {
+            Reply::Bytes(text) => Ok(String::from_utf8_lossy(&text).into_owned()),
+            _ => Err(error::strange(shown, doing)),
+        };
+        replies.into_iter().flat_map(|(_, replies)| replies).map(text).collect()
+    }
+
     /// Some of the keys that a pattern matches, master by master; see [`Connection::scan`]. A key that moves to another master might be missed, so
     /// none may move meanwhile.
     pub(super) async fn scan(
@@ -128,18 +141,11 @@ impl Nodes {
     /// Whether every slot is where it was when we connected, and none is on its way.
     async fn hold_still(&mut self, target: &Target) -> Result<(), SinkError> {
         let now: Vec<Slots> = target.address.masters().await?.into_iter().map(|(slots, _)| slots).collect();
-        let mut command = Pipeline::new();
-        command.cmd("CLUSTER").arg("NODES");
-        let mut moving = !now.iter().all(|slots| self.layout.contains(slots)) || now.len() != self.layout.len();
-        for (_, replies) in self.ask_each(|_, _| command.clone()).await? {
-            for reply in replies {
-                match reply.accepted(target.address.shown(), "CLUSTER NODES")? {
-                    Reply::Bytes(text) => moving |= is_moving(&String::from_utf8_lossy(&text)),
-                    _ => return Err(error::strange(target.address.shown(), "CLUSTER NODES")),
-                }
-            }
-        }
-        if !moving {
+        let has_moved = !now.iter().all(|slots| self.layout.contains(slots)) || now.len() != self.layout.len();
+        let mut command = redis::cmd("CLUSTER");
+        command.arg("NODES");
+        let told = self.told(target, "CLUSTER NODES", &command).await?;
+        if !has_moved && !told.iter().any(|nodes| is_moving(nodes)) {
             return Ok(());
         }
         let detail =

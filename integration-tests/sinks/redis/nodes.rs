@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
+use walbridge::project::mutation::Mutation;
 use walbridge::sink::redis::{Options, RedisSink, Server, ValueKind};
 use walbridge::sink::{Checkpoint, Sink, SinkError};
 
@@ -18,6 +19,18 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) async fn resumed(sink: &mut RedisSink) -> Option<Checkpoint> {
     let sink = tokio::sync::Mutex::new(sink);
     eventually(PATIENCE, async || sink.lock().await.resume().await).await
+}
+
+/// Applies once it can, from where the servers say: a replica that was just promoted may refuse for a moment.
+pub(super) async fn applied(sink: RedisSink, at: u64, mutations: &[Mutation]) -> RedisSink {
+    let sink = tokio::sync::Mutex::new(sink);
+    eventually(PATIENCE, async || {
+        let mut sink = sink.lock().await;
+        sink.resume().await?;
+        apply(&mut sink, at, mutations).await
+    })
+    .await;
+    sink.into_inner()
 }
 
 /// Once the replica has all that its master has, it hears nothing more until it is thawed: its connection is cut, and it cannot make another. A proxy between the two would not do:
@@ -58,14 +71,7 @@ async fn a_replica_that_was_behind_is_found_through_sentinels_and_brought_up() {
     replica.thaw();
     assert!(matches!(sink.probe().await, Err(SinkError::Unavailable { .. })));
     assert_eq!(resumed(&mut sink).await, Some(checkpoint(1)));
-    // A replica that was just promoted may refuse for a moment.
-    let sink = tokio::sync::Mutex::new(sink);
-    eventually(PATIENCE, async || {
-        let mut sink = sink.lock().await;
-        sink.resume().await?;
-        apply(&mut sink, 2, &[put(2, "t:2", [text("2"), NULL, NULL])]).await
-    })
-    .await;
+    applied(sink, 2, &[put(2, "t:2", [text("2"), NULL, NULL])]).await;
     assert_eq!(keys(&replica).await, ["t:1", "t:2", "walbridge:cache:checkpoint"]);
 }
 
@@ -118,7 +124,7 @@ pub(super) async fn ask(connection: &mut MultiplexedConnection, arguments: &[&st
     let _answer: redis::Value = run(connection, "CLUSTER", arguments).await;
 }
 
-fn row(at: u64, id: u64) -> walbridge::project::mutation::Mutation {
+fn row(at: u64, id: u64) -> Mutation {
     put(at, format!("{{t}}:{id}"), [text(&id.to_string()), NULL, NULL])
 }
 
@@ -171,13 +177,7 @@ async fn a_replica_that_was_behind_takes_over_its_masters_slot_and_is_brought_up
     cluster.nodes[owner].kill9();
     cluster.nodes[REPLICA].thaw();
     assert_eq!(resumed(&mut sink).await, Some(checkpoint(1)));
-    let sink = tokio::sync::Mutex::new(sink);
-    eventually(PATIENCE, async || {
-        let mut sink = sink.lock().await;
-        sink.resume().await?;
-        apply(&mut sink, 2, &[row(2, 2)]).await
-    })
-    .await;
+    applied(sink, 2, &[row(2, 2)]).await;
     assert_eq!(keys(&cluster.nodes[REPLICA]).await, ["walbridge:{t}:cache:checkpoint", "{t}:1", "{t}:2"]);
 }
 

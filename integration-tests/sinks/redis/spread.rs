@@ -10,7 +10,7 @@ use walbridge::sink::redis::{Options, RedisSink, Server, ValueKind};
 use walbridge::sink::{Checkpoint, Sink, SinkError};
 
 use super::super::rows::{NULL, UNCHANGED, checkpoint, clear, moved, put, text};
-use super::nodes::{REPLICA, ask, cluster, cut_off, id, resumed};
+use super::nodes::{REPLICA, applied, ask, cluster, cut_off, id, resumed};
 use super::{apply, options, run, stage};
 use crate::support::cluster::{self, Cluster};
 use crate::support::{Direction, Proxy, eventually};
@@ -75,18 +75,6 @@ async fn listed(sink: &mut RedisSink) -> Result<Vec<String>, SinkError> {
             return Ok(found);
         }
     }
-}
-
-/// Applies until it can, and from where the cluster says.
-async fn applied(sink: RedisSink, at: u64, mutations: &[Mutation]) -> RedisSink {
-    let sink = tokio::sync::Mutex::new(sink);
-    eventually(PATIENCE, async || {
-        let mut sink = sink.lock().await;
-        sink.resume().await?;
-        apply(&mut sink, at, mutations).await
-    })
-    .await;
-    sink.into_inner()
 }
 
 #[tokio::test(flavor = "multi_thread")]
